@@ -13,7 +13,8 @@
 #
 # Without a list of GPUs: rtx3080 rtx4070 rx580 rx6800 rx7900 m1 adreno740. Needs root, for a small
 # Debian in target/gpulab (0.7 GB, made once; GPULAB names another folder). WGVQ names a binary that
-# is built already. ROBUST=off compiles without robust buffer access, which wgpu's devices have.
+# is built already. KERNELS="matmul conv2d" looks at these alone. ROBUST=off compiles without robust
+# buffer access, which wgpu's devices have.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -27,6 +28,7 @@ declare -A shims=(
 usual=(rtx3080 rtx4070 rx580 rx6800 rx7900 m1 adreno740)
 root=${GPULAB:-$PWD/target/gpulab}
 robust=${ROBUST:-on}
+read -ra only <<<"${KERNELS:-}"
 budgets=benches/kernels/budgets.csv
 loops=benches/kernels/loops.csv
 looped=(rtx4070 rx7900)
@@ -85,7 +87,7 @@ measure() {
     trap 'rm -rf "$folder"' EXIT
     for gpu in "$@"; do
         local started=$SECONDS
-        on "$gpu" kernels --statistics --json --pairwise --robust-access "$robust" >"$folder/$gpu.jsonl" ||
+        on "$gpu" kernels --statistics --json --pairwise --robust-access "$robust" "${only[@]}" >"$folder/$gpu.jsonl" ||
             fail "$gpu: the compiler failed"
         printf 'gpulab.sh: %s: %s kernels, %d s\n' "$gpu" "$(wc -l <"$folder/$gpu.jsonl")" $((SECONDS - started)) >&2
     done
@@ -94,9 +96,9 @@ measure() {
 # What the hottest loops consist of, on a GPU of each vendor whose compiler tells.
 measure_loops() {
     local gpu robust names
-    mapfile -t names < <(python3 scripts/kernel_loops.py names)
     for gpu in "$@"; do
         [[ " ${looped[*]} " == *" $gpu "* ]] || continue
+        mapfile -t names < <(python3 scripts/kernel_loops.py names --gpu "$gpu")
         for robust in off on; do
             rm -rf "$root/tmp/loops"
             on "$gpu" kernels --ir /tmp/loops --robust-access "$robust" "${names[@]}" >/dev/null || fail "$gpu: the compiler failed"
@@ -123,7 +125,7 @@ case $command in
         measure "$@"
         [ "$command" = check ] || measure_loops "$@"
         python3 scripts/kernel_budgets.py "$command" --mesa "$(cat "$root/ready")" --robust "$robust" --budgets "$budgets" \
-            --page docs/kernels.md --loops "$loops" "$folder"/*.jsonl
+            --only "${only[*]}" --page docs/kernels.md --loops "$loops" "$folder"/*.jsonl
         ;;
     *) fail "no command named $command; see the head of this file" ;;
 esac

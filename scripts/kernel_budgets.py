@@ -36,9 +36,9 @@ SLACK = {"registers": 1.0, "spills": 1.0, "instructions": 1.02}
 def family(label):
     """A kernel's name, with the matrix core whose variant it is where that is not `tiled`."""
     name, _, defines = label.partition("(")
-    for define, core in (("SIDE=", "coopmat"), ("LANES=", "subgroup")):
-        if define in defines and not name.endswith(core):
-            return f"{name} {core}"
+    for define, core in ((",SIDE=", "coopmat"), (",LANES=", "subgroup")):
+        if define in "," + defines:
+            return name if name.endswith(core) else f"{name} {core}"
     return name
 
 
@@ -118,7 +118,8 @@ def record(args, found):
     for gpu, (kernels, refused, _) in found.items():
         if refused:
             sys.exit(f"{gpu} refuses {len(refused)} kernels, first {refused[0]}")
-        rows = {key: row for key, row in rows.items() if key[0] != gpu}
+        measured = lambda name: not args.only or name.split()[0] in args.only.split()  # noqa: E731
+        rows = {key: row for key, row in rows.items() if key[0] != gpu or not measured(key[1])}
         for name, figures in kernels.items():
             rows[gpu, name] = {"gpu": gpu, "kernel": name, **figures}
     os.makedirs(os.path.dirname(args.budgets), exist_ok=True)
@@ -214,7 +215,15 @@ def loops(table):
             " gradient, for each row of pixels) and not for each tile."
         ),
         "",
-        *kernel_loops.page(table),
+        *kernel_loops.page(table, matrices=False),
+        "",
+        "## Products of matrices",
+        "",
+        "Instructions of the `coopmat` core's innermost loop for each product of matrices (`wmma` on Radeon, `hmma` on GeForce, of which a product of 16 x 16 x 16 takes two), loads and all; then without copies of registers, where there are some.",
+        "The variants are those of whole tiles along k; operands are read as f32 and rounded on their way.",
+        "None of these kernels has been run on a GPU: what they multiply has been tested with emulated matrices alone ([ARCHITECTURE.md](../ARCHITECTURE.md)).",
+        "",
+        *kernel_loops.page(table, matrices=True),
     ]
     return "\n".join(lines) + "\n"
 
@@ -226,6 +235,7 @@ def main():
     parser.add_argument("--robust", default="on")
     parser.add_argument("--budgets", required=True)
     parser.add_argument("--page", required=True)
+    parser.add_argument("--only", default="", help="the kernels that were measured, where not all were")
     parser.add_argument("--loops", help="the table that scripts/kernel_loops.py made")
     parser.add_argument("files", nargs="+")
     args = parser.parse_args()

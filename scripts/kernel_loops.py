@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the innermost loops of the `tiled` core are made of, from drivers' final code.
+"""What the innermost loops of the `tiled` and the `coopmat` core are made of, from drivers' final code.
 
 `names` prints the variants that are looked at, one a line. `record` reads folders of texts as
 `wgvq kernels --ir` writes them, named GPU.on or GPU.off after robust buffer access, and replaces
@@ -13,7 +13,7 @@ import os
 import re
 import sys
 
-COLUMNS = ["gpu", "robust", "kernel", "tile", "multiply_adds", "instructions", "cycles"]
+COLUMNS = ["gpu", "robust", "kernel", "tile", "products", "instructions", "cycles", "moves"]
 # down, across, rows and columns of an invocation, steps along k: those of src/gpu/kernel/gemm.rs.
 TILES = [(16, 16, 8, 8, 8), (16, 8, 8, 8, 8), (8, 8, 8, 8, 8), (8, 16, 8, 4, 8)]
 KK = "LHS_K=1 LHS_VEC=1 RHS_K=1 RHS_VEC=1 WHOLE=1"
@@ -26,9 +26,36 @@ KERNELS = {
     "conv2d_grad_weight": f"{MM} RUNS=1 LHS_CUT=1",
     "vq_search": KK,
 }
+# Of the `coopmat` core, without what says that runs may be several: it has no other form.
+MATRIX_KERNELS = {
+    "matmul": f"{KM} OUT_VEC=1 DIRECT=1",
+    "conv2d": f"{KK} OUT_VEC=1 LHS_EMPTY=1 DIRECT=1",
+    "conv2d_grad_input": f"{KM} OUT_VEC=1 LHS_EMPTY=1 DIRECT=1",
+    "conv2d_grad_weight": f"{MM} LHS_CUT=1 DIRECT=1",
+}
 MULTIPLY_ADD = re.compile(r"\b(v_(dual_)?fma\w*|v_pk_fma\w*|ffma\S*)\b")
+MATRIX_PRODUCT = re.compile(r"\b(v_s?wmma\w*|hmma\S*)")
+# Copies of registers, which NAK makes many of where matrices need theirs side by side.
+MOVE = re.compile(r"\b(v_(dual_)?mov\w*|mov)\b")
 # Neither waits for anything that was loaded nor hints of the scheduler are work.
 WAIT = re.compile(r"\b(s_waitcnt\w*|s_delay_alu)\b")
+
+
+def matrix_variants(lanes):
+    """Those of the `coopmat` core with subgroups of as many lanes."""
+    for kernel, flags in MATRIX_KERNELS.items():
+        for size in (128, 64):
+            group = 4 * lanes
+            depth = 32
+            tile = f"GROUP={group} V={16 * size // group} NC={size // 16} TILE_K={depth} LINE_LANES={depth // 8}"
+            tile += f" TILE_ROWS={size} TILE_COLS={size} SIDE=16 SUBGROUP={lanes} QUADS=1"
+            label = f"{kernel}({','.join(sorted((flags + ' ' + tile).split()))})"
+            yield label, kernel, f"coopmat {size}x{size}"
+
+
+def looked_at(gpu):
+    """The variants that a GPU runs: Radeons have subgroups of 64, GeForces of 32."""
+    return [*variants(), *matrix_variants(64 if gpu.startswith("rx") else 32)]
 
 
 def variants():
@@ -87,16 +114,18 @@ def text_loops(text):
             yield code[start:end]
 
 
-def hottest(path):
-    """Of the innermost loop with most multiply-adds: these, all instructions, and issue cycles."""
+def hottest(path, product):
+    """Of the innermost loop with most multiply-adds or products of matrices, whichever it has: these, all instructions,
+    issue cycles and moves."""
     with open(path, encoding="utf-8", errors="replace") as file:
         text = file.read()
     found = []
     for body in (graph_loops if "NAK" in os.path.basename(path) else text_loops)(text):
         work = [line for line in body if not WAIT.search(line)]
         cycles = sum(int(n) for line in body for n in re.findall(r"\bdelay=(\d+)", line))
-        found.append((sum(bool(MULTIPLY_ADD.search(line)) for line in work), len(work), cycles))
-    return max(found, default=(0, 0, 0), key=lambda loop: (loop[0], -loop[1]))
+        count = lambda pattern: sum(bool(pattern.search(line)) for line in work)  # noqa: E731
+        found.append((count(product), len(work), cycles, count(MOVE)))
+    return max(found, default=(0, 0, 0, 0), key=lambda loop: (loop[0], -loop[1]))
 
 
 def record(table, folders):
@@ -107,15 +136,15 @@ def record(table, folders):
     for folder in folders:
         gpu, _, robust = os.path.basename(folder.rstrip("/")).rpartition(".")
         rows = [row for row in rows if (row["gpu"], row["robust"]) != (gpu, robust)]
-        for label, kernel, tile in variants():
+        for label, kernel, tile in looked_at(gpu):
             stem = re.sub(r"[^A-Za-z0-9\-_=.]", "_", label)
             texts = [f"{folder}/{stem}.{kind}.txt" for kind in ("NAK_assembly", "Assembly")]
             text = next((path for path in texts if os.path.exists(path)), None)
             if text is None:
                 sys.exit(f"{folder}: no final code of {label}")
-            counts = hottest(text)
+            counts = hottest(text, MATRIX_PRODUCT if tile.startswith("coopmat") else MULTIPLY_ADD)
             if counts[0] == 0:
-                sys.exit(f"{text}: no loop with multiply-adds")
+                sys.exit(f"{text}: no loop with what {tile} multiplies by")
             rows.append(dict(zip(COLUMNS, (gpu, robust, kernel, tile, *counts))))
     with open(table, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -123,22 +152,25 @@ def record(table, folders):
         writer.writerows(sorted(rows, key=lambda row: (row["gpu"], row["robust"])))
 
 
-def page(table):
-    """The table as lines of Markdown."""
+def page(table, matrices):
+    """The table as lines of Markdown: of the `tiled` core, or of the `coopmat` core, `matrices`."""
     with open(table, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     columns = sorted({(row["gpu"], row["robust"]) for row in rows})
     cells = {}
     for row in rows:
-        whole = int(row["cycles"]) or int(row["instructions"])
-        share = f"{100 * int(row['multiply_adds']) / whole:.0f} %"
+        products, instructions = int(row["products"]), int(row["instructions"])
+        share = f"{100 * products / (int(row['cycles']) or instructions):.0f} %"
+        if row["tile"].startswith("coopmat"):
+            moves = int(row["moves"])
+            share = f"{instructions / products:.1f}" + (f", {(instructions - moves) / products:.1f}" if moves else "")
         cells[row["kernel"], row["tile"], row["gpu"], row["robust"]] = share
     lines = [
         "| kernel | tile |"
         + "".join(f" {gpu}, robust access {robust} |" for gpu, robust in columns)
     ]
     lines.append("| --- | --- |" + " --- |" * len(columns))
-    for _, kernel, tile in variants():
+    for _, kernel, tile in matrix_variants(32) if matrices else variants():
         figures = [cells.get((kernel, tile, gpu, robust), "") for gpu, robust in columns]
         lines.append(f"| `{kernel}` | {tile} | " + " | ".join(figures) + " |")
     return lines
@@ -148,10 +180,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["names", "record"])
     parser.add_argument("--table")
+    parser.add_argument("--gpu", default="", help="whose variants `names` prints")
     parser.add_argument("folders", nargs="*")
     args = parser.parse_intermixed_args()
     if args.what == "names":
-        print("\n".join(label for label, _, _ in variants()))
+        print("\n".join(label for label, _, _ in looked_at(args.gpu)))
     else:
         record(args.table, args.folders)
 

@@ -158,6 +158,29 @@ block.u 4 L5 [3] -> {
 } -> []
 ";
 
+/// The same of the `coopmat` core.
+const MATRICES_OF_GEFORCE: &str = "\
+block.u 0 L1 [] -> {
+      r0        = mov rZ                       // delay=1
+} -> [1]
+block.u 1 L2 [0, 1] -> {
+      r0..4     = hmma.m16n8k16.f32 r4..8 r8..10 r0..4 // delay=2
+      r4        = mov r12                      // delay=1
+      r8..10    = ld.shared.b64 [r0]           // delay=2 wr:0
+                  bra up0 L2                   // delay=1
+} -> [1, 2]
+block.u 2 L3 [1] -> {
+                  exit                         // delay=1
+} -> []
+";
+const MATRICES_OF_RADEON: &str = "\
+BB1:
+\tv_wmma_f32_16x16x16_f16 v[0:3], v[4:11], v[12:19], v[0:3] ; 00
+\tds_load_b128 v[4:7], v9              ; 00
+\ts_cbranch_scc1 BB1                   ; 00
+\ts_endpgm                             ; 00
+";
+
 /// RADV's code: what waits is no instruction of the loop.
 const CODE_OF_RADEON: &str = "\
 BB0:
@@ -172,10 +195,10 @@ BB1:
 ";
 
 #[test]
-fn multiply_adds_of_the_hottest_loop_are_counted() {
+fn what_the_hottest_loop_multiplies_by_is_counted() {
     if Command::new("python3").arg("--version").output().is_err() {
         return skipped(
-            "kernel_budgets::multiply_adds_of_the_hottest_loop_are_counted",
+            "kernel_budgets::what_the_hottest_loop_multiplies_by_is_counted",
             "no python3 on this machine",
         );
     }
@@ -195,15 +218,25 @@ fn multiply_adds_of_the_hottest_loop_are_counted() {
         assert!(output.status.success(), "{output:?}");
         text(&output.stdout)
     };
-    let names = ran(script("kernel_loops.py").arg("names"));
     let all = text(&wgvq(&["kernels"]).stdout);
     let all: BTreeSet<&str> = all.lines().collect();
-    for (gpu, kind, code) in [
-        ("rtx1.off", "NAK_assembly", CODE_OF_GEFORCE),
-        ("rx1.off", "Assembly", CODE_OF_RADEON),
+    for (gpu, kind, code, matrices) in [
+        (
+            "rtx1.off",
+            "NAK_assembly",
+            CODE_OF_GEFORCE,
+            MATRICES_OF_GEFORCE,
+        ),
+        ("rx1.off", "Assembly", CODE_OF_RADEON, MATRICES_OF_RADEON),
     ] {
         fs::create_dir(at(gpu)).unwrap();
+        let names = ran(script("kernel_loops.py").args(["names", "--gpu", gpu]));
         for name in names.lines() {
+            let code = if name.contains("SIDE=") {
+                matrices
+            } else {
+                code
+            };
             assert!(all.contains(name), "{name} is no variant");
             let stem = name.replace(['(', ')', ','], "_");
             fs::write(at(gpu).join(format!("{stem}.{kind}.txt")), code).unwrap();
@@ -215,11 +248,11 @@ fn multiply_adds_of_the_hottest_loop_are_counted() {
         .args([at("rtx1.off"), at("rx1.off")]));
     let table = fs::read_to_string(at("loops.csv")).unwrap();
     assert!(
-        table.contains("rtx1,off,matmul,128x64 8x8,2,4,5\n"),
+        table.contains("rtx1,off,matmul,128x64 8x8,2,4,5,0\n"),
         "{table}"
     );
     assert!(
-        table.contains("rx1,off,matmul,128x64 8x8,2,4,0\n"),
+        table.contains("rx1,off,matmul,128x64 8x8,2,4,0,0\n"),
         "{table}"
     );
 
@@ -233,6 +266,10 @@ fn multiply_adds_of_the_hottest_loop_are_counted() {
         .arg(at("loops.csv"))
         .arg(at("rtx1.jsonl")));
     let page = fs::read_to_string(at("kernels.md")).unwrap();
-    let line = "| `matmul` | 128x64 8x8 | 40 % | 50 % |\n";
-    assert!(page.contains(line), "{page}");
+    for line in [
+        "| `matmul` | 128x64 8x8 | 40 % | 50 % |\n",
+        "| `matmul` | coopmat 128x128 | 4.0, 3.0 | 3.0 |\n",
+    ] {
+        assert!(page.contains(line), "{page}");
+    }
 }
