@@ -3,10 +3,13 @@
 
 pub mod atomic;
 pub mod checkpoint;
+pub mod event_file;
 pub(crate) mod file_system;
 pub mod metrics_log;
+pub mod protobuf;
 pub mod run_folder;
 pub mod run_parts;
+pub mod sessions;
 pub mod staged;
 pub mod table;
 pub mod weights;

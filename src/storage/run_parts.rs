@@ -2,7 +2,7 @@
 //! somebody put beside them.
 
 use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
-use crate::storage::{atomic, staged};
+use crate::storage::{atomic, event_file, sessions, staged};
 use crate::{Error, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -35,17 +35,22 @@ fn is_own(folder: &str, name: &str) -> bool {
                     | "test.csv"
                     | "final.safetensors"
                     | "pace.json"
+                    | sessions::FILE
                     | COMPARED
-            )
+            ) || event_file::is_event_file(name)
         }
         "checkpoints" => is_checkpoint(name),
-        "pictures" => matches!(
-            name,
-            "summary.png" | "levels.png" | "gan.png" | "players.png"
-        ),
+        "pictures" => {
+            matches!(
+                name,
+                "summary.png" | "levels.png" | "gan.png" | "players.png" | "originals.png"
+            ) || is_picture_of_step(name)
+        }
         TOKENS => is_token_file(name),
         INSPECTION => is_inspection(name),
-        REPORT => matches!(name, "rate.png" | "rate.csv") || EVALUATION.contains(&name),
+        REPORT => {
+            matches!(name, "rate.png" | "rate.csv" | "run.html") || EVALUATION.contains(&name)
+        }
         TEXT => matches!(name, "tokenizer.json" | "characters.txt" | "asked.toml"),
         _ => false,
     }
@@ -182,6 +187,17 @@ pub(crate) fn foreign_in(run: &Path) -> Result<Option<PathBuf>> {
         }
     }
     Ok(None)
+}
+
+/// Returns the step of a picture of reconstructions, by its file's name.
+pub fn step_of_picture(name: &str) -> Option<u64> {
+    let step = name.strip_suffix(".png")?.strip_prefix("step-")?;
+    let is_number = step.len() >= 8 && step.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| step.parse().ok())?
+}
+
+fn is_picture_of_step(name: &str) -> bool {
+    step_of_picture(name).is_some()
 }
 
 pub(crate) fn is_checkpoint(name: &str) -> bool {

@@ -24,5 +24,5 @@ pub use first_stage::{FirstStageTask, check, levels_of};
 pub use optimizer_state::{OptimizerOptions, OptimizerState};
 pub use resumed::{check_steps, keep_priors, resumed_prior, resumed_run, steps_alone};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, run, run_with, train_loop};
-pub use task::{BackOff, Recovery, StepMetrics, Task};
+pub use task::{BackOff, Recovery, StepMetrics, Task, View};
 pub use trainer::Trainer;

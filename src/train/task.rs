@@ -59,6 +59,19 @@ pub trait Task {
     /// If the device fails.
     fn evaluate(&mut self, state: &mut OptimizerState, last: bool) -> Result<Self::Evaluation>;
 
+    /// Returns what there is to be seen of the model as it was measured; nothing by default.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn views(
+        &mut self,
+        state: &mut OptimizerState,
+        evaluation: &Self::Evaluation,
+    ) -> Result<Vec<View>> {
+        let _ = (state, evaluation);
+        Ok(Vec::new())
+    }
+
     /// Returns what a measurement is worth in steps, as far as it can be told before the first.
     fn measurement_cost(&self) -> MeasurementCost {
         MeasurementCost::default()
@@ -108,6 +121,27 @@ pub trait Task {
     fn recovery(&mut self) -> Option<&mut dyn Recovery<Self::Row>> {
         None
     }
+}
+
+/// Something of a model that is looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub enum View {
+    /// Some images held out, and their reconstructions: u8 NHWC each.
+    Reconstructions {
+        /// Height, width and channels of an image.
+        size: [usize; 3],
+        /// The images.
+        originals: Vec<u8>,
+        /// What the model makes of them.
+        reconstructions: Vec<u8>,
+    },
+    /// How often each code of a codebook was used.
+    CodeUse {
+        /// The codebook.
+        name: String,
+        /// The number of uses of each code.
+        counts: Vec<u64>,
+    },
 }
 
 /// A task that watches its rows, warns, and recovers from divergence where its configuration allows

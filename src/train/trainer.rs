@@ -2,7 +2,7 @@
 
 use super::first_stage::FirstStageTask;
 use super::optimizer_state::OptimizerState;
-use super::task::Task;
+use super::task::{Task, View};
 use crate::Result;
 use crate::data::DataStall;
 use crate::gpu::{Gpu, MemoryReport, SliceProgress};
@@ -113,6 +113,14 @@ impl<T: Task> Trainer<T> {
     /// If the device fails.
     pub fn measure(&mut self, last: bool) -> Result<T::Evaluation> {
         self.task.evaluate(&mut self.state, last)
+    }
+
+    /// Returns what there is to be seen of the model as it was measured.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn views(&mut self, evaluation: &T::Evaluation) -> Result<Vec<View>> {
+        self.task.views(&mut self.state, evaluation)
     }
 
     /// All that going on from here needs: weights, optimiser, and the step, from which data order

@@ -153,6 +153,7 @@ pub struct Watch<'a> {
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
     starting: Option<Starting>,
+    event_files: bool,
 }
 
 fn on_terminal(global: &Global) -> bool {
@@ -240,7 +241,14 @@ impl<'a> Watch<'a> {
             bar,
             last_line: None,
             starting: None,
+            event_files: false,
         }
+    }
+
+    /// Has the run write TensorBoard's event files.
+    pub fn with_event_files(mut self, wanted: bool) -> Self {
+        self.event_files = wanted;
+        self
     }
 
     /// Says how many kernels are compiled, until the first step is done.
@@ -329,6 +337,9 @@ impl Observer for Watch<'_> {
     }
     fn evaluated(&mut self, step: u64, evaluation: &dyn Display) {
         self.say(&format!("step {step}: {evaluation}"));
+    }
+    fn event_files(&self) -> bool {
+        self.event_files
     }
     fn note(&mut self, text: &str) {
         self.say(text);

@@ -70,6 +70,10 @@ pub struct Compare {
     /// checkpoint
     #[arg(long)]
     overwrite: bool,
+    /// Write event files for TensorBoard into the folder of each run: metrics,
+    /// reconstructions, the use of codes; a run that has some goes on with them
+    #[arg(long)]
+    tensorboard: bool,
 }
 
 /// Files that it writes beside the runs.
@@ -307,7 +311,9 @@ impl Compare {
                     folder
                 }
             };
-            let mut watch = Watch::new(global, entry.config.train.steps).starting(gpu);
+            let mut watch = Watch::new(global, entry.config.train.steps)
+                .starting(gpu)
+                .with_event_files(self.tensorboard);
             let outcome = run(
                 gpu,
                 &entry.config,

@@ -58,6 +58,10 @@ pub struct Train {
     /// first checkpoint
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
+    /// Write event files for TensorBoard into the run's folder: metrics, reconstructions, the use
+    /// of codes; a run that has some goes on with them
+    #[arg(long)]
+    tensorboard: bool,
 }
 
 impl Train {
@@ -73,7 +77,16 @@ impl Train {
         check(&config, &data)?;
         let gpu = global.gpu()?;
         let folder = RunFolder::create(&self.out, self.overwrite)?;
-        train(global, &gpu, &config, data, &folder, Start::Fresh, GO_ON)
+        train(
+            global,
+            &gpu,
+            &config,
+            data,
+            &folder,
+            Start::Fresh,
+            GO_ON,
+            self.tensorboard,
+        )
     }
 
     fn resume(&self, global: &Global, path: &Path) -> Result<CommandStatus> {
@@ -82,7 +95,16 @@ impl Train {
         let config = resumed_config(&kept, &self.keys, "--resume")?;
         let data = own_pictures(path, &config, &self.keys)?;
         let gpu = global.gpu()?;
-        train(global, &gpu, &config, data, &folder, Start::Resume, GO_ON)
+        train(
+            global,
+            &gpu,
+            &config,
+            data,
+            &folder,
+            Start::Resume,
+            GO_ON,
+            self.tensorboard,
+        )
     }
 }
 
@@ -120,6 +142,7 @@ pub fn train(
     folder: &RunFolder,
     start: Start,
     go_on: &str,
+    event_files: bool,
 ) -> Result<CommandStatus> {
     let (q, t) = (&config.quantizer, &config.train);
     // Each level's, where they have sizes of their own.
@@ -155,7 +178,9 @@ pub fn train(
             gpu.core().name()
         ),
     );
-    let mut watch = Watch::new(global, t.steps).starting(gpu);
+    let mut watch = Watch::new(global, t.steps)
+        .starting(gpu)
+        .with_event_files(event_files);
     let outcome = run(gpu, config, data, folder, start, &mut watch, stop_flag());
     watch.finish();
     let mut outcome = outcome?;

@@ -46,6 +46,8 @@ pub struct Training<'a> {
     pub stage: PriorStage<'a>,
     /// The command that goes on with it.
     pub go_on: &'a str,
+    /// Whether it writes event files.
+    pub event_files: bool,
 }
 
 /// The outcome of a training that reached its last step.
@@ -128,7 +130,9 @@ impl Training<'_> {
         start: Start,
     ) -> Result<Option<TrainedPrior>> {
         let PriorStage { gpu, config, .. } = self.stage;
-        let mut watch = Watch::new(self.global, config.train.steps).starting(gpu);
+        let mut watch = Watch::new(self.global, config.train.steps)
+            .starting(gpu)
+            .with_event_files(self.event_files);
         let outcome = run_prior(gpu, config, tokens, folder, start, &mut watch, stop_flag());
         watch.finish();
         let outcome = outcome?;

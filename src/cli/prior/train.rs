@@ -73,6 +73,10 @@ pub struct PriorCommand {
     /// has its first checkpoint
     #[arg(long)]
     pub overwrite: bool,
+    /// Write event files for TensorBoard into the prior's folder: its metrics; a
+    /// prior that has some goes on with them
+    #[arg(long)]
+    pub tensorboard: bool,
 }
 
 /// Samples in the picture: of each class, and in all where there are none.
@@ -145,6 +149,7 @@ impl PriorCommand {
             global,
             stage,
             go_on: &self.go_on(),
+            event_files: self.tensorboard,
         };
         let (folder, start, tokens) = match resumed {
             Some(folder) => {

@@ -118,6 +118,10 @@ pub struct Train {
     /// Replace the prior and the contrastive model that the run holds; the first stage stays
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
+    /// Write event files for TensorBoard into the folder of each stage: metrics,
+    /// reconstructions, the use of codes; a run that has some goes on with them
+    #[arg(long)]
+    tensorboard: bool,
 }
 
 /// The command that goes on with a run, before its name.
@@ -199,11 +203,27 @@ impl Train {
             Stage::Trained(_) => CommandStatus::Done,
             Stage::New(images) => {
                 let folder = self.begin(&config, &request)?;
-                train_first_stage(global, &gpu, &config, images, &folder, Start::Fresh, GO_ON)?
+                train_first_stage(
+                    global,
+                    &gpu,
+                    &config,
+                    images,
+                    &folder,
+                    Start::Fresh,
+                    GO_ON,
+                    self.tensorboard,
+                )?
             }
-            Stage::Begun(images, folder) => {
-                train_first_stage(global, &gpu, &config, images, &folder, Start::Resume, GO_ON)?
-            }
+            Stage::Begun(images, folder) => train_first_stage(
+                global,
+                &gpu,
+                &config,
+                images,
+                &folder,
+                Start::Resume,
+                GO_ON,
+                self.tensorboard,
+            )?,
         };
         if !matches!(ended, CommandStatus::Done) {
             return Ok(ended);

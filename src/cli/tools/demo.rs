@@ -30,6 +30,10 @@ pub struct Demo {
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Write event files for TensorBoard into the run's folder: metrics, reconstructions, the use
+    /// of codes; a run that has some goes on with them
+    #[arg(long)]
+    tensorboard: bool,
 }
 
 impl Demo {
@@ -43,7 +47,16 @@ impl Demo {
         let gpu = global.gpu()?;
         let data = open(&config)?;
         let folder = RunFolder::create(&self.out, true)?;
-        match train(global, &gpu, &config, data, &folder, Start::Fresh, GO_ON)? {
+        match train(
+            global,
+            &gpu,
+            &config,
+            data,
+            &folder,
+            Start::Fresh,
+            GO_ON,
+            self.tensorboard,
+        )? {
             CommandStatus::Done if self.prior_steps > 0 => self.prior(global),
             ended => Ok(ended),
         }
@@ -63,6 +76,7 @@ impl Demo {
                 set("train.eval_every", (self.prior_steps / 4).max(1)),
             ],
             overwrite: true,
+            tensorboard: self.tensorboard,
             ..Default::default()
         };
         prior.run(global)

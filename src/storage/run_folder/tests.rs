@@ -89,11 +89,15 @@ fn a_run_that_is_replaced_goes_whole() {
         "test.csv",
         "final.safetensors",
         "run.lock",
+        "sessions.json",
+        "events.out.tfevents.1790000000.wgvq",
     ];
     let own = [
         "checkpoints/step-00000005.json",
         "pictures/summary.png",
         "pictures/gan.png",
+        "pictures/originals.png",
+        "pictures/step-00000005.png",
     ];
     let parts: Vec<String> = [
         "",
@@ -118,6 +122,7 @@ fn a_run_that_is_replaced_goes_whole() {
         "text/asked.toml",
         "report/rate.png",
         "report/rate.csv",
+        "report/run.html",
         "report/evaluation.csv",
         "inspect/index.html",
         "inspect/codes-2.png",

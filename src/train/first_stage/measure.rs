@@ -5,11 +5,45 @@ use crate::Result;
 use crate::analysis::fidelity::{Measurement, Reconstructed, images_at_a_time};
 use crate::autograd::Tape;
 use crate::inference::level_ablation::LevelAblation;
-use crate::metrics::Evaluation;
+use crate::metrics::{Evaluation, LevelUse};
 use crate::nn::ForwardContext;
 use crate::quantize::Mode;
 use crate::train::optimizer_state::OptimizerState;
+use crate::train::task::View;
 use std::time::{Duration, Instant};
+
+/// The use of each codebook: `use`, behind the level's name where there are several, and with a
+/// number behind where a level has several.
+pub(super) fn code_use(evaluation: &Evaluation) -> Vec<View> {
+    let (mut views, mut counts) = (Vec::new(), evaluation.counts.as_slice());
+    for level in &evaluation.levels {
+        let LevelUse {
+            name,
+            of,
+            codebooks,
+            ..
+        } = level;
+        let level = if name.is_empty() {
+            String::new()
+        } else {
+            format!("{name}_")
+        };
+        for book in 0..*codebooks {
+            let (own, rest) = counts.split_at((of / codebooks).min(counts.len()));
+            counts = rest;
+            let number = if *codebooks > 1 {
+                format!("_{}", book + 1)
+            } else {
+                String::new()
+            };
+            views.push(View::CodeUse {
+                name: format!("{level}use{number}"),
+                counts: own.to_vec(),
+            });
+        }
+    }
+    views
+}
 
 impl FirstStageTask {
     /// Images in the set, and what the model makes of them.

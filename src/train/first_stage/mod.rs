@@ -12,7 +12,7 @@ pub use trainer::{check, levels_of};
 
 use super::objective::Objective;
 use super::optimizer_state::OptimizerState;
-use super::task::{Recovery, Task};
+use super::task::{Recovery, Task, View};
 use crate::autograd::{Tape, Var};
 use crate::config::run::ResolvedConfig;
 use crate::data::{DataStall, ImageSet};
@@ -47,6 +47,9 @@ const GAN_SLOT: usize = level_slot(MOST_LEVELS);
 
 /// Metrics of a step.
 const WIDTH: usize = GAN_SLOT + GanMetrics::WIDTH;
+
+/// Images whose reconstructions are kept at each measurement.
+const VIEWED: usize = 8;
 
 /// A first stage in training.
 pub struct FirstStageTask {
@@ -332,6 +335,18 @@ impl Task for FirstStageTask {
         }
         let test = self.data.test.clone();
         self.kept(state, |task, state| task.measure(state, &test))
+    }
+
+    fn views(&mut self, state: &mut OptimizerState, evaluation: &Evaluation) -> Result<Vec<View>> {
+        let size = [self.data.height, self.data.width, self.data.channels];
+        let (originals, reconstructions) = self.test_pairs(state, VIEWED)?;
+        let mut views = vec![View::Reconstructions {
+            size,
+            originals,
+            reconstructions,
+        }];
+        views.extend(measure::code_use(evaluation));
+        Ok(views)
     }
 
     fn measurement_cost(&self) -> MeasurementCost {

@@ -2,6 +2,7 @@
 
 mod continuation;
 mod first_step;
+mod record;
 mod session;
 
 pub(super) use continuation::configured;
@@ -19,7 +20,6 @@ use crate::quantize::Registry;
 use crate::storage::atomic;
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
-use crate::storage::metrics_log;
 use crate::storage::run_folder::RunFolder;
 use crate::{Error, Result};
 use first_step::FirstStep;
@@ -63,6 +63,11 @@ pub trait Observer {
     /// Likewise, with the measurement's columns by name. By default nothing.
     fn measured(&mut self, row: &[(String, f64)]) {
         let _ = row;
+    }
+    /// Whether the run is to write TensorBoard's event files too. Asked once. By default it writes
+    /// them where its folder holds some.
+    fn event_files(&self) -> bool {
+        false
     }
     /// Something that the user should read once.
     fn note(&mut self, text: &str);
@@ -223,24 +228,14 @@ pub fn train_loop<T: Task>(
             Err(e) => return Err(e),
         }
     };
-    let Session {
-        mut trainer,
-        mut tests,
-        observer,
-        ..
-    } = session;
     let mut evaluation = None;
     if !stopped {
-        let last = trainer.measure(true)?;
-        tests.push(&last)?;
-        observer.evaluated(trainer.step_number(), &last);
-        let (_, columns) = trainer.task().columns();
-        observer.measured(&metrics_log::named_values(&columns, &last));
-        save_model(&folder.model(), &trainer.trained()?)?;
-        evaluation = Some(last);
+        evaluation = Some(session.measure(true)?);
+        save_model(&folder.model(), &session.trainer.trained()?)?;
+        session.close()?;
     }
     Ok(Outcome {
-        trainer,
+        trainer: session.trainer,
         evaluation,
         stopped,
         elapsed: began.elapsed(),

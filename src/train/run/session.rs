@@ -2,6 +2,7 @@
 //! diverges.
 
 use super::first_step::FirstStep;
+use super::record::Record;
 use crate::gpu::clock::Instant;
 use crate::pace::{Break, Pace, Rest};
 use crate::storage::checkpoint;
@@ -40,9 +41,10 @@ impl Setback {
 /// A run in a folder, from its first step in this process on.
 pub(super) struct Session<'a, T: Task> {
     pub(super) trainer: Trainer<T>,
-    pub(super) tests: Log,
-    pub(super) observer: &'a mut dyn Observer,
+    tests: Log,
+    observer: &'a mut dyn Observer,
     log: Log,
+    record: Record,
     schedule: &'a Schedule,
     folder: &'a RunFolder,
     began: Instant,
@@ -81,6 +83,14 @@ impl<'a, T: Task> Session<'a, T> {
         };
         let log = Log::open(&folder.metrics(), &row_columns, step)?;
         let tests = Log::open(&folder.test(), &test_columns, measured)?;
+        let asked = observer.event_files();
+        let record = Record::open(
+            folder,
+            trainer.gpu(),
+            [step, measured],
+            &schedule.toml,
+            asked,
+        )?;
         let pace = Pace::new(Duration::ZERO).expect(trainer.task.measurement_cost());
         let began = Instant::now();
         let newest = None;
@@ -89,6 +99,7 @@ impl<'a, T: Task> Session<'a, T> {
             tests,
             observer,
             log,
+            record,
             schedule,
             folder,
             began,
@@ -153,12 +164,7 @@ impl<'a, T: Task> Session<'a, T> {
         self.count_compiled();
         self.pace.stepped(1, self.began.elapsed());
         if due(s.eval_every) {
-            let evaluation = self.trainer.measure(false)?;
-            self.tests.push(&evaluation)?;
-            self.observer.evaluated(step, &evaluation);
-            let (_, columns) = self.trainer.task.columns();
-            self.observer
-                .measured(&metrics_log::named_values(&columns, &evaluation));
+            self.measure(false)?;
             self.count_compiled();
             self.pace.took(Break::Measuring, self.began.elapsed());
         }
@@ -184,6 +190,32 @@ impl<'a, T: Task> Session<'a, T> {
             waiting,
         });
         Ok(())
+    }
+
+    /// Measures, and shows and keeps what was measured.
+    ///
+    /// # Errors
+    /// If the device fails or a file cannot be written.
+    pub(super) fn measure(&mut self, last: bool) -> Result<T::Evaluation> {
+        let step = self.trainer.step_number();
+        let evaluation = self.trainer.measure(last)?;
+        self.tests.push(&evaluation)?;
+        self.observer.evaluated(step, &evaluation);
+        let (_, columns) = self.trainer.task.columns();
+        let row = metrics_log::named_values(&columns, &evaluation);
+        self.observer.measured(&row);
+        let views = self.trainer.views(&evaluation)?;
+        self.record.measured(self.folder, step, &row, &views)?;
+        Ok(evaluation)
+    }
+
+    /// Notes what the whole run took.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn close(&mut self) -> Result<()> {
+        let step = self.trainer.step_number();
+        self.record.saved(self.folder, step, self.began.elapsed())
     }
 
     /// After the last step: writes down what is on its way, and saves. The row at hand ends with
@@ -232,9 +264,11 @@ impl<'a, T: Task> Session<'a, T> {
     fn push(&mut self, row: &T::Row) -> Result<()> {
         self.log.push(row)?;
         let (columns, _) = self.trainer.task.columns();
-        self.observer
-            .logged(&metrics_log::named_values(&columns, row));
-        Ok(())
+        let row = metrics_log::named_values(&columns, row);
+        self.observer.logged(&row);
+        let step = row.first().map_or(0, |(_, step)| *step as u64);
+        let rate = self.trainer.task.rate(step.saturating_sub(1));
+        self.record.row(step, &row, rate)
     }
 
     fn warn(&mut self) {
@@ -265,6 +299,7 @@ impl<'a, T: Task> Session<'a, T> {
             s.keep_checkpoints,
         )?;
         self.saved = Some(step);
+        self.record.saved(self.folder, step, self.began.elapsed())?;
         // Before its first step it is not known whether the run can run at all.
         if step > 0 { self.establish() } else { Ok(()) }
     }
@@ -279,7 +314,7 @@ impl<'a, T: Task> Session<'a, T> {
             (self.trainer.step_number(), self.trainer.task.columns());
         self.log = Log::open(&self.folder.metrics(), &row_columns, step)?;
         self.tests = Log::open(&self.folder.test(), &test_columns, step)?;
-        Ok(())
+        self.record.reopen(self.folder, step, &self.schedule.toml)
     }
 
     /// Takes a run that diverged back to its last good checkpoint, to go on from there more
@@ -333,6 +368,8 @@ impl<'a, T: Task> Session<'a, T> {
         let (row_columns, test_columns) = self.trainer.task.columns();
         self.log = Log::open(&self.folder.metrics(), &row_columns, latest.step)?;
         self.tests = Log::open(&self.folder.test(), &test_columns, latest.step)?;
+        let toml = &self.schedule.toml;
+        self.record.reopen(self.folder, latest.step, toml)?;
         (self.saved, self.setback) = (
             Some(latest.step),
             Some(Setback {

@@ -49,6 +49,7 @@ impl Train {
             global,
             stage,
             go_on: &go_on,
+            event_files: self.tensorboard,
         };
         let own = if resumed { stage.begun(&place)? } else { None };
         let (folder, tokens) = match (own, material) {
@@ -186,7 +187,9 @@ impl Train {
                 t.steps, t.batch_size
             ),
         );
-        let mut watch = Watch::new(global, t.steps).starting(gpu);
+        let mut watch = Watch::new(global, t.steps)
+            .starting(gpu)
+            .with_event_files(self.tensorboard);
         let start = if resumed { Start::Resume } else { Start::Fresh };
         let outcome = run_contrastive(trainer, &folder, start, &mut watch, stop_flag());
         watch.finish();
