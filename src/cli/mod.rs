@@ -130,13 +130,14 @@ enum Command {
     /// Look inside a trained model's codebook: pictures, and a page that holds them
     Inspect(first_stage::inspect::Inspect),
     /// Set what runs keep of images, and for how many bits, beside JPEG, PNG and WebP: a chart and
-    /// a table
+    /// a table; or write a page about runs
     Report(first_stage::report::Report),
     /// Turn images into codes
     Encode(first_stage::codes::Encode),
     /// Turn codes into images
     Decode(first_stage::codes::Decode),
-    /// Write a part of a trained model, its decoder, as a file for other programs
+    /// Write a trained model, or a part of it, for other programs: its decoder, a folder for the
+    /// Hugging Face Hub, ONNX files, NumPy arrays
     Export(first_stage::export::Export),
     /// Train a transformer over the codes of a trained model: the second stage
     Prior(prior::train::PriorCommand),

@@ -388,7 +388,7 @@ fn dtype(level: &Level) -> Dtype {
 }
 
 /// Returns the bytes of an array's `.npy` file.
-fn npy<T: npyz::AutoSerialize>(
+pub(crate) fn npy<T: npyz::AutoSerialize>(
     shape: &[usize],
     values: impl Iterator<Item = T>,
 ) -> std::io::Result<Vec<u8>> {

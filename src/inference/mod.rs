@@ -14,6 +14,8 @@
 //! exist in browsers, where nothing may block. Functions that load a model take a path or bytes;
 //! [`LoadOptions`] has what else may be said.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod arrays;
 pub(crate) mod contrastive_model;
 mod decoder;
 mod deprecated;
@@ -24,6 +26,8 @@ mod hierarchy;
 pub mod import;
 pub(crate) mod level_ablation;
 pub(crate) mod loading;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod onnx;
 pub(crate) mod prior_measure;
 mod prior_model;
 mod progress;

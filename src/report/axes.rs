@@ -50,6 +50,11 @@ impl Axis {
         }
     }
 
+    /// Returns the values that have ticks.
+    pub(super) fn ticks(&self) -> &[f64] {
+        &self.ticks
+    }
+
     /// Returns this axis with ticks at whole numbers only.
     pub(super) fn whole(mut self) -> Self {
         self.ticks.retain(|t| (t - t.round()).abs() < 1e-9);

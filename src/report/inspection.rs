@@ -206,7 +206,7 @@ impl Inspection {
 
     fn decoded(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
         let mut section = Section {
-            id: "codes",
+            id: "codes".into(),
             title: "Every code on its own".into(),
             text: vec![format!(
                 "One tile to a code: a field of nothing but that code is decoded, and the tile is \
@@ -257,7 +257,7 @@ impl Inspection {
     fn real(&self, files: &mut Vec<(String, Vec<u8>)>) -> Result<Section> {
         let cell = self.shape.width / self.grid[1].max(1);
         let mut section = Section {
-            id: "patches",
+            id: "patches".into(),
             title: "The real patches that chose a code".into(),
             text: vec![format!(
                 "Each row is one of the most used codes: its number and share, the tile that it \
@@ -362,11 +362,12 @@ impl Inspection {
                     same in bits: what one place's code tells on average.";
         let title = "How often codes are used".into();
         Ok(Section {
-            id: "usage",
+            id: "usage".into(),
             title,
             text: vec![text.into()],
             figures,
             table: Some(table),
+            ..Default::default()
         })
     }
 }

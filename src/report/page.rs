@@ -18,15 +18,32 @@ pub struct Page {
 #[derive(Clone, Debug, Default)]
 pub struct Section {
     /// Its name in links: letters and digits.
-    pub id: &'static str,
+    pub id: String,
     /// Its heading.
     pub title: String,
     /// Explanation of the pictures, in paragraphs.
     pub text: Vec<String>,
+    /// The names of its charts' curves, as HTML.
+    pub legend: String,
+    /// Its charts, as SVG.
+    pub charts: Vec<String>,
+    /// Rows of small pictures, below each other.
+    pub strip: Vec<Strip>,
     /// Its pictures.
     pub figures: Vec<Figure>,
     /// A table after them.
     pub table: Option<Table>,
+    /// Text as it stands in a file, after that.
+    pub code: String,
+}
+
+/// A row of small pictures in one.
+#[derive(Clone, Debug)]
+pub struct Strip {
+    /// What it shows.
+    pub label: String,
+    /// The bytes of a PNG file.
+    pub png: Vec<u8>,
 }
 
 /// A picture with what is said under it.
@@ -70,6 +87,25 @@ figure div { overflow-x: auto; background: #fff; border: 1px solid var(--line); 
                      8px; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { color: var(--soft); font-size: .92rem; margin-top: 8px; max-width: 88ch; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr)); \
+                     gap: 18px; margin: 16px 0; }
+svg { width: 100%; height: auto; background: var(--card); border: 1px solid var(--line); \
+                     border-radius: 8px; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
+svg .t { font-weight: 600; font-size: 14px; fill: var(--ink); }
+svg .s { font-weight: 400; font-size: 12px; fill: var(--soft); }
+svg .y { text-anchor: end; }
+svg .x { text-anchor: middle; }
+svg .g { stroke: var(--line); fill: none; }
+.legend span { margin-right: 18px; white-space: nowrap; }
+.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; \
+                     margin-right: 6px; }
+.strip { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 4px 14px; \
+                     align-items: center; margin: 16px 0; color: var(--soft); font-size: .92rem; \
+                     font-variant-numeric: tabular-nums; }
+.strip img { margin: 0; width: 100%; max-width: 900px; image-rendering: pixelated; }
+pre { overflow-x: auto; background: var(--card); border: 1px solid var(--line); \
+                     border-radius: 8px; padding: 12px 16px; font-size: .85rem; line-height: 1.45; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; margin: 16px 0; background: var(--card); font-variant-numeric: \
                      tabular-nums; font-size: .93rem; }
@@ -81,7 +117,7 @@ th:first-child, td:first-child { text-align: left; }
 ";
 
 /// Text as HTML shows it.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -148,8 +184,8 @@ impl Page {
         let mut html = format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
              name=\"viewport\" content=\"width=device-width, \
-             initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\\
-             n<main>\n<h1>{title}</h1>\n{}<nav>",
+             initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+             <main>\n<h1>{title}</h1>\n{}<nav>",
             paragraphs(&self.intro)
         );
         for s in &self.sections {
@@ -164,6 +200,26 @@ impl Page {
                 escaped(&s.title),
                 paragraphs(&s.text)
             );
+            if !s.charts.is_empty() {
+                _ = write!(
+                    html,
+                    "{}<div class=\"charts\">\n{}</div>\n",
+                    s.legend,
+                    s.charts.concat()
+                );
+            }
+            if !s.strip.is_empty() {
+                html += "<div class=\"strip\">\n";
+                for row in &s.strip {
+                    let (label, png) = (escaped(&row.label), base64(&row.png));
+                    _ = writeln!(
+                        html,
+                        "<span>{label}</span><img alt=\"{label}\" \
+                         src=\"data:image/png;base64,{png}\">"
+                    );
+                }
+                html += "</div>\n";
+            }
             for f in &s.figures {
                 _ = write!(
                     html,
@@ -177,6 +233,9 @@ impl Page {
             }
             if let Some(table) = &s.table {
                 html += &table.html();
+            }
+            if !s.code.is_empty() {
+                _ = writeln!(html, "<pre>{}</pre>", escaped(&s.code));
             }
             html += "</section>\n";
         }
@@ -207,7 +266,7 @@ mod tests {
             title: "<script>alert('run')</script>".into(),
             intro: vec!["a & b".into()],
             sections: vec![Section {
-                id: "one",
+                id: "one".into(),
                 title: "\"one\"".into(),
                 figures: vec![Figure {
                     png: vec![1, 2, 3],
@@ -227,5 +286,6 @@ mod tests {
         }
         assert!(html.contains("a &amp; b") && html.contains("data:image/png;base64,AQID"));
         assert!(!html.contains("http"), "nothing is loaded from elsewhere");
+        assert!(html.contains("<body>\n<main>"), "{html}");
     }
 }

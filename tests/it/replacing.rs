@@ -230,9 +230,12 @@ fn a_replaced_run_leaves_nothing_behind() {
             "metrics.csv",
             "notes.txt",
             "pictures/mine.png",
+            "pictures/originals.png",
+            "pictures/step-00000004.png",
             "pictures/summary.png",
             "prior/notes.txt",
             "run.lock",
+            "sessions.json",
             "test.csv"
         ]
     );

@@ -1,11 +1,14 @@
-//! `wgvq export`: a part of a trained model as a file of its own.
+//! `wgvq export`: a trained model, or a part of it, for other programs.
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::output;
+use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
+use crate::cli::first_stage::inspect::name_of;
+use crate::cli::first_stage::model_card::hub_files;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wgvq::inference::{DECODER_FORMAT, FirstStageModel};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result};
@@ -14,43 +17,137 @@ use wgvq::{Error, Result};
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  wgvq export runs/emoji --decoder -o decoder.safetensors")]
+  wgvq export runs/emoji --decoder -o decoder.safetensors
+  wgvq export runs/emoji --hf hub/emoji      # config.json, model.safetensors, README.md
+  wgvq export runs/emoji --onnx onnx/emoji   # encoder.onnx, quantizer.onnx, decoder.onnx
+  wgvq export runs/emoji --npy arrays/emoji  # codebook.npy")]
 pub struct Export {
     /// The run whose model is exported: its folder, or its final.safetensors
     run: PathBuf,
-    /// The decoder with its codebooks: what turns codes into images, and nothing of the encoder or
-    /// of training
-    #[arg(long)]
-    decoder: bool,
-    /// The file, safetensors under PyTorch's names and layouts
-    #[arg(long, short, value_name = "FILE")]
-    output: PathBuf,
-    /// Replace a file that is there
+    #[command(flatten)]
+    what: What,
+    /// The decoder's file, safetensors under PyTorch's names and layouts
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        required_unless_present_any = ["hf", "onnx", "npy"],
+        conflicts_with_all = ["hf", "onnx", "npy"]
+    )]
+    output: Option<PathBuf>,
+    /// Replace files that are there
     #[arg(long)]
     overwrite: bool,
 }
 
+/// What is exported: one of these.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// The decoder with its codebooks: what turns codes into images, and nothing of the encoder or
+    /// of training
+    #[arg(long)]
+    decoder: bool,
+    /// The whole model in a folder as the Hugging Face Hub has them: the configuration, the
+    /// weights, and a card with what was measured; nothing of where the images lay
+    #[arg(long, value_name = "DIR")]
+    hf: Option<PathBuf>,
+    /// The encoder, the quantizer and the decoder as ONNX files in a folder, opset 18 (vqvae and
+    /// vqgan)
+    #[arg(long, value_name = "DIR")]
+    onnx: Option<PathBuf>,
+    /// The codebooks as NumPy arrays in a folder
+    #[arg(long, value_name = "DIR")]
+    npy: Option<PathBuf>,
+}
+
 impl Export {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
-        if !self.decoder {
-            let what = "says what to export, and is the one part there is; the whole model is the \
-                        run's final.safetensors";
-            return Err(Error::config("--decoder", what));
+        let What { hf, onnx, npy, .. } = &self.what;
+        if let Some(folder) = hf {
+            let name = name_of(&self.run);
+            return self.files(global, folder, |model| {
+                hub_files(model, folder_of(&self.run), &name)
+            });
         }
-        let _place = Place::file(global, &self.output, self.overwrite)?;
-        apart([model_of(&self.run)], [&self.output])?;
+        if let Some(folder) = onnx {
+            return self.files(global, folder, |model| {
+                let files = model.to_onnx()?;
+                if files.quantizer.is_none() {
+                    let kind = &model.config().quantizer.kind;
+                    let what = format!(
+                        "no quantizer.onnx: there is no graph of the rule of `{kind}`; the encoder \
+                         gives latents, and the decoder takes codes"
+                    );
+                    output::note(global, &what);
+                }
+                let all = [
+                    ("encoder.onnx", Some(files.encoder)),
+                    ("quantizer.onnx", files.quantizer),
+                    ("decoder.onnx", Some(files.decoder)),
+                ];
+                let there = all.into_iter();
+                Ok(there
+                    .filter_map(|(name, bytes)| Some((name.to_owned(), bytes?)))
+                    .collect())
+            });
+        }
+        if let Some(folder) = npy {
+            return self.files(global, folder, FirstStageModel::codebook_arrays);
+        }
+        let Some(output) = &self.output else {
+            return Err(Error::config("--output", "names the decoder's file"));
+        };
+        self.decoder(global, output)
+    }
+
+    /// Writes files of the model to a folder: all of them, or none.
+    fn files(
+        &self,
+        global: &Global,
+        folder: &Path,
+        make: impl FnOnce(&FirstStageModel) -> Result<Vec<(String, Vec<u8>)>>,
+    ) -> Result<CommandStatus> {
+        let place = Place::folder(global, folder)?;
+        let model = FirstStageModel::load(&global.gpu()?, &self.run)?;
+        let files = make(&model)?;
+        let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.join(name)).collect();
+        apart([model_of(&self.run)], &paths)?;
+        place.holds_none(files.iter().map(|(name, _)| name.as_str()), self.overwrite)?;
+        let staged = place.staged()?;
+        for (name, bytes) in &files {
+            atomic::write(&staged.path().join(name), bytes)?;
+        }
+        staged.put(&[])?;
+        for ((_, bytes), path) in files.iter().zip(&paths) {
+            if global.json {
+                let line = serde_json::json!({
+                    "file": output::shown(path), "bytes": bytes.len(), "model": model.hash(),
+                });
+                output::result(&line.to_string());
+            } else {
+                let kib = bytes.len().div_ceil(1 << 10);
+                output::result(&format!("{}: {kib} KiB", path.display()));
+            }
+        }
+        Ok(CommandStatus::Done)
+    }
+
+    fn decoder(&self, global: &Global, output: &Path) -> Result<CommandStatus> {
+        let _place = Place::file(global, output, self.overwrite)?;
+        apart([model_of(&self.run)], [output])?;
         let model = FirstStageModel::load(&global.gpu()?, &self.run)?;
         let bytes = model.to_decoder_bytes()?;
-        atomic::write(&self.output, &bytes)?;
+        atomic::write(output, &bytes)?;
         if global.json {
             let line = serde_json::json!({
-                "file": output::shown(&self.output), "bytes": bytes.len(),
+                "file": output::shown(output), "bytes": bytes.len(),
                 "format": DECODER_FORMAT, "model": model.hash(),
             });
             output::result(&line.to_string());
             return Ok(CommandStatus::Done);
         }
-        let (path, kib) = (self.output.display(), bytes.len().div_ceil(1 << 10));
+        let (path, kib) = (output.display(), bytes.len().div_ceil(1 << 10));
         output::result(&format!(
             "{path}: a decoder of {} codes to an image, {kib} KiB",
             model.codes_per_image()

@@ -291,7 +291,7 @@ fn spread(pictures: &[u8], bytes: usize, most: usize) -> Vec<u8> {
 
 /// Returns the quantized latents of the codes of each codebook, the most used first, while the
 /// other codebooks stay at their most used code.
-fn vectors(model: &FirstStageModel, survey: &Survey) -> Result<Vec<Vec<f32>>> {
+pub fn vectors(model: &FirstStageModel, survey: &Survey) -> Result<Vec<Vec<f32>>> {
     let books = survey.counts.len();
     let usual: Vec<u32> = (0..books)
         .map(|b| survey.most_used(b, 1).first().copied().unwrap_or(0))

@@ -1,10 +1,11 @@
-//! `wgvq report`: rate and distortion of runs beside JPEG, PNG and WebP.
+//! `wgvq report`: rate and distortion of runs beside JPEG, PNG and WebP, or a page about them.
 
 use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::pictures::source_of;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::inspect::{chosen, name_of, open, shape};
+use crate::cli::first_stage::report_page::PageRequest;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -25,11 +26,18 @@ each by its frequency, level by level and summed; beside it, log2 K for each cod
 counts the model. A codec's rate is that of its files, whose headers weigh heavily on
 small images.
 
+With --html it writes run.html instead, a page in one file, about runs of any kind: curves,
+reconstructions over time, maps of codebooks, samples, configurations, and what each was
+trained with.
+
 Examples:
   wgvq report runs/emoji
-  wgvq report runs/ema runs/fsq runs/residual --out compared")]
+  wgvq report runs/ema runs/fsq runs/residual --out compared
+  wgvq report runs/emoji --html
+  wgvq report runs/ema runs/fsq --html --out compared")]
 pub struct Report {
-    /// The runs: their folders, or their final.safetensors; all of images of one size
+    /// The runs: their folders, or their final.safetensors; all of images of one size,
+    /// but for --html
     #[arg(required = true)]
     runs: Vec<PathBuf>,
     /// The folder for the chart and the table; RUN/report of the first run unless given
@@ -42,6 +50,9 @@ pub struct Report {
     /// Images to look at, at most
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     images: u32,
+    /// Write a page about the runs, run.html, in place of the chart and the table
+    #[arg(long)]
+    html: bool,
     /// Replace what a report made before
     #[arg(long)]
     overwrite: bool,
@@ -54,6 +65,16 @@ impl Report {
             .out
             .clone()
             .unwrap_or_else(|| folder_of(first).join("report"));
+        if self.html {
+            let request = PageRequest {
+                runs: &self.runs,
+                out: &out,
+                data: self.data.as_deref(),
+                images: self.images as usize,
+                overwrite: self.overwrite,
+            };
+            return request.write(global).map(|()| CommandStatus::Done);
+        }
         let [picture, figures] = ["rate.png", "rate.csv"].map(|name| out.join(name));
         let place = Place::folder(global, &out)?;
         place.holds_none(["rate.png", "rate.csv"], self.overwrite)?;
@@ -156,7 +177,7 @@ impl Report {
 
 /// Returns the names of the runs: by their folders; those of one name also by their place in the
 /// list.
-fn names(runs: &[PathBuf]) -> Vec<String> {
+pub fn names(runs: &[PathBuf]) -> Vec<String> {
     let plain: Vec<String> = runs.iter().map(|run| name_of(run)).collect();
     let of = |(i, name): (usize, &String)| match plain.iter().filter(|n| *n == name).count() {
         1 => name.clone(),

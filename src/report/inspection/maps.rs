@@ -20,7 +20,7 @@ impl Inspection {
     ) -> Result<(Section, Vec<BTreeMap<u32, Colour>>)> {
         let mut colours_of = Vec::new();
         let mut section = Section {
-            id: "map",
+            id: "map".into(),
             title: "A map of the codebook".into(),
             text: vec![
                 "Each code is a list of numbers, that is, a point in a space of many dimensions. \
@@ -108,11 +108,12 @@ impl Inspection {
         };
         let title = "Codes laid over pictures".into();
         Ok(Section {
-            id: "overlay",
+            id: "overlay".into(),
             title,
             text: vec![text],
             figures: vec![figure],
             table: None,
+            ..Default::default()
         })
     }
 
@@ -162,11 +163,12 @@ impl Inspection {
         };
         let title = "Do codes survive changed pixels?".into();
         Ok(Section {
-            id: "robustness",
+            id: "robustness".into(),
             title,
             text,
             figures: vec![figure],
             table: Some(Table { head, rows }),
+            ..Default::default()
         })
     }
 }

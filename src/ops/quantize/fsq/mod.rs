@@ -37,7 +37,7 @@ pub struct Levels {
 }
 
 /// `(half, offset, shift)` of a channel of `level` levels: see shaders/quantize/fsq.wgsl.
-fn bound(level: usize) -> [f64; 3] {
+pub(crate) fn bound(level: usize) -> [f64; 3] {
     let half = (level - 1) as f64 * (1.0 + 1e-3) / 2.0;
     let offset = if level.is_multiple_of(2) { 0.5 } else { 0.0 };
     [half, offset, (offset / half).atanh()]
