@@ -123,6 +123,8 @@ enum Command {
     Import(first_stage::import::Import),
     /// List the configurations that there are by name, or print one, to be copied
     Presets(tools::presets::Presets),
+    /// Print every key of a configuration with its meaning and its default
+    Config(tools::config::Config),
     /// Say what a configuration will take: parameters, memory, operations and time per step
     Plan(first_stage::plan::Plan),
     /// Send images through a trained model and show them side by side with the originals
@@ -200,6 +202,7 @@ pub fn main() -> ExitCode {
         Command::Compare(c) => c.run(global),
         Command::Import(c) => c.run(global),
         Command::Presets(c) => c.run(global),
+        Command::Config(c) => c.run(global),
         Command::Plan(c) => c.run(global),
         Command::Reconstruct(c) => c.run(global),
         Command::Inspect(c) => c.run(global),

@@ -1,6 +1,7 @@
 //! Configurations of runs, priors and contrastive models, their keys, and presets.
 
 pub mod contrastive;
+pub mod described;
 mod dotted;
 pub(crate) mod learning_rate;
 pub mod objective;

@@ -173,7 +173,9 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
         }
         Err(error) => return Err(Error::file(path, format!("cannot be read: {error}"))),
     };
-    if meta.is_dir() {
+    if meta.is_dir() && source::cifar::is_cifar(path) {
+        source::cifar::open(path, options)
+    } else if meta.is_dir() {
         source::folder::open(path, options)
     } else if meta.is_file() && source::captions::is_captions(path) {
         source::captions::open(path, options)

@@ -1,6 +1,7 @@
 //! The demo, and commands that concern the adapter and the kernels.
 
 pub mod bench;
+pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod info;

@@ -4,16 +4,18 @@
 //!
 //! Beside `train-images-idx3-ubyte` belong `train-labels-idx1-ubyte` (classes) and
 //! `t10k-images-idx3-ubyte` (the test side), and so for other names that say `images`, `labels`,
-//! `train`, `t10k` or `test`.
+//! `train`, `t10k` or `test`. NumPy's arrays (`train-images.npy`, `train-labels.npy`) are read in
+//! the same way.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::labelled::{Labelled, assemble};
+use super::numpy;
 use crate::data::decode::picture;
-use crate::data::{ImageSet, Item, MAX_SIDE, Options, budget, split};
+use crate::data::{ImageSet, MAX_SIDE, Options, budget};
 use crate::{Error, Result, files};
 
 /// Opens an IDX file of images with all that belongs to it.
@@ -50,55 +52,15 @@ pub(crate) fn open_files(train: &Path, test: Option<&Path>) -> Result<ImageSet> 
             .zip(labels_of(test, held_out, &mut notes)?)
             .map(|(a, b)| [a, b].concat());
     }
-    let named = |i: usize| match test {
-        None => format!("{i:05}"),
-        Some(_) if i < count => format!("train/{i:05}"),
-        Some(_) => format!("test/{:05}", i - count),
-    };
-    // A label that never comes is no class: nothing could be drawn of it.
-    let numbers: Vec<u8> = labels
-        .iter()
-        .flatten()
-        .copied()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    let class = |i: usize| Some(numbers.binary_search(&labels.as_ref()?[i]).ok()? as u32);
-    let all = count + held_out;
-    let items: Vec<Item> = (0..all)
-        .map(|i| Item {
-            name: named(i),
-            group: i as u64,
-            class: class(i),
-            caption: None,
-            embedding: None,
-        })
-        .collect();
-    let (train_items, test_items) = if held_out > 0 {
-        notes.push(format!(
-            "split as the files give it: {count} to train on, {held_out} held out"
-        ));
-        (
-            (0..count as u32).collect(),
-            (count as u32..all as u32).collect(),
-        )
-    } else {
-        let (train, test, note) = split(&items);
-        notes.extend(note);
-        (train, test)
-    };
-    Ok(ImageSet {
+    Ok(assemble(Labelled {
         name: train.display().to_string(),
-        width,
-        height,
-        channels,
-        pixels: pixels.into(),
-        items,
-        classes: numbers.iter().map(u8::to_string).collect(),
+        size: [width, height, channels],
+        pixels,
+        counts: [count, held_out],
+        labels,
+        names: Vec::new(),
         notes,
-        train: train_items,
-        test: test_items,
-    })
+    }))
 }
 
 /// The existing file whose name is `path`'s with `changes` made to it, gzipped or not, if `path`'s
@@ -130,7 +92,11 @@ struct Shape {
 
 /// Appends the images of `path` to `pixels`; they must be of the size of those `before`.
 fn read_images(path: &Path, before: Option<(&Path, Shape)>, pixels: &mut Vec<u8>) -> Result<Shape> {
-    let (dims, mut reader) = header(path)?;
+    let (dims, bytes, mut reader) = header(path)?;
+    if bytes != 1 {
+        let what = format!("holds numbers of {bytes} bytes; images are of uint8");
+        return Err(Error::file(path, what));
+    }
     let [count, height, width, channels] = match dims[..] {
         [n, h, w] => [n, h, w, 1],
         [n, h, w, c] => [n, h, w, c],
@@ -191,7 +157,7 @@ fn labels_of(images: &Path, count: usize, notes: &mut Vec<String>) -> Result<Opt
         ));
         return Ok(None);
     };
-    let (dims, mut reader) = header(&path)?;
+    let (dims, bytes, mut reader) = header(&path)?;
     if dims != [count] {
         let what = format!(
             "its dimensions are {dims:?}; {} needs {count} labels",
@@ -199,13 +165,21 @@ fn labels_of(images: &Path, count: usize, notes: &mut Vec<String>) -> Result<Opt
         );
         return Err(Error::file(&path, what));
     }
-    let mut labels = Vec::new();
-    read_exactly(&path, &mut reader, count, &mut labels)?;
-    Ok(Some(labels))
+    let mut found = Vec::new();
+    read_exactly(&path, &mut reader, count * bytes, &mut found)?;
+    // The lowest byte first: a label past 255 has more than that one.
+    if let Some(label) = found
+        .chunks_exact(bytes)
+        .find(|label| label[1..].iter().any(|byte| *byte != 0))
+    {
+        let what = format!("holds a label of bytes {label:?}; labels are from 0 to 255");
+        return Err(Error::file(&path, what));
+    }
+    Ok(Some(found.into_iter().step_by(bytes).collect()))
 }
 
-/// The dimensions, and a reader that stands at the numbers.
-fn header(path: &Path) -> Result<(Vec<usize>, Box<dyn Read>)> {
+/// The dimensions, the bytes of a number, and a reader that stands at the numbers.
+fn header(path: &Path) -> Result<(Vec<usize>, usize, Box<dyn Read>)> {
     let unreadable = |error| Error::file(path, format!("cannot be read: {error}"));
     let mut file = BufReader::new(files::open(path)?);
     let zipped = file
@@ -218,10 +192,16 @@ fn header(path: &Path) -> Result<(Vec<usize>, Box<dyn Read>)> {
         Box::new(file)
     };
     let mut magic = [0; 4];
-    let known = reader.read_exact(&mut magic).is_ok() && magic[..2] == [0, 0] && magic[3] > 0;
+    let whole = reader.read_exact(&mut magic).is_ok();
+    if whole && magic == *numpy::MAGIC {
+        let (dims, bytes) = numpy::header(&mut magic.as_slice().chain(&mut reader))
+            .map_err(|what| Error::file(path, what))?;
+        return Ok((dims, bytes, reader));
+    }
+    let known = whole && magic[..2] == [0, 0] && magic[3] > 0;
     if !known {
-        let what =
-            "is not an IDX file; give a folder of images, an IDX file of images or a built-in name";
+        let what = "is not an IDX file, nor a NumPy array; give a folder of images, an IDX file of \
+             images or a built-in name";
         return Err(Error::file(path, what));
     }
     if magic[2] != 8 {
@@ -241,7 +221,7 @@ fn header(path: &Path) -> Result<(Vec<usize>, Box<dyn Read>)> {
             .map_err(|_| Error::file(path, "ends within its header: truncated"))?;
         dims.push(u32::from_be_bytes(dim) as usize);
     }
-    Ok((dims, reader))
+    Ok((dims, 1, reader))
 }
 
 /// Appends the `bytes` that must follow, and makes sure that nothing else does. Memory grows with
@@ -442,6 +422,56 @@ pub(crate) mod tests {
                 ),
                 Err(error) => prop_assert!(error.to_string().contains("images")),
             }
+        }
+    }
+
+    fn npy<T: npyz::AutoSerialize>(shape: &[u64], values: Vec<T>) -> Vec<u8> {
+        use npyz::WriterBuilder;
+        let mut bytes = Vec::new();
+        let writer = npyz::WriteOptions::new().default_dtype().shape(shape);
+        let mut writer = writer.writer(&mut bytes).begin_nd().unwrap();
+        writer.extend(values).unwrap();
+        writer.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn arrays_of_numpy_are_read_as_idx_files_are() {
+        let labels = |of: [i64; 3]| npy(&[3], of.to_vec());
+        let dir = files(&[
+            ("train-images.npy", npy(&[3, 2, 4], numbers(24))),
+            ("train-labels.npy", labels([7, 0, 7])),
+            ("test-images.npy", npy(&[1, 2, 4], numbers(8))),
+            ("test-labels.npy", npy(&[1], vec![0u8])),
+            ("colour.npy", npy(&[2, 2, 2, 3], numbers(24))),
+            ("floats.npy", npy(&[1, 2, 2], vec![0.5f32; 4])),
+            ("wide.npy", npy(&[1, 2, 2], vec![5i64; 4])),
+            ("far-images.npy", npy(&[3, 2, 2], numbers(12))),
+            ("far-labels.npy", labels([1, 2, 300])),
+        ]);
+        let set = open_in(&dir, "train-images.npy").unwrap();
+        assert_eq!((&set.train[..], &set.test[..]), (&[0, 1, 2][..], &[3][..]));
+        assert_eq!((set.width, set.height, set.channels), (4, 2, 1));
+        let class = |i: usize| set.classes[set.items[i].class.unwrap() as usize].as_str();
+        assert_eq!([0, 1, 2, 3].map(class), ["7", "0", "7", "0"]);
+        assert_eq!(*set.image(1).unwrap(), numbers(24)[8..16]);
+        assert_eq!(open_in(&dir, "colour.npy").unwrap().channels, 3);
+        for (name, said) in [
+            ("floats.npy", "uint8"),
+            ("wide.npy", "8 bytes"),
+            ("far-images.npy", "0 to 255"),
+        ] {
+            let e = open_in(&dir, name).unwrap_err().to_string();
+            assert!(
+                e.contains(name.split('-').next().unwrap()) && e.contains(said),
+                "{e}"
+            );
+        }
+        let cut = dir.path().join("colour.npy");
+        let bytes = std::fs::read(&cut).unwrap();
+        for n in [0, 3, 5, 20, 60, bytes.len() - 1] {
+            std::fs::write(&cut, &bytes[..n]).unwrap();
+            assert!(open_in(&dir, "colour.npy").is_err(), "{n} bytes");
         }
     }
 }

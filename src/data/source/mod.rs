@@ -3,11 +3,14 @@
 pub(super) mod archive;
 pub(super) mod builtin;
 pub(super) mod captions;
+pub(super) mod cifar;
 pub(super) mod embedding;
 mod emoji;
 pub(super) mod folder;
 mod grid;
 pub(super) mod idx;
+mod labelled;
 pub(super) mod location;
 pub(super) mod memory;
+mod numpy;
 mod tiles;
