@@ -21,14 +21,14 @@ def as_numpy(value: Any, name: str) -> np.ndarray:
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         try:
             return np.from_dlpack(value)
-        except (BufferError, RuntimeError, TypeError) as e:
+        except (BufferError, RuntimeError, TypeError, ValueError) as e:
             raise ArgumentError(
                 f"the argument `{name}`: its memory cannot be read from here ({e}); copy it to "
                 "the processor first"
             ) from e
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError) as e:
+    except (BufferError, RuntimeError, TypeError, ValueError) as e:
         raise ArgumentError(
             f"the argument `{name}` is no array ({e}); copy it to the processor first, if it lies "
             "on a GPU"

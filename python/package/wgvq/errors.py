@@ -83,7 +83,7 @@ class DeviceError(Error, RuntimeError):
 class Diverged(Error, ArithmeticError):
     """A run whose figures are no longer finite. Its folder holds the last checkpoint.
 
-    >>> wild = {**tiny, "train.lr": 1e30}
+    >>> wild = {**tiny, "train.lr": 10.0, "train.beta1": 0.0, "train.beta2": 0.0}
     >>> wgvq.train(images, folder / "wild", steps=60, settings=wild)
     Traceback (most recent call last):
     ...
