@@ -113,9 +113,9 @@ fn narrow(row: u32, lane: u32, few: Kept, heavy: bool, goal: f32, top: f32) -> K
         for (var i = lane; i < blocks; i += GROUP) {
             let l = values(row, i);
             let k = keys(l);
-            let w = select(
-                vec4<f32>(), select(vec4<f32>(1.0), weights(l, top), heavy), kept(k, i, few),
-            );
+            var w = vec4<f32>(1.0);
+            if heavy { w = weights(l, top); }
+            w = select(vec4<f32>(), w, kept(k, i, few));
             sum += vec4<f32>(
                 total(select(vec4<f32>(), w, k >= vec4<u32>(key + one))),
                 total(select(vec4<f32>(), w, k >= vec4<u32>(key + 2u * one))),
@@ -130,7 +130,8 @@ fn narrow(row: u32, lane: u32, few: Kept, heavy: bool, goal: f32, top: f32) -> K
         let l = values(row, i);
         let k = keys(l);
         let inside = kept(k, i, few);
-        let w = select(vec4<f32>(1.0), weights(l, top), heavy);
+        var w = vec4<f32>(1.0);
+        if heavy { w = weights(l, top); }
         sum += vec4<f32>(total(select(vec4<f32>(), w, inside & (k > vec4<u32>(key)))),
                          total(select(
                              vec4<f32>(), vec4<f32>(1.0), inside & (k == vec4<u32>(key)),
@@ -187,15 +188,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if p.top_k == 1u {
         few = Kept(keys(vec4<f32>(top)).x, best.index + 1u);
     } else {
-        if p.top_k > 0u { few = narrow(row, lane, few, false, f32(p.top_k), top); }
-        if p.top_p < 1.0 {
-            var sum = 0.0;
-            for (var i = lane; i < blocks; i += GROUP) {
-                let l = values(row, i);
-                sum += total(select(vec4<f32>(), weights(l, top), kept(keys(l), i, few)));
+        // Two filters and one text: drivers compile it for seconds.
+        for (var turn = 0u; turn < 2u; turn++) {
+            let heavy = turn == 1u;
+            if select(p.top_k == 0u, p.top_p >= 1.0, heavy) { continue; }
+            var goal = f32(p.top_k);
+            if heavy {
+                var sum = 0.0;
+                for (var i = lane; i < blocks; i += GROUP) {
+                    let l = values(row, i);
+                    sum += total(select(vec4<f32>(), weights(l, top), kept(keys(l), i, few)));
+                }
+                // Above 0, where the product is too small for f32.
+                goal = max(p.top_p * group_sum(sum, lane), 1e-30);
             }
-            // Above 0, where the product is too small for f32.
-            few = narrow(row, lane, few, true, max(p.top_p * group_sum(sum, lane), 1e-30), top);
+            few = narrow(row, lane, few, heavy, goal, top);
         }
         let least = keys(vec4<f32>(max(top + p.floor, LOWEST))).x;
         if least > few.key { few = Kept(least, ALL); }
