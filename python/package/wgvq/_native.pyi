@@ -1,12 +1,29 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "Gpu",
+    "Tokenizer",
+    "__version__",
+    "bench",
+    "fsq",
+    "kmeans",
+    "lookup",
+    "presets",
+    "search",
+    "train",
+    "train_prior",
+    "train_text2image",
+    "workloads",
+]
+
 __version__: str
 
+@final
 class Gpu:
     """An engine on one device.
 
@@ -16,12 +33,12 @@ class Gpu:
     True
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         adapter: str | None = None,
         core: str | None = None,
         memory_budget: int | None = None,
-    ) -> None:
+    ) -> Gpu:
         """Opens an adapter: its number in :meth:`list`, part of its name, or a backend.
 
         ``core`` is ``subgroup``, ``tiled`` or ``coopmat``, by default the fastest one that changes
@@ -41,6 +58,7 @@ class Gpu:
     @property
     def core(self) -> str: ...
 
+@final
 class Tokenizer:
     @staticmethod
     def load(gpu: Gpu, run: Path) -> Tokenizer: ...
