@@ -219,9 +219,13 @@ def loops(table):
         "",
         "## Products of matrices",
         "",
-        "Instructions of the `coopmat` core's innermost loop for each product of matrices (`wmma` on Radeon, `hmma` on GeForce, of which a product of 16 x 16 x 16 takes two), loads and all; then without copies of registers, where there are some.",
-        "The variants are those of whole tiles along k; operands are read as f32 and rounded on their way.",
-        "None of these kernels has been run on a GPU: what they multiply has been tested with emulated matrices alone ([ARCHITECTURE.md](../ARCHITECTURE.md)).",
+        "Instructions of the `coopmat` core's innermost loop for each product of matrices "
+        "(`wmma` on Radeon, `hmma` on GeForce, of which a product of 16 x 16 x 16 takes two), "
+        "loads and all; then without copies of registers, where there are some.",
+        "The variants are those of whole tiles along k; operands are read as f32 and rounded on "
+        "their way.",
+        "None of these kernels has been run on a GPU: what they compute has been tested with "
+        "emulated matrices alone ([ARCHITECTURE.md](../ARCHITECTURE.md)).",
         "",
         *kernel_loops.page(table, matrices=True),
     ]
@@ -235,7 +239,7 @@ def main():
     parser.add_argument("--robust", default="on")
     parser.add_argument("--budgets", required=True)
     parser.add_argument("--page", required=True)
-    parser.add_argument("--only", default="", help="the kernels that were measured, where not all were")
+    parser.add_argument("--only", default="", help="the kernels measured, where not all were")
     parser.add_argument("--loops", help="the table that scripts/kernel_loops.py made")
     parser.add_argument("files", nargs="+")
     args = parser.parse_args()

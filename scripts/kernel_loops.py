@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the innermost loops of the `tiled` and the `coopmat` core are made of, from drivers' final code.
+"""What the innermost loops of the `tiled` and the `coopmat` core are made of, from final code.
 
 `names` prints the variants that are looked at, one a line. `record` reads folders of texts as
 `wgvq kernels --ir` writes them, named GPU.on or GPU.off after robust buffer access, and replaces
@@ -47,8 +47,9 @@ def matrix_variants(lanes):
         for size in (128, 64):
             group = 4 * lanes
             depth = 32
-            tile = f"GROUP={group} V={16 * size // group} NC={size // 16} TILE_K={depth} LINE_LANES={depth // 8}"
-            tile += f" TILE_ROWS={size} TILE_COLS={size} SIDE=16 SUBGROUP={lanes} QUADS=1"
+            tile = f"GROUP={group} V={16 * size // group} NC={size // 16} TILE_ROWS={size}"
+            tile += f" TILE_COLS={size} TILE_K={depth} LINE_LANES={depth // 8}"
+            tile += f" SIDE=16 SUBGROUP={lanes} QUADS=1"
             label = f"{kernel}({','.join(sorted((flags + ' ' + tile).split()))})"
             yield label, kernel, f"coopmat {size}x{size}"
 
@@ -115,8 +116,8 @@ def text_loops(text):
 
 
 def hottest(path, product):
-    """Of the innermost loop with most multiply-adds or products of matrices, whichever it has: these, all instructions,
-    issue cycles and moves."""
+    """Of the innermost loop with most of what multiplies: how many, all instructions, issue
+    cycles and moves."""
     with open(path, encoding="utf-8", errors="replace") as file:
         text = file.read()
     found = []
@@ -162,8 +163,9 @@ def page(table, matrices):
         products, instructions = int(row["products"]), int(row["instructions"])
         share = f"{100 * products / (int(row['cycles']) or instructions):.0f} %"
         if row["tile"].startswith("coopmat"):
-            moves = int(row["moves"])
-            share = f"{instructions / products:.1f}" + (f", {(instructions - moves) / products:.1f}" if moves else "")
+            share = f"{instructions / products:.1f}"
+            if moves := int(row["moves"]):
+                share += f", {(instructions - moves) / products:.1f}"
         cells[row["kernel"], row["tile"], row["gpu"], row["robust"]] = share
     lines = [
         "| kernel | tile |"

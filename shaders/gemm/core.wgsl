@@ -38,9 +38,9 @@
 // loads widen.
 //
 // The `tiled` and the `coopmat` core ask for more, to compare less. RUNS, of `tiled`, says that
-// there may be more than one (t1, t0). WHOLE says that k_end is a multiple of TILE_K, and that rows and
-// columns past the last, whose sums nobody stores, are read as some that exist. Every value is then
-// there, but
+// there may be more than one (t1, t0). WHOLE says that k_end is a multiple of TILE_K, and that rows
+// and columns past the last, whose sums nobody stores, are read as some that exist. Every value is
+// then there, but
 //     LHS_EMPTY: a run of lhs is zeros where fn lhs_exists(line: Lhs, t1: u32, t0: u32) -> bool,
 //                which the kernel supplies then, says so;
 //     LHS_CUT: lo <= k < hi is held of lhs as without WHOLE.

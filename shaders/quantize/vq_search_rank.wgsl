@@ -2,11 +2,11 @@
 //   ties go to the lowest k
 //
 // vq_search's pass after vq_search_coopmat, which left the least H[n,k] of each block of 64 codes,
-// H being S with f16 operands. With a bound eps on |H - S| for every code of a block, the least S of
-// a block b lies between M_b - eps_b and M_b + eps_b, M_b its least H. So does the least of all
-// below the least M + eps, and a block whose M - eps exceeds that has lost, ties included. In the
-// others, one or two where codes lie apart, S is computed in f32, in the f32 cores' order. Where f16
-// tells nothing apart all blocks are walked, and the index is the same.
+// H being S with f16 operands. With a bound eps on |H - S| for every code of a block, the least S
+// of a block b lies between M_b - eps_b and M_b + eps_b, M_b its least H. The least of all is then
+// at most the least M + eps, and a block whose M - eps exceeds that has lost, ties included. In the
+// others, one or two where codes lie apart, S is computed in f32, in the f32 cores' order. Where
+// f16 tells nothing apart all blocks are walked, and the index is the same.
 //
 // eps, with X >= |x|, E >= |e| of every code of the block, u = 2^-10 (f16 rounded either way),
 // flush = 2^-14 sqrt(D) (f16's subnormals may become 0):

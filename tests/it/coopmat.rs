@@ -204,7 +204,8 @@ fn same_search(coopmat: &Gpu) {
 /// Channels, latents and codes, with what is said of them.
 type Search = (String, usize, Vec<f32>, Vec<f32>);
 
-/// Points about one centre: codes that f16 cannot tell apart, too small or too large for it, or NaN.
+/// Points about one centre: codes that f16 cannot tell apart, too small or too large for it, or
+/// NaN.
 fn about_a_centre() -> Vec<Search> {
     let mut rng = Rng::new(5);
     let mut searches = Vec::new();

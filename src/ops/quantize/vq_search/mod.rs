@@ -132,8 +132,8 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
 /// distances are f32 all the same, so that the index is the one that the same latents have in f32.
 /// Memory beyond inputs and output: 4 K bytes, and for few latents 8 N for each of the parts into
 /// which the codes are shared out; on the `coopmat` core 4 (K + N) + K / 16, and a score for each
-/// latent and 64 codes, of as many latents at a time as make 64 MiB (or of 128). Source: van den Oord et al. 2017,
-/// equation 1.
+/// latent and 64 codes, of as many latents at a time as make 64 MiB (or of 128). Source: van den
+/// Oord et al. 2017, equation 1.
 ///
 /// # Errors
 /// If the shapes do not fit or the codebook is empty.
