@@ -175,6 +175,7 @@ def text(args, rows):
             " default table nor `wgvq tune` chooses there, are left out: 8 x 8 sums an invocation"
             " on Apple's."
         ),
+        "A cell is empty where the GPU cannot run the kernel, or where it was not measured.",
         (
             "Intel's GPUs, and the drivers of NVIDIA, AMD on Windows, Metal and Direct3D, are not"
             " seen here."
@@ -219,13 +220,19 @@ def loops(table):
         "",
         "## Products of matrices",
         "",
-        "Instructions of the `coopmat` core's innermost loop for each product of matrices "
-        "(`wmma` on Radeon, `hmma` on GeForce, of which a product of 16 x 16 x 16 takes two), "
-        "loads and all; then without copies of registers, where there are some.",
-        "The variants are those of whole tiles along k; operands are read as f32 and rounded on "
-        "their way.",
-        "None of these kernels has been run on a GPU: what they compute has been tested with "
-        "emulated matrices alone ([ARCHITECTURE.md](../ARCHITECTURE.md)).",
+        (
+            "Instructions of the `coopmat` core's innermost loop for each product of matrices"
+            " (`wmma` on Radeon, `hmma` on GeForce, of which a product of 16 x 16 x 16 takes two),"
+            " loads and all; then without copies of registers, where there are some."
+        ),
+        (
+            "The variants are those of whole tiles along k; operands are read as f32 and rounded on"
+            " their way."
+        ),
+        (
+            "None of these kernels has been run on a GPU: what they compute has been tested with"
+            " emulated matrices alone ([ARCHITECTURE.md](../ARCHITECTURE.md))."
+        ),
         "",
         *kernel_loops.page(table, matrices=True),
     ]
