@@ -2,7 +2,7 @@
 //! the file, processes, verdicts, peers, and the page.
 
 use crate::common::{run, stderr, stdout, wgvq};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wgvq::bench::{Cache, Results, Row};
 
 const QUICK: [&str; 4] = ["--seconds", "0", "--any-clock", "--json"];
@@ -216,29 +216,47 @@ fn results_become_a_page_and_a_file_for_others() {
     assert!(csv.starts_with("file,adapter"), "{csv}");
 }
 
-/// The tables of `docs/results.md` are those of the files that are there.
-#[test]
-fn the_page_of_results_is_as_made() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = root.join("docs/results.md");
-    let ours =
-        ["llvmpipe-xeon2.jsonl", "nvidia-h100.jsonl"].map(|n| root.join("benches/runs").join(n));
-    if !ours[0].exists() {
-        return; // the package has no recorded runs
-    }
-    let mut others: Vec<_> = std::fs::read_dir(root.join("benches/results"))
-        .unwrap()
+/// The files of a folder below `benches`, by their names.
+fn recorded(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches")
+        .join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e == "jsonl"))
         .collect();
-    others.sort();
-    let mut command = wgvq();
-    command.args(["bench", "report", "--format", "md"]);
-    let out = command.args(&ours).args(&others).output().unwrap();
+    files.sort();
+    files
+}
+
+/// Checks that a page ends with the tables that a command makes of files.
+fn ends_with(page: &str, command: &[&str], files: &[PathBuf]) {
+    let out = wgvq().args(command).args(files).output().unwrap();
     assert!(out.status.success(), "{}", stderr(&out));
-    let page = std::fs::read_to_string(page).unwrap();
-    assert!(
-        page.ends_with(&stdout(&out)),
-        "docs/results.md is not as made; it says by which command"
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(path).unwrap();
+    let made = "is not as made; it says by which command";
+    assert!(text.ends_with(&stdout(&out)), "{page} {made}");
+}
+
+/// The tables of `docs/results.md` and `docs/support.md` are those of the files that are there.
+#[test]
+fn pages_of_results_are_as_made() {
+    let mut results = recorded("runs");
+    if results.is_empty() {
+        return; // the package has no recorded runs
+    }
+    let ours = ["llvmpipe-xeon2.jsonl", "nvidia-h100.jsonl"];
+    results.retain(|path| ours.iter().any(|name| path.ends_with(name)));
+    assert_eq!(results.len(), 2);
+    results.extend(recorded("results"));
+    let report = ["bench", "report", "--format", "md"];
+    ends_with("docs/results.md", &report, &results);
+    ends_with(
+        "docs/support.md",
+        &["selftest", "--table"],
+        &recorded("support"),
     );
 }
