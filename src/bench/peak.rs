@@ -103,8 +103,8 @@ pub fn peak(gpu: &Gpu) -> Result<Peak> {
     let seconds = least(gpu, || copy(&x).map(drop))?;
     let [_, few, many] = Launch::all();
     let launches = |launch: Launch| {
-        let mut call = launch.prepare(gpu)?.call;
-        least(gpu, || call())
+        let call = launch.prepare(gpu)?.call;
+        least(gpu, call)
     };
     // What each further one takes: a submission's own cost is in neither.
     let per_dispatch =

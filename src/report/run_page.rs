@@ -180,7 +180,10 @@ fn sessions(run: &RunView) -> Option<Table> {
 /// Returns the page about some runs.
 pub fn run_page(runs: &[RunView]) -> Page {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
-    let legend = (runs.len() > 1).then(|| legend(&names)).unwrap_or_default();
+    let legend = match runs.len() {
+        0 | 1 => Default::default(),
+        _ => legend(&names),
+    };
     let mut sections = vec![
         Section {
             id: "results".into(),

@@ -237,11 +237,11 @@ pub(super) fn processes(global: &Global, results: &Results, columns: &Columns) {
         let (Some(least), Some(most)) = (medians.first(), medians.last()) else {
             let rows = results.runs.iter().flat_map(|run| &run.rows);
             let failed = rows.filter(|row| row.key() == kind.key());
-            let why = failed.map(|row| match &row.refused {
+            let mut why = failed.map(|row| match &row.refused {
                 Some(why) => format!("REFUSED: {why}"),
                 None => format!("WRONG: {}", row.detail),
             });
-            let why = why.last().unwrap_or_default();
+            let why = why.next_back().unwrap_or_default();
             output::result(&format!("{name:<width$} {why}"));
             continue;
         };

@@ -1,0 +1,6 @@
+//! PNG, JPEG, GIF, BMP and WebP, scaled to small images.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = wgvq::data::read_image(bytes, 9, 7, 3);
+});

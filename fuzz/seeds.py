@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Writes small valid files that a fuzz target begins with: seeds.py TARGET FOLDER."""
+
+import gzip
+import io
+import json
+import pathlib
+import struct
+import sys
+import tarfile
+import zlib
+
+
+def png(side):
+    """A grey image of `side` pixels."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    rows = b"".join(b"\0" + bytes((x * 9 + y * 5) % 256 for x in range(side)) for y in range(side))
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def idx():
+    return bytes([0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 3]) + bytes(range(60))
+
+
+def npy():
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"
+    return b"\x93NUMPY\x01\x00\x76\x00" + f"{header:<117}\n".encode() + bytes(24)
+
+
+def tar():
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, data in [
+            ("0.png", png(4)),
+            ("0.txt", b"a red square"),
+            ("0.cls", b"7"),
+            ("deep/1.png", png(5)),
+            ("deep/1.json", b'{"caption": "two", "n": [1, 2.5]}'),
+            ("../2.png", png(4)),
+        ]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def safetensors(tensors, metadata):
+    """One file of tensors: names to (dtype, shape, bytes)."""
+    header, data = {"__metadata__": metadata}, b""
+    for name, (dtype, shape, content) in tensors.items():
+        offsets = [len(data), len(data) + len(content)]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        data += content
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+CAPTIONS = b"""{"image": "0.png", "text": "a"}
+{"image": "https://example.com/1.png", "text": "b", "split": "test"}
+{"image": "../../etc/passwd", "text": "c"}
+"""
+
+CODES = {
+    "format": "1",
+    "model": "0123456789abcdef",
+    "quantizer": "ema",
+    "names": json.dumps(["0.png", "1.png"]),
+    "codebook_size": "512",
+    "image": "[8, 8, 3]",
+}
+
+
+def codes():
+    return safetensors({"codes": ("U32", [2, 2, 2], bytes(32))}, CODES)
+
+
+SEEDS = {
+    "idx": idx,
+    "idx_gzip": lambda: gzip.compress(idx(), mtime=0),
+    "npy": npy,
+    "captions": lambda: CAPTIONS,
+    "tar": tar,
+    "codes": codes,
+}
+
+
+def main():
+    target, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    if target not in SEEDS:
+        sys.exit(f"no seeds for `{target}`; there are some for {', '.join(SEEDS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "seed").write_bytes(SEEDS[target]())
+
+
+main()
