@@ -3,15 +3,18 @@
 //! same bits. A test per operation, core or group size, and some of its cases, so that they can run
 //! side by side.
 
+#[path = "ops/places.rs"]
+mod places;
 #[path = "common/skip.rs"]
 mod skip;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use wgvq::gpu::{
-    Core, DeviceClass, Gpu, Kernel, Options, RobustAccess, Rule, TUNING_FORMAT, Tuning, adapters,
+use places::{
+    BY_CLASS, Place, chosen, compiles_for_long, engine, left_out, of_a_core, parts, places,
+    thorough,
 };
+use std::collections::{BTreeMap, BTreeSet};
+use wgvq::gpu::{DeviceClass, Gpu, Kernel, Options, RobustAccess, adapters};
 use wgvq::registry::operations;
 use wgvq::spec::{Case, Operation};
 use wgvq::{Error, verify};
@@ -59,202 +62,10 @@ const WITH_A_GRADIENT: &[&str] = &[
     "upsample",
 ];
 
-/// Operations whose own kernels differ by the class of the device. Others use some of them.
-const BY_CLASS: &[&str] = &[
-    "adam",
-    "batch_norm",
-    "column_sum",
-    "group_norm",
-    "layer_norm",
-    "loss",
-    "reduce",
-    "rms_norm",
-    "scale_by",
-    "split_sum",
-];
-
-/// The device options that kernels differ by.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
-    /// The device's own choice.
-    Default,
-    Core(Core),
-    /// The `coopmat` core on emulated matrices of `side` x `side`, for subgroups of `lanes`, with
-    /// tiles of `size` x `size`.
-    Emulated {
-        side: u32,
-        lanes: u32,
-        size: u32,
-    },
-    /// Invocations that share a row. No device chooses all three by itself.
-    RowGroup(u32),
-    /// As laid out on a GPU of this class, on the core that GPUs choose.
-    Class(DeviceClass),
-}
-
-impl Place {
-    fn name(self) -> String {
-        match self {
-            Place::Default => "default".into(),
-            Place::Core(core) => core.name().into(),
-            Place::Emulated { side, lanes, size } => {
-                format!("emulated_{side}x{side}_{lanes}_lanes_tile_{size}")
-            }
-            Place::RowGroup(n) => format!("row_group_{n}"),
-            Place::Class(class) => class.name().into(),
-        }
-    }
-
-    fn options(self) -> Options {
-        let (core, row_group, device_class) = match self {
-            Place::Default => (None, None, None),
-            Place::Core(core) => (Some(core), None, None),
-            Place::Emulated { .. } => (Some(Core::Coopmat), None, None),
-            Place::RowGroup(n) => (Some(Core::Tiled), Some(n), None),
-            Place::Class(class) => (Some(Core::Tiled), None, Some(class)),
-        };
-        let emulated_matrices = match self {
-            Place::Emulated { side, lanes, .. } => Some((side, lanes)),
-            _ => None,
-        };
-        Options {
-            core,
-            row_group,
-            device_class,
-            emulated_matrices,
-            guard: true,
-            ..Default::default()
-        }
-    }
-}
-
-/// An engine of a place, with its tile for every problem where it has one.
-fn engine(place: Place, options: Options) -> Gpu {
-    let gpu = gpu(options);
-    if let Place::Emulated { size, .. } = place {
-        let rule = Rule {
-            max_cols: None,
-            below_flops: None,
-            tile: format!("coopmat {size}x{size}"),
-            gflops: None,
-        };
-        gpu.set_tuning(&Tuning {
-            format: TUNING_FORMAT,
-            adapter: gpu.info().name.clone(),
-            driver: String::new(),
-            core: gpu.core().name().into(),
-            rules: vec![rule],
-        })
-        .expect("a tile that emulated matrices have");
-    }
-    gpu
-}
-
 fn gpu(options: Options) -> Gpu {
     Gpu::new(options).expect(
         "these tests need a Vulkan, Metal or DX12 adapter; scripts/test.sh installs a software one",
     )
-}
-
-/// Matrices, lanes and tiles that are emulated: every way of loading and storing there is.
-const EMULATED: [(u32, u32, u32); 5] = [
-    (16, 32, 64),
-    (16, 32, 128),
-    (16, 64, 64),
-    (16, 64, 128),
-    (8, 8, 64),
-];
-
-/// Whether it is of a matrix core, or of subgroups.
-fn of_a_core(kernel: &Kernel) -> bool {
-    ["LANES", "TILE_ROWS", "SIDE"]
-        .iter()
-        .any(|define| kernel.get(define).is_some())
-}
-
-/// Returns the places that the kernels of an operation differ by, from what it declares.
-/// Real cooperative matrices are in `tests/it/coopmat.rs`.
-fn places(op: &dyn Operation) -> Vec<Place> {
-    let kernels = op.kernels();
-    let mut groups: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
-    for kernel in kernels.iter().filter(|kernel| !of_a_core(kernel)) {
-        groups
-            .entry(kernel.name())
-            .or_default()
-            .extend(kernel.get("GROUP"));
-    }
-    let mut places = Vec::new();
-    if kernels.iter().any(of_a_core) {
-        places.extend([Core::Subgroup, Core::Tiled].map(Place::Core));
-    }
-    // The core's own kernels in every form, and what is built on them in the first.
-    let own = ["matmul", "conv2d", "conv_transpose2d", "vq_search"].contains(&op.name());
-    if kernels.iter().any(|kernel| kernel.get("SIDE").is_some()) {
-        places.extend(
-            EMULATED[..if own { EMULATED.len() } else { 1 }]
-                .iter()
-                .map(|&(side, lanes, size)| Place::Emulated { side, lanes, size }),
-        );
-    }
-    let shared: BTreeSet<u32> = groups
-        .into_values()
-        .filter(|sizes| sizes.len() > 1)
-        .flatten()
-        .collect();
-    places.extend(shared.into_iter().map(Place::RowGroup));
-    if places.is_empty() {
-        places.push(Place::Default);
-    }
-    if BY_CLASS.contains(&op.name()) {
-        let gpus = DeviceClass::ALL.into_iter().skip(1);
-        places.extend(gpus.map(Place::Class));
-    }
-    places
-}
-
-/// Cases that are checked in one test: a few, or one that takes long.
-fn parts(op: &dyn Operation, cases: &[Case]) -> Vec<Range<usize>> {
-    let mut parts: Vec<Range<usize>> = Vec::new();
-    let mut sum = f64::INFINITY;
-    for (i, case) in cases.iter().enumerate() {
-        let cost = op.work(case).flops + 5e6;
-        if sum + cost > 1e8 || parts.last().is_some_and(|part| part.len() == 10) {
-            parts.push(i..i);
-            sum = 0.0;
-        }
-        sum += cost;
-        if let Some(last) = parts.last_mut() {
-            last.end = i + 1;
-        }
-    }
-    parts
-}
-
-/// Run what takes minutes to compile as well? Before a release.
-fn thorough() -> bool {
-    std::env::var_os("WGVQ_THOROUGH").is_some()
-}
-
-/// Software drivers take most of a minute for one kernel of attention over subgroups with more than
-/// 64 channels a head. Those of up to 80 run, without naga's bounds checks; more are left to
-/// [`thorough`] checks, and run on the tiled core.
-fn compiles_for_long(op: &dyn Operation, place: Place, case: &Case) -> Option<usize> {
-    let d = case.get("d");
-    let long = (65..=256).contains(&d);
-    (op.name() == "attention" && place == Place::Core(Core::Subgroup) && long).then_some(d)
-}
-
-/// Whether a case is left to [`thorough`] checks: beside those that compile for long, on the tiled
-/// core those that were never run there for their cost.
-fn left_out(op: &dyn Operation, place: Place, case: &Case) -> bool {
-    if compiles_for_long(op, place, case).is_some_and(|d| d > 80) {
-        return !thorough();
-    }
-    // Attention makes kernels of its own for as many channels.
-    let most = if op.name() == "attention" { 256 } else { 128 };
-    matches!(place, Place::Core(Core::Tiled) | Place::Emulated { .. })
-        && (op.work(case).flops >= 1e7 || case.get("d") > most)
-        && !thorough()
 }
 
 /// Which kernels have run under naga's bounds checks: files, each with the defines that were set.
@@ -502,6 +313,15 @@ fn main() {
         let cases = op.cases();
         assert!(!cases.is_empty(), "{name} has no case");
         for place in places(op) {
+            let chosen = chosen(op, place, &cases);
+            if chosen.len() < cases.len() {
+                let test = format!("agree::{name}::{}::some", place.name());
+                let some: Vec<(usize, Case)> =
+                    chosen.iter().map(|i| (*i, cases[*i].clone())).collect();
+                let label = test.clone();
+                trials.push(Trial::test(test, move || agree(&label, op, place, &some)));
+                continue;
+            }
             for part in parts(op, &cases) {
                 let test = format!(
                     "agree::{name}::{}::{}_to_{}",
