@@ -32,9 +32,39 @@ def idx():
     return bytes([0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 3]) + bytes(range(60))
 
 
+def array(descr, shape, data):
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00\x76\x00" + f"{header:<117}\n".encode() + data
+
+
 def npy():
-    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"
-    return b"\x93NUMPY\x01\x00\x76\x00" + f"{header:<117}\n".encode() + bytes(24)
+    return array("<f4", (2, 3), bytes(24))
+
+
+def images_npy():
+    return array("|u1", (2, 4, 4), bytes(range(32)))
+
+
+def cifar():
+    """Two records of CIFAR-10."""
+    return b"".join(bytes([label]) + bytes(i % 256 for i in range(3072)) for label in (3, 7))
+
+
+def events():
+    """A record with the version, which every event file begins with; its sums are masked CRC-32C."""
+
+    def masked(data):
+        crc = 0xFFFFFFFF
+        for byte in data:
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        crc ^= 0xFFFFFFFF
+        return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+    event = b"\x09" + struct.pack("<d", 1.0) + b"\x1a\x0dbrain.Event:2"
+    length = struct.pack("<Q", len(event))
+    return length + struct.pack("<I", masked(length)) + event + struct.pack("<I", masked(event))
 
 
 def tar():
@@ -88,6 +118,9 @@ SEEDS = {
     "idx": idx,
     "idx_gzip": lambda: gzip.compress(idx(), mtime=0),
     "npy": npy,
+    "images_npy": images_npy,
+    "cifar": cifar,
+    "events": events,
     "captions": lambda: CAPTIONS,
     "tar": tar,
     "codes": codes,

@@ -9,8 +9,8 @@ downloads torchvision's network (VGG16: 528 MB, of which 59 MB are kept) and tak
 weights, version 0.1, from the `lpips` package. Networks are vgg, which VQ-GANs are trained with,
 alex and squeeze. Files that are there already are taken instead:
 
-    python scripts/convert_lpips.py vgg lpips-vgg.safetensors --network vgg16-397923af.pth
-    --features vgg.pth
+    python scripts/convert_lpips.py vgg lpips-vgg.safetensors \\
+        --network vgg16-397923af.pth --features vgg.pth
 
 where the first is a state dict under torchvision's names (`features.0.weight`), and the second the
 `lpips` package's `lpips/weights/v0.1/vgg.pth` (`lin0.model.1.weight`). With both, torch and

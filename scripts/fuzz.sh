@@ -5,7 +5,7 @@
 #
 #   scripts/fuzz.sh [--minutes N] [TARGET..]      20 minutes each by default
 #
-# Needs a nightly toolchain, a C++ compiler, and cargo-fuzz (cargo install cargo-fuzz --locked).
+# Compiled optimised and with debug assertions, so that an overflow counts. Needs a nightly toolchain, a C++ compiler, and cargo-fuzz (cargo install cargo-fuzz --locked).
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -50,7 +50,7 @@ for target in "${targets[@]}"; do
         cp -- "$file" "$corpus/seed-$(sha256sum "$file" | cut -c 1-16)"
     done
     echo "== $target, $minutes minutes"
-    cargo +nightly fuzz run --sanitizer none --release "$target" "$corpus" -- \
+    cargo +nightly fuzz run --sanitizer none -a "$target" "$corpus" -- \
         -max_total_time=$((60 * minutes)) -max_len=65536 -timeout=10 \
         -malloc_limit_mb=$piece_mb -rss_limit_mb=$all_mb -print_final_stats=1 || failed+=("$target")
 done

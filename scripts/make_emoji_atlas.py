@@ -15,9 +15,9 @@ after a line of column names:
     name         the data set's short name, with the skin tones added; unique
     category     one of ten (the classes of the set)
     subcategory  one of about a hundred
-    group        the position in emoji.json of the picture without skin tone: shared by all its skin
-    tones, so that
-                 a picture's variants come on one side of the split into train and test
+    group        the position in emoji.json of the picture without skin tone: shared by all its
+                 skin tones, so that a picture's variants come on one side of the split into train
+                 and test
     caption      the name in plain words, skin tones included
 """
 

@@ -37,17 +37,26 @@ pub fn with_file(name: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
 
 /// Opens a file as a data set, and reads every image of it.
 pub fn open_set(name: &str, bytes: &[u8]) {
-    use wgvq::data::{self, Options, Residency};
+    with_file(name, bytes, read_images);
+}
+
+/// Opens a folder with one file as a data set, and reads every image of it.
+pub fn open_folder(name: &str, bytes: &[u8]) {
     with_file(name, bytes, |path| {
-        let options = Options {
-            keep: Residency::Memory,
-            cache_bytes: 0,
-            ..Options::default()
-        };
-        let source = path.to_str().expect("a path in Unicode");
-        if let Ok(set) = data::open(source, &options) {
-            let all: Vec<u32> = (0..set.len() as u32).collect();
-            let _ = set.gather(&all);
-        }
+        read_images(path.parent().expect("a folder"));
     });
+}
+
+fn read_images(source: &Path) {
+    use wgvq::data::{self, Options, Residency};
+    let options = Options {
+        keep: Residency::Memory,
+        cache_bytes: 0,
+        ..Options::default()
+    };
+    let source = source.to_str().expect("a path in Unicode");
+    if let Ok(set) = data::open(source, &options) {
+        let all: Vec<u32> = (0..set.len() as u32).collect();
+        let _ = set.gather(&all);
+    }
 }

@@ -10,17 +10,18 @@ batches of 32 of the embedded emoji, pixels in [-1, 1], test split by picture as
 Quantizers, with the options that wgvq's defaults stand for:
 
     ema       VectorQuantize(64, 512, decay .99, commitment .25, k-means, dead codes below 1
-    revived) vq        the same with the codebook learned by gradient (its loss has the commitment
-    loss's weight there) cosine    the same as ema with use_cosine_sim and codebook_dim 16
+              revived)
+    vq        the same with the codebook learned by gradient (its loss has the commitment loss's
+              weight there)
+    cosine    the same as ema with use_cosine_sim and codebook_dim 16
     fsq       FSQ([8, 5, 5, 5]) on 4 channels
     lfq       LFQ(512) on 9 channels, entropy 0.1, commitment .25
     residual  ResidualVQ(4 of ema)
     product   GroupedResidualVQ(1 quantizer, 4 groups of ema)
     simvq     SimVQ(64, 512), its defaults but the rotation
     gumbel    no module of the package: the Gumbel-softmax of a 1 x 1 convolution with PyTorch's
-    initialisation, straight through,
-              temperature from 1 to 1/16 along a cosine over 2,000 steps, KL weight 5e-4, as
-              taming-transformers trains it
+              initialisation, straight through, temperature from 1 to 1/16 along a cosine over
+              2,000 steps, KL weight 5e-4, as taming-transformers trains it
 
 Prints quantizer,seed,step,mse,psnr,perplexity,used,codes: the test split, pixels in [0, 1]. Of
 several codebooks the perplexity is the mean and the codes used the sum.

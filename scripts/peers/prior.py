@@ -9,11 +9,12 @@ ours.
 Eager, f32, random weights and codes, F.scaled_dot_product_attention. Parts:
 
     train     a step: forward, cross-entropy, backward, gradients clipped to a norm of 1, fused
-    AdamW plain     sampling without a cache: every code runs the whole sequence before it again,
-    and the head on the last row cached    sampling with a cache of keys and values: every code runs
-    one row check     no figure: that this model gives the logits, loss and gradients in
-    tests/fixtures/prior, and the same codes with a cache as
-              without, in f64
+              AdamW
+    plain     sampling without a cache: every code runs the whole sequence before it again, and the
+              head on the last row
+    cached    sampling with a cache of keys and values: every code runs one row
+    check     no figure: that this model gives the logits, loss and gradients in
+              tests/fixtures/prior, and the same codes with a cache as without, in f64
 
 Sampling draws from the top k at temperature 1; guidance runs two rows an image, one without its
 class. Prints a JSON line per figure: the median of some calls after some to warm up.

@@ -2,8 +2,8 @@
 `wgvq train --model vqgan`, for its time and memory.
 
     pip install torch numpy
-    python scripts/peers/vqgan_step.py --batch 8 --size 64 --hidden 32 --multipliers 1,1,2 --blocks
-    1 --disc-hidden 32 --disc-layers 2
+    python scripts/peers/vqgan_step.py --batch 8 --size 64 --hidden 32 --multipliers 1,1,2 \\
+        --blocks 1 --disc-hidden 32 --disc-layers 2
 
 The network is taming-transformers' under its widths; codebook by moving averages without revival;
 L1, structural similarity and edges at three scales, hinge loss, feature matching and the adaptive
