@@ -41,13 +41,14 @@ impl FirstStageModel {
                 continue;
             }
             let held = quantizer.save_codes()?;
-            let books = held.iter().filter(|(name, _)| name.ends_with("codebook"));
+            // By number: as text, `10.` goes before `2.`. A codebook that is shared is held once.
+            let books = (0..level.codebooks).map_while(|i| held.get(&format!("{i}.codebook")));
             let books: Vec<_> = books.collect();
             if books.is_empty() {
                 let what = format!("the quantizer `{}` holds no codebooks", quantizer.name());
                 return Err(Error::data(what));
             }
-            for (i, (_, (shape, values))) in books.into_iter().enumerate() {
+            for (i, (shape, values)) in books.into_iter().enumerate() {
                 let name = format!("codebook{of}-{}.npy", i + 1);
                 files.push((name, array(shape, values.clone())?));
             }
