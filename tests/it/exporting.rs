@@ -230,13 +230,24 @@ fn a_model_in_the_hubs_layout_loads_and_says_nothing_of_where_its_images_lay() {
     let folder = tempfile::tempdir().unwrap();
     let (config, out) = (folder.path().join("tiny.toml"), folder.path().join("a run"));
     tiny_config(&config, 8);
+    let weights = format!("loss.lpips={}", folder.path().join("lpips.st").display());
     ok(run(&[
         "train",
         text(&config),
         "--out",
         text(&out),
+        "--set",
+        &weights,
         "--quiet",
     ]));
+    // Measured after the model was written, as by a run that went on and was stopped halfway.
+    let tests = out.join("test.csv");
+    let measured = std::fs::read_to_string(&tests).unwrap();
+    let columns = measured.lines().next().unwrap().split(',').count();
+    let later = format!("99{}\n", ",0.123456".repeat(columns - 1));
+    std::fs::write(&tests, measured + &later).unwrap();
+    let pictures = out.join("pictures");
+    std::fs::write(pictures.join("step-00000099.png"), "later").unwrap();
     let to = folder.path().join("hub");
     let printed = stdout(&ok(run(&["export", text(&out), "--hf", text(&to)])));
     assert!(printed.contains("model.safetensors"), "{printed}");
@@ -263,12 +274,18 @@ fn a_model_in_the_hubs_layout_loads_and_says_nothing_of_where_its_images_lay() {
     for there in ["# a run", "PSNR, dB", "8 x 8 codes of 32", "originals.png"] {
         assert!(card.contains(there), "{there}: {card}");
     }
-    let place = std::env::current_dir().unwrap();
+    assert!(!card.contains("0.123456"), "of another step: {card}");
+    let shown = std::fs::read(to.join("reconstructions.png")).unwrap();
+    let own = std::fs::read(pictures.join("step-00000008.png")).unwrap();
+    assert_eq!(shown, own);
+    let here = std::env::current_dir().unwrap();
     for file in std::fs::read_dir(&to).unwrap() {
         let file = file.unwrap().path();
         let bytes = std::fs::read(&file).unwrap();
-        let place = text(&place).as_bytes();
-        assert!(!bytes.windows(place.len()).any(|w| w == place), "{file:?}");
+        for place in [here.as_path(), folder.path()] {
+            let place = text(place).as_bytes();
+            assert!(!bytes.windows(place.len()).any(|w| w == place), "{file:?}");
+        }
     }
     // Any reader of safetensors finds PyTorch's names.
     let bytes = std::fs::read(to.join("model.safetensors")).unwrap();
@@ -295,4 +312,47 @@ fn codebooks_are_arrays_of_what_codes_decode_to() {
     assert_eq!(values, tensors["quantizer.codebook"].to_f32().unwrap());
     let both = run(&["export", EMA, "--npy", text(&to), "--decoder", "-o", "x"]);
     assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
+}
+
+/// A run of a stack of twelve codebooks.
+fn stacked(folder: &Path) -> PathBuf {
+    let (config, out) = (folder.join("tiny.toml"), folder.join("stacked"));
+    tiny_config(&config, 2);
+    let args = ["train", text(&config), "--out", text(&out), "--quiet"];
+    let twelve = ["--set", "quantizer.num_quantizers=12"];
+    let kind = ["--quantizer", "residual"];
+    ok(run(&[&args[..], &kind, &twelve].concat()));
+    out
+}
+
+#[test]
+fn many_codebooks_are_numbered_as_they_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, to) = (stacked(folder.path()), folder.path().join("arrays"));
+    ok(run(&["export", text(&out), "--npy", text(&to)]));
+    let model = FirstStageModel::load(&gpu(), &out).unwrap();
+    let tensors = model.tensors().unwrap();
+    for i in 0..12 {
+        let bytes = std::fs::read(to.join(format!("codebook-{}.npy", i + 1))).unwrap();
+        let array = npyz::NpyFile::new(&bytes[..]).unwrap();
+        let values: Vec<f32> = array.into_vec().unwrap();
+        let own = &tensors[&format!("quantizer.{i}.codebook")];
+        assert_eq!(values, own.to_f32().unwrap(), "{i}");
+    }
+    assert!(!to.join("codebook-13.npy").exists());
+}
+
+#[test]
+fn an_export_leaves_nothing_of_an_earlier_one_of_its_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, to) = (stacked(folder.path()), folder.path().join("onnx"));
+    ok(run(&["export", EMA, "--onnx", text(&to)]));
+    std::fs::write(to.join("mine.onnx"), "mine").unwrap();
+    let quantizer = to.join("quantizer.onnx");
+    let again = ["export", text(&out), "--onnx", text(&to)];
+    refused(run(&again), &["--overwrite"]);
+    assert!(quantizer.is_file());
+    ok(run(&[&again[..], &["--overwrite"]].concat()));
+    assert!(!quantizer.exists(), "there is no graph of this quantizer");
+    assert!(to.join("encoder.onnx").is_file() && to.join("mine.onnx").is_file());
 }

@@ -5,11 +5,12 @@ use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::inspect::name_of;
-use crate::cli::first_stage::model_card::hub_files;
+use crate::cli::first_stage::model_card::{HUB_FILES, hub_files};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::inference::{DECODER_FORMAT, FirstStageModel};
+use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
@@ -35,7 +36,8 @@ pub struct Export {
         conflicts_with_all = ["hf", "onnx", "npy"]
     )]
     output: Option<PathBuf>,
-    /// Replace files that are there
+    /// Replace files that are there; those of an earlier export of the kind that are not written
+    /// again go
     #[arg(long)]
     overwrite: bool,
 }
@@ -66,12 +68,12 @@ impl Export {
         let What { hf, onnx, npy, .. } = &self.what;
         if let Some(folder) = hf {
             let name = name_of(&self.run);
-            return self.files(global, folder, |model| {
+            return self.files(global, folder, is_hub_file, |model| {
                 hub_files(model, folder_of(&self.run), &name)
             });
         }
         if let Some(folder) = onnx {
-            return self.files(global, folder, |model| {
+            return self.files(global, folder, is_onnx_file, |model| {
                 let files = model.to_onnx()?;
                 if files.quantizer.is_none() {
                     let kind = &model.config().quantizer.kind;
@@ -93,7 +95,12 @@ impl Export {
             });
         }
         if let Some(folder) = npy {
-            return self.files(global, folder, FirstStageModel::codebook_arrays);
+            return self.files(
+                global,
+                folder,
+                is_array_file,
+                FirstStageModel::codebook_arrays,
+            );
         }
         let Some(output) = &self.output else {
             return Err(Error::config("--output", "names the decoder's file"));
@@ -101,11 +108,13 @@ impl Export {
         self.decoder(global, output)
     }
 
-    /// Writes files of the model to a folder: all of them, or none.
+    /// Writes files of the model to a folder: all of them, or none. Of the files that `is_own` says
+    /// such an export writes, an earlier one's go that this one does not write.
     fn files(
         &self,
         global: &Global,
         folder: &Path,
+        is_own: fn(&str) -> bool,
         make: impl FnOnce(&FirstStageModel) -> Result<Vec<(String, Vec<u8>)>>,
     ) -> Result<CommandStatus> {
         let place = Place::folder(global, folder)?;
@@ -113,12 +122,18 @@ impl Export {
         let files = make(&model)?;
         let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.join(name)).collect();
         apart([model_of(&self.run)], &paths)?;
-        place.holds_none(files.iter().map(|(name, _)| name.as_str()), self.overwrite)?;
+        let earlier = files_of(folder, is_own)?;
+        let new = files.iter().map(|(name, _)| name.as_str());
+        place.holds_none(
+            new.chain(earlier.iter().map(String::as_str)),
+            self.overwrite,
+        )?;
         let staged = place.staged()?;
         for (name, bytes) in &files {
             atomic::write(&staged.path().join(name), bytes)?;
         }
-        staged.put(&[])?;
+        let earlier: Vec<PathBuf> = earlier.iter().map(|name| folder.join(name)).collect();
+        staged.put(&earlier)?;
         for ((_, bytes), path) in files.iter().zip(&paths) {
             if global.json {
                 let line = serde_json::json!({
@@ -153,5 +168,60 @@ impl Export {
             model.codes_per_image()
         ));
         Ok(CommandStatus::Done)
+    }
+}
+
+fn is_hub_file(name: &str) -> bool {
+    HUB_FILES.contains(&name)
+}
+
+fn is_onnx_file(name: &str) -> bool {
+    matches!(name, "encoder.onnx" | "quantizer.onnx" | "decoder.onnx")
+}
+
+/// Whether this is `codebook.npy`, `codebook-1.npy`, `codebook-top.npy` and so on.
+fn is_array_file(name: &str) -> bool {
+    let stem = name.strip_suffix(".npy");
+    let Some(of) = stem.and_then(|stem| stem.strip_prefix("codebook")) else {
+        return false;
+    };
+    let level = |of: &str| {
+        let mut levels = (2..=MOST_LEVELS).flat_map(level_names);
+        of.is_empty() || levels.any(|level| of.strip_prefix('-') == Some(level.as_str()))
+    };
+    let number = of
+        .rsplit_once('-')
+        .filter(|(_, n)| n.parse::<u32>().is_ok());
+    level(of) || number.is_some_and(|(of, _)| level(of))
+}
+
+/// The names of the files in a folder that `is_own` accepts.
+fn files_of(folder: &Path, is_own: fn(&str) -> bool) -> Result<Vec<String>> {
+    let failed = |e: std::io::Error| Error::file(folder, format!("cannot be listed: {e}"));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_own(&name) && entry.file_type().map_err(failed)?.is_file() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_of_an_export_are_known_by_name() {
+        for own in ["", "-1", "-12", "-top", "-bottom", "-top-2", "-middle-1"] {
+            assert!(is_array_file(&format!("codebook{own}.npy")), "{own}");
+        }
+        for other in ["-mine", "s", "-top-mine", "-1-2"] {
+            assert!(!is_array_file(&format!("codebook{other}.npy")), "{other}");
+        }
+        assert!(!is_array_file("codebook.txt") && !is_array_file("images.npy"));
     }
 }

@@ -14,6 +14,15 @@ use wgvq::storage::run_parts::step_of_picture;
 /// Version of config.json.
 const FORMAT: u32 = 1;
 
+/// The names of all files that [`hub_files`] may return.
+pub const HUB_FILES: [&str; 5] = [
+    "config.json",
+    "model.safetensors",
+    "README.md",
+    "originals.png",
+    "reconstructions.png",
+];
+
 /// What a card says of each column of a measurement.
 const MEASURED: [(&str, &str); 8] = [
     ("mse", "mean squared error, pixels in [0, 1]"),
@@ -26,7 +35,8 @@ const MEASURED: [(&str, &str); 8] = [
     ("bits_per_pixel", "bits per pixel"),
 ];
 
-/// Returns the files of a model by name. Where its images lay is no one's business, and left out.
+/// Returns the files of a model by name. Where its images lay is no one's business, and left out,
+/// as are the folders of other files that its training read.
 pub fn hub_files(
     model: &FirstStageModel,
     run: &Path,
@@ -36,6 +46,9 @@ pub fn hub_files(
     let mut config: RunConfig = (**model.config()).clone();
     let data = data_name(&config.data.source);
     config.data.source = NO_SOURCE.into();
+    if !config.loss.lpips.is_empty() {
+        config.loss.lpips = data_name(&config.loss.lpips);
+    }
     let state = serde_json::json!({
         "config": config,
         "image": { "width": width, "height": height, "channels": channels },
@@ -69,7 +82,7 @@ pub fn hub_files(
         ),
         ("model.safetensors".to_owned(), weights),
     ];
-    let pictures = pictures(run)?;
+    let pictures = pictures(run, config.train.steps)?;
     let card = card(
         model,
         &config,
@@ -84,19 +97,24 @@ pub fn hub_files(
     Ok(all)
 }
 
-/// Of a folder of images its name alone.
+/// Of a folder or a file its name alone; a path that ends in `..` has none.
 fn data_name(source: &str) -> String {
     let last = Path::new(source).file_name();
-    last.map_or_else(|| source.to_owned(), |n| n.to_string_lossy().into_owned())
+    last.map_or_else(
+        || "(a folder)".to_owned(),
+        |n| n.to_string_lossy().into_owned(),
+    )
 }
 
-/// The originals, and the last reconstructions that the run kept of them.
-fn pictures(run: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+/// The originals, and the last reconstructions that the run kept of them up to `step`: one that
+/// went on and was stopped halfway has later ones, which the model did not make.
+fn pictures(run: &Path, step: u64) -> Result<Vec<(String, Vec<u8>)>> {
     let folder = run.join("pictures");
     let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
     let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
-    let last = names.filter(|n| step_of_picture(n).is_some()).max();
-    let (Some(last), true) = (last, folder.join("originals.png").is_file()) else {
+    let at = |name: String| Some((step_of_picture(&name)?, name));
+    let last = names.filter_map(at).filter(|(at, _)| *at <= step).max();
+    let (Some((_, last)), true) = (last, folder.join("originals.png").is_file()) else {
         return Ok(Vec::new());
     };
     let read = |from: &str, to: &str| {
@@ -151,11 +169,14 @@ fn card(
         true => metrics_log::columns(&tests)?,
         false => Vec::new(),
     };
+    // A run that went on and was stopped halfway has measurements of other weights below these.
+    let steps = metrics_log::column(&columns, "step");
+    let row = steps.iter().rposition(|s| *s == config.train.steps as f64);
     let rows: Vec<String> = MEASURED
         .iter()
         .filter_map(|(column, said)| {
             let values = metrics_log::column(&columns, column);
-            let value = values.last().filter(|v| v.is_finite())?;
+            let value = values.get(row?).filter(|v| v.is_finite())?;
             Some(format!("| {said} | {value} |\n"))
         })
         .collect();
@@ -177,4 +198,38 @@ fn card(
     card += config.to_toml()?.trim_end();
     card += "\n```\n";
     Ok(card)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_path_the_name_is_published() {
+        for (path, name) in [
+            ("emoji", "emoji"),
+            ("/home/somebody/birds", "birds"),
+            ("/home/somebody/birds/", "birds"),
+            ("/home/somebody/birds/..", "(a folder)"),
+        ] {
+            assert_eq!(data_name(path), name);
+        }
+    }
+
+    #[test]
+    fn the_last_picture_is_that_of_the_model() {
+        let run = tempfile::tempdir().unwrap();
+        let folder = run.path().join("pictures");
+        std::fs::create_dir(&folder).unwrap();
+        for step in ["00000005", "99999999", "100000000", "100000001"] {
+            std::fs::write(folder.join(format!("step-{step}.png")), step).unwrap();
+        }
+        assert!(pictures(run.path(), 7).unwrap().is_empty(), "no originals");
+        std::fs::write(folder.join("originals.png"), "originals").unwrap();
+        for (steps, want) in [(7, "00000005"), (100_000_000, "100000000")] {
+            let files = pictures(run.path(), steps).unwrap();
+            assert_eq!(files[0].1, b"originals");
+            assert_eq!(files[1].1, want.as_bytes());
+        }
+    }
 }
