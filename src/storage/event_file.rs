@@ -208,7 +208,10 @@ impl EventLog {
         let number = (now() as u64).max(last.map_or(0, |last| last + 1));
         let path = folder.join(format!("{PREFIX}{number:010}{SUFFIX}"));
         let file = File::options().create_new(true).append(true).open(&path);
-        let file = file.map_err(|e| Error::file(&path, format!("cannot be made: {e}")))?;
+        let made = |e: std::io::Error| Error::file(&path, format!("cannot be made: {e}"));
+        let file = file.map_err(made)?;
+        // A file that is synced is not lost, but its name may be.
+        file_system::sync_folder(folder).map_err(made)?;
         let mut log = EventLog { path, file };
         log.write(0, |event| event.text(3, "brain.Event:2"))?;
         // What TensorBoard has seen past this step, it forgets.

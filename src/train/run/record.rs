@@ -96,22 +96,21 @@ impl Record {
                 } => {
                     let place = folder.pictures();
                     let first = place.join("originals.png");
-                    if !first.is_file() {
-                        atomic::write(&first, &strip(originals, *size)?.1)?;
+                    let (reconstructions, wide) = strip(reconstructions, *size);
+                    let mut before = None;
+                    if self.events.is_some() || !first.is_file() {
+                        before = Some(strip(originals, *size).0);
                     }
-                    let (_, png) = strip(reconstructions, *size)?;
+                    if let Some(originals) = before.as_ref().filter(|_| !first.is_file()) {
+                        atomic::write(&first, &png_of(originals, wide)?)?;
+                    }
+                    let png = png_of(&reconstructions, wide)?;
                     atomic::write(&place.join(format!("step-{step:08}.png")), &png)?;
-                    if let Some(events) = &mut self.events {
-                        let both = [strip(originals, *size)?.0, strip(reconstructions, *size)?.0];
-                        let [height, width, channels] = *size;
-                        let count = originals.len() / (height * width * channels).max(1);
-                        let size = [count * width, 2 * height, channels];
-                        events.image(
-                            "reconstructions",
-                            step,
-                            size,
-                            &png_of(&both.concat(), size)?,
-                        )?;
+                    if let (Some(events), Some(originals)) = (&mut self.events, before) {
+                        let [width, height, channels] = wide;
+                        let both = [width, 2 * height, channels];
+                        let png = png_of(&[originals, reconstructions].concat(), both)?;
+                        events.image("reconstructions", step, both, &png)?;
                     }
                 }
                 View::CodeUse { name, counts } => {
@@ -124,11 +123,17 @@ impl Record {
         Ok(())
     }
 
-    /// Makes what was appended last, and notes that the run was saved at a step.
-    pub(super) fn saved(&mut self, folder: &RunFolder, step: u64, spent: Duration) -> Result<()> {
-        if let Some(events) = &self.events {
-            events.sync()?;
+    /// Makes what was appended to event files outlast a loss of power. A run that goes on from a
+    /// checkpoint finds all rows up to it there, so that this comes before the checkpoint.
+    pub(super) fn sync(&self) -> Result<()> {
+        match &self.events {
+            Some(events) => events.sync(),
+            None => Ok(()),
         }
+    }
+
+    /// Notes that the run was saved at a step.
+    pub(super) fn saved(&mut self, folder: &RunFolder, step: u64, spent: Duration) -> Result<()> {
         let peak = self.gpu.memory().peak;
         if let Some(session) = self.sessions.last_mut() {
             session.to = step;
@@ -139,8 +144,8 @@ impl Record {
     }
 }
 
-/// Images of one size beside each other: the pixels, and the bytes of a PNG file.
-fn strip(images: &[u8], [height, width, channels]: [usize; 3]) -> Result<(Vec<u8>, Vec<u8>)> {
+/// Images of one size beside each other: the pixels, and width, height and channels.
+fn strip(images: &[u8], [height, width, channels]: [usize; 3]) -> (Vec<u8>, [usize; 3]) {
     let row = width * channels;
     let images: Vec<&[u8]> = images.chunks_exact(height * row).collect();
     let mut pixels = Vec::with_capacity(images.len() * height * row);
@@ -149,8 +154,7 @@ fn strip(images: &[u8], [height, width, channels]: [usize; 3]) -> Result<(Vec<u8
             pixels.extend_from_slice(&image[y * row..][..row]);
         }
     }
-    let png = png_of(&pixels, [images.len() * width, height, channels])?;
-    Ok((pixels, png))
+    (pixels, [images.len() * width, height, channels])
 }
 
 /// Pixels of this width, height and number of channels as a PNG file.
@@ -174,8 +178,9 @@ mod tests {
     #[test]
     fn images_lie_beside_each_other() {
         // Two of 1 x 2 pixels in grey, one above the other.
-        let (pixels, png) = strip(&[1, 2, 3, 4], [2, 1, 1]).unwrap();
+        let (pixels, size) = strip(&[1, 2, 3, 4], [2, 1, 1]);
         assert_eq!(pixels, [1, 3, 2, 4]);
+        let png = png_of(&pixels, size).unwrap();
         let read = image::load_from_memory(&png).unwrap().to_luma8();
         assert_eq!((read.dimensions(), read.into_raw()), ((2, 2), pixels));
     }

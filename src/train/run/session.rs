@@ -291,6 +291,7 @@ impl<'a, T: Task> Session<'a, T> {
         }
         self.log.sync()?;
         self.tests.sync()?;
+        self.record.sync()?;
         checkpoint::save(
             &self.folder.checkpoints(),
             step,
