@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod event_file;
 pub(crate) mod file_system;
+pub mod folder_lock;
 pub mod metrics_log;
 pub mod protobuf;
 pub mod run_folder;

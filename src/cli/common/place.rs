@@ -4,9 +4,8 @@
 use crate::cli::Global;
 use crate::cli::common::output;
 use sha2::{Digest, Sha256};
-use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use wgvq::storage::folder_lock::FolderLock;
 use wgvq::storage::staged;
 use wgvq::storage::staged::{Content, LOCK, Staged};
 use wgvq::{Error, Result};
@@ -17,8 +16,7 @@ use wgvq::{Error, Result};
 pub struct Place {
     path: PathBuf,
     content: Content,
-    lock: Option<(File, PathBuf)>,
-    made: Vec<PathBuf>,
+    _lock: FolderLock,
 }
 
 impl Place {
@@ -37,17 +35,15 @@ impl Place {
             .iter()
             .take(8)
             .fold(0, |sum, b| sum << 8 | u64::from(*b));
-        let mut place = Place {
-            path: path.to_owned(),
-            content: Content::Files(sum),
-            lock: None,
-            made: Vec::new(),
-        };
-        let folder = parent(path);
-        place.take(global, folder, &format!("{LOCK}-{sum:016x}"))?;
-        staged::settle(folder, place.content)?;
+        let (folder, content) = (parent(path), Content::Files(sum));
+        let lock = take(global, folder, &format!("{LOCK}-{sum:016x}"), path)?;
+        staged::settle(folder, content)?;
         refuse_existing(path, overwrite)?;
-        Ok(place)
+        Ok(Place {
+            path: path.to_owned(),
+            content,
+            _lock: lock,
+        })
     }
 
     /// Takes a folder, which is made if it is not there.
@@ -58,16 +54,13 @@ impl Place {
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file; --out names a folder"));
         }
-        let content = Content::Output;
-        let mut place = Place {
+        let (content, lock) = (Content::Output, take(global, path, LOCK, path)?);
+        staged::settle(path, content)?;
+        Ok(Place {
             path: path.to_owned(),
             content,
-            lock: None,
-            made: Vec::new(),
-        };
-        place.take(global, path, LOCK)?;
-        staged::settle(path, content)?;
-        Ok(place)
+            _lock: lock,
+        })
     }
 
     /// Checks that these files can be written to the folder.
@@ -97,95 +90,10 @@ impl Place {
         };
         Staged::begin(folder, self.content)
     }
-
-    fn take(&mut self, global: &Global, folder: &Path, name: &str) -> Result<()> {
-        make(folder, &mut self.made)?;
-        let at = folder.join(name);
-        loop {
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&at);
-            let file =
-                file.map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))?;
-            match file.try_lock() {
-                // Between the two, the command before may have removed the file together with its
-                // lock.
-                Ok(()) if !is_same(&file, &at) => continue,
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Err(Error::file(
-                        &self.path,
-                        "another command is writing there; wait for it, or name another place",
-                    ));
-                }
-                Err(TryLockError::Error(_)) => {
-                    let place = self.path.display();
-                    let what = format!(
-                        "{place}: there are no locks here, so that nothing keeps another command \
-                         from it"
-                    );
-                    output::note(global, &what);
-                }
-            }
-            self.lock = Some((file, at));
-            return Ok(());
-        }
-    }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Removed before it is let go of: who waits for it finds another file there.
-        if let Some((file, path)) = self.lock.take() {
-            let _ = std::fs::remove_file(&path);
-            drop(file);
-        }
-        for folder in self.made.iter().rev() {
-            let _ = std::fs::remove_dir(folder);
-        }
-    }
-}
-
-/// Makes a folder and those that it lies in, and notes which were not there.
-fn make(folder: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
-    let missing = folder
-        .ancestors()
-        .take_while(|f| !f.as_os_str().is_empty() && !f.is_dir());
-    for folder in missing.collect::<Vec<_>>().into_iter().rev() {
-        match std::fs::create_dir(folder) {
-            Ok(()) => made.push(folder.to_owned()),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                return Err(Error::file(
-                    folder,
-                    "is a file, and a folder is to be made there; name another",
-                ));
-            }
-            Err(e) => return Err(Error::file(folder, format!("cannot be made: {e}"))),
-        }
-    }
-    Ok(())
-}
-
-/// Whether an open file is still the one of this path.
-#[cfg(unix)]
-fn is_same(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |m: std::fs::Metadata| (m.dev(), m.ino());
-    let (open, there) = (
-        file.metadata().map(identity),
-        std::fs::metadata(path).map(identity),
-    );
-    matches!((open, there), (Ok(open), Ok(there)) if open == there)
-}
-
-/// Whether an open file is still the one of this path. A file that is open cannot be made anew
-/// here.
-#[cfg(not(unix))]
-fn is_same(_: &File, path: &Path) -> bool {
-    path.exists()
+fn take(global: &Global, folder: &Path, name: &str, place: &Path) -> Result<FolderLock> {
+    FolderLock::take(folder, name, place, |text| output::note(global, text))
 }
 
 fn parent(path: &Path) -> &Path {
