@@ -21,7 +21,9 @@ use wgvq::data::{self, absolute};
 use wgvq::inference::texts::{contrastive_folder, text_folder};
 use wgvq::inference::tokenize::tokenize;
 use wgvq::inference::{FirstStageModel, prior_folder};
+use wgvq::storage::folder_lock::FolderLock;
 use wgvq::storage::run_folder::RunFolder;
+use wgvq::storage::staged::LOCK;
 use wgvq::train::contrastive::run_contrastive;
 use wgvq::train::prior::{PriorStage, TokenSource, run_prior};
 use wgvq::train::text2image::{
@@ -30,6 +32,9 @@ use wgvq::train::text2image::{
 };
 use wgvq::train::{Observer, Start, Trainer};
 use wgvq::{Error, Result};
+
+/// What may be more when a training goes on.
+const MORE: &str = "--steps and --judge-steps";
 
 /// What is asked for, as Python names it.
 #[derive(FromPyObject)]
@@ -93,7 +98,7 @@ impl Asked {
             let what = "has no training on captions to go on with: leave --resume out";
             Error::file(run, what)
         })?;
-        kept.resumed(&self.given()?, set_prior, set_judge)
+        kept.resumed(&self.given()?, set_prior, set_judge, MORE)
     }
 }
 
@@ -313,6 +318,9 @@ pub fn train_text2image<'py>(
     let engine = gpu.engine()?;
     let work = || {
         let model = FirstStageModel::load(engine, &run)?;
+        // The tokenizer and the request lie beside the stages, whose own locks do not keep the
+        // command, or another process, from writing these.
+        let _lock = FolderLock::take(&run, LOCK, &run, |text| watch.note(text))?;
         for level in model.levels() {
             RunFolder::settle(&prior_folder(&run, &level.name))?;
         }

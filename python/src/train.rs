@@ -166,6 +166,12 @@ fn resumed(source: Owned, settings: &[(String, String)], out: &Path) -> Result<R
     let folder = RunFolder::resume(out)?;
     let kept = RunConfig::load(&folder.config())?;
     let config = resumed_run(&kept, "--resume", |config| {
+        // Where the images lie now, for the next time that the run goes on.
+        if let Owned::Name(name) = &source
+            && !name.is_empty()
+        {
+            config.data.source.clone_from(name);
+        }
         settings
             .iter()
             .try_for_each(|(key, value)| config.set(key, value))

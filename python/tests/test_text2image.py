@@ -114,8 +114,9 @@ def test_stopped_and_gone_on_is_uninterrupted(tmp_path, first, data):
     assert list(stages) == ["prior"] and stages["prior"].stopped
     images, captions = data
     # Its own options may be given again, and others not.
-    with pytest.raises(wgvq.ArgumentError, match="`vocabulary`"):
+    with pytest.raises(wgvq.ArgumentError, match="`vocabulary`") as refused:
         wgvq.train_text2image(cut, data=images, captions=captions, vocabulary=300, resume=True)
+    assert "`judge_steps`" in str(refused.value) and "stage1" not in str(refused.value)
     with pytest.raises(wgvq.DataError, match="others than those"):
         wgvq.train_text2image(cut, data=images, captions=captions[::-1], resume=True)
     rest = wgvq.train_text2image(cut, data=images, captions=captions, vocabulary=280, resume=True)
@@ -123,6 +124,16 @@ def test_stopped_and_gone_on_is_uninterrupted(tmp_path, first, data):
     for stage in rest:
         assert tensors(cut / stage) == tensors(whole / stage)
     assert wgvq.train_text2image(cut, resume=True) == {}
+
+
+def test_nothing_is_written_while_another_program_has_the_run(tmp_path, first, data):
+    fcntl = pytest.importorskip("fcntl")
+    run = copied(first, tmp_path / "run")
+    with (run / ".wgvq-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(wgvq.FileError, match="another command is writing there"):
+            trained(run, data)
+    assert not (run / "text").exists() and not (run / "prior").exists()
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,17 @@ def test_stopped_and_gone_on_is_uninterrupted(tmp_path, images, tiny):
         )
 
 
+def test_a_run_remembers_where_its_images_were_moved(tmp_path, images, tiny):
+    before, after = tmp_path / "before.npy", tmp_path / "after.npy"
+    run = tmp_path / "run"
+    np.save(before, images)
+    train(str(before), run, tiny, steps=2)
+    before.rename(after)
+    assert wgvq.train(str(after), run, resume=True, steps=4).step == 4
+    assert "after.npy" in (run / "config.toml").read_text()
+    assert wgvq.train(None, run, resume=True, steps=6).step == 6
+
+
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path, tiny):
     script = textwrap.dedent(f"""
         import numpy as np, wgvq

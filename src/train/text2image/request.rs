@@ -60,12 +60,12 @@ pub struct GivenOptions<'a> {
     pub judge_steps: Option<u64>,
 }
 
-/// Returns the error of options that would make another run than the one that goes on.
-pub fn other_options(others: &[&str]) -> Error {
+/// Returns the error of options that would make another run than the one that goes on. `more` are
+/// the options of the caller that may be more.
+pub fn other_options(others: &[&str], more: &str) -> Error {
     let what = format!(
-        "goes on under the run's own configuration, and {} would be another: leave it out \
-         (--steps, --stage1-steps and --judge-steps may be more, and --data says where the same \
-         images lie now)",
+        "goes on under the run's own configuration, and {} would be another: leave it out ({more} \
+         may be more, and --data says where the same images lie now)",
         others.join(", ")
     );
     Error::config("--resume", what)
@@ -106,7 +106,7 @@ impl TrainRequest {
     }
 
     /// Returns the request of the run that goes on, with more steps where these are asked for now.
-    /// Its own options may be given again.
+    /// Its own options may be given again. `more` are the options of the caller that may be more.
     ///
     /// # Errors
     /// If what is given would make another run.
@@ -115,6 +115,7 @@ impl TrainRequest {
         given: &GivenOptions,
         set_prior: impl FnOnce(&mut PriorConfig) -> Result<()>,
         set_judge: impl FnOnce(&mut ContrastiveConfig) -> Result<()>,
+        more: &str,
     ) -> Result<TrainRequest> {
         let mut request = self.clone();
         set_prior(&mut request.prior)?;
@@ -142,7 +143,7 @@ impl TrainRequest {
         .filter_map(|(option, other)| other.then_some(option))
         .collect();
         if !others.is_empty() {
-            return Err(other_options(&others));
+            return Err(other_options(&others, more));
         }
         request.strict |= given.strict;
         request.more_steps(given.steps, given.judge_steps);
@@ -240,7 +241,16 @@ mod tests {
             judge: ContrastiveConfig::default(),
         };
         request.save(&text_folder(run.path())).unwrap();
-        assert_eq!(TrainRequest::load(run.path()).unwrap(), Some(request));
+        let kept = TrainRequest::load(run.path()).unwrap();
+        assert_eq!(kept.as_ref(), Some(&request));
+        // What may be more is named as the caller names it.
+        let other = GivenOptions {
+            vocabulary: Some(400),
+            ..Default::default()
+        };
+        let resumed = request.resumed(&other, |_| Ok(()), |_| Ok(()), "`these` alone");
+        let said = resumed.unwrap_err().to_string();
+        assert!(said.contains("(`these` alone may be more"), "{said}");
         std::fs::write(run.path().join("text/asked.toml"), "data = 3").unwrap();
         assert!(
             TrainRequest::load(run.path())

@@ -13,6 +13,9 @@ use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::models::text::TextFormat;
 use wgvq::train::text2image::{TrainRequest, other_options};
 
+/// What may be more when a training goes on.
+const MORE: &str = "--steps, --stage1-steps and --judge-steps";
+
 impl Train {
     /// Returns the run's request, with more steps where these are asked for now. Its own options
     /// may be given again.
@@ -24,6 +27,7 @@ impl Train {
             &self.given(),
             |prior| self.prior_keys().apply(prior),
             |judge| self.judge_keys(judge),
+            MORE,
         )
     }
 
@@ -45,9 +49,8 @@ impl Train {
                 || self.batch.is_some()
                 || self.seed.is_some();
             if given && request.prior.identity()? != kept.identity()? {
-                return Err(other_options(&[
-                    "--system, --size, --set, --batch or --seed",
-                ]));
+                let others = "--system, --size, --set, --batch or --seed";
+                return Err(other_options(&[others], MORE));
             }
             request.prior = kept;
             if Tokens::exist(&place.join("tokens")) {
@@ -66,7 +69,7 @@ impl Train {
             if (!self.judge.is_empty() || self.seed.is_some())
                 && request.judge.identity()? != kept.identity()?
             {
-                return Err(other_options(&["--judge or --seed"]));
+                return Err(other_options(&["--judge or --seed"], MORE));
             }
             (request.judge_steps, request.judge) = (kept.train.steps, kept);
         }
