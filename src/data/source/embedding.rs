@@ -6,6 +6,7 @@ use std::path::Path;
 use half::f16;
 use safetensors::{Dtype, SafeTensors};
 
+use super::numpy;
 use crate::{Error, Result, files};
 
 /// A text's rows.
@@ -56,32 +57,15 @@ pub fn load_embedding(path: &Path) -> Result<Embedding> {
 
 type Array = (Vec<usize>, Vec<f32>);
 
-/// The numbers that a `.npy` file says it holds, where its shape can be read; `None` beyond all
-/// numbers.
-fn claimed(bytes: &[u8]) -> Option<usize> {
-    let (from, length) = match bytes.get(6) {
-        Some(1) => (10, 2),
-        _ => (12, 4),
-    };
-    let length = bytes.get(8..8 + length).unwrap_or_default().iter().rev();
-    let length = length.fold(0, |n, byte| n << 8 | usize::from(*byte));
-    let header = bytes.get(from..).unwrap_or_default();
-    let header = String::from_utf8_lossy(&header[..length.min(header.len())]);
-    let shape = header.split("'shape'").nth(1).unwrap_or_default();
-    let shape = shape.split('(').nth(1).unwrap_or_default();
-    let sides = shape.split(')').next().unwrap_or_default().split(',');
-    sides
-        .map(str::trim)
-        .filter(|side| !side.is_empty() && side.chars().all(|c| c.is_ascii_digit()))
-        .try_fold(1usize, |n, side| n.checked_mul(side.parse().ok()?))
-}
-
 fn npy(bytes: &[u8]) -> std::result::Result<Array, String> {
-    // Before anything is multiplied or made of that size.
-    if claimed(bytes).is_none_or(|numbers| numbers > bytes.len()) {
+    let mut numbers = bytes;
+    let header = numpy::read_header(&mut numbers)?;
+    // Before anything is made of that size.
+    let claimed: u64 = header.shape().iter().product();
+    if claimed > numbers.len() as u64 {
         return Err("is a damaged .npy file: it is shorter than its shape".into());
     }
-    let file = npyz::NpyFile::new(bytes).map_err(|e| format!("is a damaged .npy file: {e}"))?;
+    let file = npyz::NpyFile::with_header(header, numbers);
     let shape: Vec<usize> = file.shape().iter().map(|n| *n as usize).collect();
     if file.order() == npyz::Order::Fortran && shape.len() > 1 {
         return Err("is stored column by column; save it as numpy.ascontiguousarray(x)".into());
@@ -196,6 +180,10 @@ mod tests {
         );
         write(&[1, 3, 2]);
         assert_eq!(load_embedding(&path).unwrap().channels, 2);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 24]).unwrap();
+        let said = load_embedding(&path).unwrap_err().to_string();
+        assert!(said.contains("a.npy") && said.contains("shorter"), "{said}");
         write(&[6]);
         assert!(
             load_embedding(&path)

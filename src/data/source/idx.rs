@@ -135,7 +135,8 @@ fn read_images(path: &Path, before: Option<(&Path, Shape)>, pixels: &mut Vec<u8>
         ));
     }
     let name = path.display().to_string();
-    let all = before.map_or(0, |(_, first)| first.count) + count;
+    let earlier = before.map_or(0, |(_, first)| first.count);
+    let all = earlier.saturating_add(count);
     budget(&name, all, width, height, channels)?;
     read_exactly(
         path,
@@ -436,6 +437,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn halves_that_are_more_than_any_number_together_are_refused() {
+        let text = "{'descr': '|u1', 'fortran_order': False, \
+                    'shape': (18446744073709551615, 1, 1), }\n";
+        let length = (text.len() as u16).to_le_bytes();
+        let far = [&b"\x93NUMPY\x01\0"[..], &length, text.as_bytes()].concat();
+        let dir = files(&[
+            ("train-images.npy", npy(&[3, 1, 1], numbers(3))),
+            ("test-images.npy", far),
+        ]);
+        let error = open_in(&dir, "train-images.npy").unwrap_err().to_string();
+        assert!(error.contains("4 GiB"), "{error}");
+    }
+
+    #[test]
     fn arrays_of_numpy_are_read_as_idx_files_are() {
         let labels = |of: [i64; 3]| npy(&[3], of.to_vec());
         let dir = files(&[
@@ -457,7 +472,7 @@ pub(crate) mod tests {
         assert_eq!(*set.image(1).unwrap(), numbers(24)[8..16]);
         assert_eq!(open_in(&dir, "colour.npy").unwrap().channels, 3);
         for (name, said) in [
-            ("floats.npy", "uint8"),
+            ("floats.npy", "(x * 255).round().astype(\"uint8\")"),
             ("wide.npy", "8 bytes"),
             ("far-images.npy", "0 to 255"),
         ] {
