@@ -18,6 +18,8 @@ const PIXELS: usize = SIDE * SIDE;
 /// The files of a version.
 struct Version {
     train: Vec<String>,
+    /// Files of it that are not there.
+    missing: Vec<String>,
     test: &'static str,
     names: &'static str,
     /// Labels of a record, of which the last is the class.
@@ -28,8 +30,10 @@ fn version(folder: &Path) -> Option<Version> {
     let there = |name: &str| folder.join(name).is_file();
     if there("data_batch_1.bin") {
         let names = (1..=5).map(|i| format!("data_batch_{i}.bin"));
+        let (train, missing) = names.partition(|name| there(name));
         return Some(Version {
-            train: names.filter(|name| there(name)).collect(),
+            train,
+            missing,
             test: "test_batch.bin",
             names: "batches.meta.txt",
             labels: 1,
@@ -37,6 +41,7 @@ fn version(folder: &Path) -> Option<Version> {
     }
     (there("train.bin") && there("fine_label_names.txt")).then(|| Version {
         train: vec!["train.bin".into()],
+        missing: Vec::new(),
         test: "test.bin",
         names: "fine_label_names.txt",
         labels: 2,
@@ -58,6 +63,10 @@ pub(crate) fn open(folder: &Path, options: &Options) -> Result<ImageSet> {
         read(folder, name, version.labels, &mut pixels, &mut labels)?;
     }
     let train = labels.len();
+    let missing = version.missing.iter();
+    let mut notes: Vec<String> = missing
+        .map(|name| format!("{name} is not there: its images are missing"))
+        .collect();
     if folder.join(version.test).is_file() {
         read(
             folder,
@@ -66,11 +75,22 @@ pub(crate) fn open(folder: &Path, options: &Options) -> Result<ImageSet> {
             &mut pixels,
             &mut labels,
         )?;
+    } else {
+        notes.push(format!(
+            "{} is not there: the images held out are others than CIFAR's",
+            version.test
+        ));
     }
     let names = folder.join(version.names);
     let names = match names.is_file() {
         true => files::read_text(&names, files::TEXT)?,
-        false => String::new(),
+        false => {
+            notes.push(format!(
+                "{} is not there: classes are named by numbers",
+                version.names
+            ));
+            String::new()
+        }
     };
     let names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
     let held_out = labels.len() - train;
@@ -81,7 +101,7 @@ pub(crate) fn open(folder: &Path, options: &Options) -> Result<ImageSet> {
         counts: [train, held_out],
         labels: Some(labels),
         names,
-        notes: Vec::new(),
+        notes,
     });
     picture::refit(set, options)
 }
@@ -156,6 +176,31 @@ mod tests {
             ["cat", "airplane", "cat", "automobile"]
         );
         assert_eq!(set.image(1).unwrap()[..6], [0, 11, 21, 1, 11, 21]);
+        let missing = set.notes.iter().filter(|n| n.contains("is not there"));
+        let missing: Vec<&str> = missing.filter_map(|n| n.split(' ').next()).collect();
+        let rest = [3, 4, 5].map(|i| format!("data_batch_{i}.bin"));
+        assert_eq!(missing, rest);
+    }
+
+    #[test]
+    fn what_a_whole_folder_has_and_this_one_lacks_is_named() {
+        let place = folder(&[("data_batch_1.bin", record(&[3], 1, 2).repeat(2))]);
+        let set = open(place.path(), &Options::default()).unwrap();
+        for name in ["data_batch_2.bin", "test_batch.bin", "batches.meta.txt"] {
+            let named = set.notes.iter().any(|note| note.starts_with(name));
+            assert!(named, "{name}: {:?}", set.notes);
+        }
+        let all = ["train.bin", "test.bin"].map(|name| (name, record(&[9, 0], 1, 2)));
+        let names = ("fine_label_names.txt", b"apple\n".to_vec());
+        let whole = open(
+            folder(&[&all[..], &[names]].concat()).path(),
+            &Options::default(),
+        );
+        let notes = whole.unwrap().notes;
+        assert!(
+            !notes.iter().any(|n| n.contains("is not there")),
+            "{notes:?}"
+        );
     }
 
     #[test]
