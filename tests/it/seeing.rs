@@ -1,7 +1,7 @@
 //! What is written to look at a run: event files for TensorBoard, pictures by step, the record of
 //! its sessions.
 
-use crate::common::{ok, run, skip, stderr, text, tiny_config, train_tiny};
+use crate::common::{ok, run, skip, stderr, text, tiny_config, train_tiny, wgvq};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -209,6 +209,16 @@ fn a_page_about_runs_stands_alone() {
     }
     let again = run(&args);
     assert!(!again.status.success() && stderr(&again).contains("--overwrite"));
+    // Without a device the page lacks the maps alone.
+    let bare = folder.path().join("bare");
+    let bare = ["report", text(&a), "--html", "--out", text(&bare)];
+    let mut command = wgvq();
+    let output = command.args(bare).args(["--adapter", "no such adapter"]);
+    let output = ok(output.output().unwrap());
+    let said = stderr(&output);
+    assert!(said.contains("no maps of codebooks"), "{said}");
+    let html = std::fs::read_to_string(folder.path().join("bare/run.html")).unwrap();
+    assert!(html.contains("<h1>Run a</h1>") && !html.contains("id=\"codebook"));
     // A run that has not ended, and one of an earlier version.
     std::fs::remove_file(b.join("final.safetensors")).unwrap();
     std::fs::remove_file(b.join("sessions.json")).unwrap();

@@ -7,6 +7,9 @@ use crate::cli::common::place::Place;
 use crate::cli::first_stage::inspect::{chosen, open, vectors};
 use crate::cli::first_stage::report::names;
 use std::path::{Path, PathBuf};
+use wgvq::config::DottedConfig;
+use wgvq::config::contrastive::ContrastiveConfig;
+use wgvq::config::prior::PriorConfig;
 use wgvq::gpu::Gpu;
 use wgvq::inference::{FirstStageModel, priors_of};
 use wgvq::report::map::map;
@@ -48,7 +51,7 @@ impl PageRequest<'_> {
         }
         let place = Place::folder(global, self.out)?;
         place.holds_none([PAGE], self.overwrite)?;
-        let gpu = self.gpu(global)?;
+        let gpu = self.gpu(global);
         let views = self.runs.iter().zip(names(self.runs));
         let views = views
             .map(|(run, name)| self.view(global, gpu.as_ref(), run, name))
@@ -70,13 +73,14 @@ impl PageRequest<'_> {
         Ok(())
     }
 
-    /// The engine, where a run has a model that is mapped by it.
-    fn gpu(&self, global: &Global) -> Result<Option<Gpu>> {
-        let ended = |run: &PathBuf| folder_of(run).join("final.safetensors").is_file();
-        match self.runs.iter().any(ended) {
-            true => global.gpu().map(Some),
-            false => Ok(None),
+    /// The engine, where a run has a model that is mapped by it. A page has the rest without one.
+    fn gpu(&self, global: &Global) -> Option<Gpu> {
+        if !self.runs.iter().any(|run| has_codebook(folder_of(run))) {
+            return None;
         }
+        let opened = global.gpu();
+        let told = opened.map_err(|e| output::note(global, &format!("no maps of codebooks: {e}")));
+        told.ok()
     }
 
     fn view(
@@ -95,7 +99,7 @@ impl PageRequest<'_> {
                 false => Ok(Vec::new()),
             }
         };
-        let maps = match gpu.filter(|_| folder.join("final.safetensors").is_file()) {
+        let maps = match gpu.filter(|_| has_codebook(folder)) {
             Some(gpu) => self.maps(gpu, run).unwrap_or_else(|e| {
                 output::note(global, &format!("{name}: no map of its codebook: {e}"));
                 Vec::new()
@@ -166,6 +170,13 @@ impl PageRequest<'_> {
     }
 }
 
+/// Whether a run may have codebooks: it has ended, and is neither a prior nor a contrastive model.
+fn has_codebook(folder: &Path) -> bool {
+    let config = folder.join("config.toml");
+    let is_other = PriorConfig::load(&config).is_ok() || ContrastiveConfig::load(&config).is_ok();
+    folder.join("final.safetensors").is_file() && !is_other
+}
+
 /// Pictures of reconstructions at some of the steps that there are, the first and the last among
 /// them, below the originals.
 fn strip(pictures: &Path) -> Result<Vec<(String, Vec<u8>)>> {
@@ -189,4 +200,25 @@ fn strip(pictures: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let first = (n > 0 && first.is_file()).then(|| ("original".to_owned(), first));
     let read = |(label, path): (String, PathBuf)| Ok((label, files::read(&path, files::LIST)?));
     first.into_iter().chain(shown).map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgvq::config::run::RunConfig;
+
+    #[test]
+    fn a_first_stage_that_ended_may_have_codebooks() {
+        let run = tempfile::tempdir().unwrap();
+        let has = |config: String| {
+            std::fs::write(run.path().join("config.toml"), config).unwrap();
+            has_codebook(run.path())
+        };
+        let first = || RunConfig::default().to_toml().unwrap();
+        assert!(!has(first()), "it has not ended");
+        std::fs::write(run.path().join("final.safetensors"), "").unwrap();
+        assert!(has(first()));
+        assert!(!has(PriorConfig::default().to_toml().unwrap()));
+        assert!(!has(ContrastiveConfig::default().to_toml().unwrap()));
+    }
 }
