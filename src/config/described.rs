@@ -45,7 +45,7 @@ const CONTRASTIVE: Sources = &[
 /// Returns the keys of a first stage's configuration.
 ///
 /// # Errors
-/// None today; writing a configuration out may fail.
+/// If the configuration cannot be written out.
 pub fn run_keys() -> Result<Vec<Key>> {
     keys::<RunConfig>(RUN)
 }

@@ -1,4 +1,5 @@
-//! Images to train on, from a built-in name, an IDX file or a folder, and the order in which
+//! Images to train on, from a built-in name, a folder (of images, tars or CIFAR's binary files) or
+//! a file (IDX, NumPy's `.npy`, a tar, JSON Lines of images and texts), and the order in which
 //! training sees them.
 //!
 //! [`open`] opens every source: whatever it is, it gives an [`ImageSet`] of 8-bit images of one
@@ -131,9 +132,10 @@ impl Options {
     }
 }
 
-/// Opens a set: a built-in name ([`BUILT_IN`]), an IDX file of images (gzipped or plain, its labels
-/// and the other half of a train/t10k pair beside it), a folder of images, JSON Lines of images and
-/// texts, or a tar archive as WebDataset's or a folder of such. A built-in name goes before a
+/// Opens a set: a built-in name ([`BUILT_IN`]), an IDX or `.npy` file of images (IDX gzipped or
+/// plain, its labels and the other half of a train/t10k pair beside it), a folder of images or of
+/// CIFAR's binary files, JSON Lines of images and texts, or a tar archive as WebDataset's or a
+/// folder of such. A built-in name goes before a
 /// folder of that name; `./emoji` means the folder.
 ///
 /// # Errors

@@ -114,7 +114,7 @@ fn time(seconds: f64) -> String {
     }
 }
 
-/// A time as a date and a clock's time in UTC, by days since 1 March 2000 (Hinnant, 2013).
+/// A time as a date and a clock's time in UTC, by days since 1 March of the year 0 (Hinnant, 2013).
 fn date(seconds: u64) -> String {
     let (days, rest) = (seconds as i64 / 86400 + 719_468, seconds % 86400);
     let era = days / 146_097;

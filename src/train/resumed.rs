@@ -31,7 +31,7 @@ pub fn resumed_run(
         return Err(refused(
             option,
             "run's own configuration: of the keys, --steps alone may be given, --data where the \
-             same pictures lie elsewhere now, and where pixels lie (data.store, data.memory_mib, \
+             same images lie elsewhere now, and where pixels lie (data.store, data.memory_mib, \
              data.cache_mib, data.workers)",
         ));
     }

@@ -407,10 +407,11 @@ def train(
 ) -> Run:
     """Trains a model in the folder ``out``, as ``wgvq train`` does: the same seed, the same bytes.
 
-    ``data`` is a source by name (a built-in set, a folder of images, an IDX file, a tar), an array
-    uint8 [N, H, W, C] or a pair of such and labels, or an iterable of images or batches, alone or
-    with labels, such as a PyTorch ``Dataset``; ``None`` is the configuration's own source. Arrays
-    and iterables are held in memory, and ``test`` has the images that are held out (otherwise every
+    ``data`` is a source by name (a built-in set, a folder of images, of tars or of CIFAR's binary
+    files, a tar, an IDX or ``.npy`` file of images, JSON Lines of captions), an array uint8
+    [N, H, W, C] or a pair of such and labels, or an iterable of images or batches, alone or with
+    labels, such as a PyTorch ``Dataset``; ``None`` is the configuration's own source. Arrays and
+    iterables are held in memory, and ``test`` has the images that are held out (otherwise every
     tenth is). Labels are numbers, and ``classes`` their names.
 
     ``settings`` are keys of the configuration by dotted names, such as ``{"model.hidden": 64}``.
@@ -474,8 +475,8 @@ def train_prior(
 ) -> Run:
     """Trains a prior over the codes of a run, as ``wgvq prior`` does, within the run's folder.
 
-    ``size`` is ``tiny``, ``small`` or ``base``; the other arguments are those of :func:`train`. A
-    model that was trained on arrays needs them again.
+    ``size`` is ``tiny``, ``small``, ``base``, ``medium`` or ``large``; the other arguments are
+    those of :func:`train`. A model that was trained on arrays needs them again.
 
     >>> small = {"prior.layers": 1, "prior.dim": 16, "prior.heads": 2}
     >>> wgvq.train_prior(other_run, data=images, steps=2, batch_size=4, settings=small).step

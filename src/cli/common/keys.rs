@@ -16,7 +16,8 @@ use wgvq::{Error, Result};
 /// The keys of a configuration that have a flag of their own.
 #[derive(Args, Default)]
 pub struct Keys {
-    /// The data: a folder of images, an IDX file, or a built-in name
+    /// The data: a folder of images, of tars or of CIFAR's binary files; a file (IDX, .npy, a tar,
+    /// or JSON Lines of images and captions); or a built-in name
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
     /// The model

@@ -20,7 +20,9 @@ enum Kind {
 /// `wgvq config quantizer`
 #[derive(Args)]
 #[command(after_long_help = "\
-Without names it prints a whole configuration as TOML, which `wgvq train FILE` takes.
+Without names it prints a whole configuration as TOML. `wgvq train FILE` takes that of a run;
+keys of a prior go to `wgvq prior --set KEY=VALUE`, those of a contrastive model to
+`wgvq text2image train --judge KEY=VALUE`.
 
 Examples:
   wgvq config                              # a first stage

@@ -23,7 +23,8 @@ word_keys!(Crop);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Data {
-    /// A built-in name, an IDX file or a folder of images.
+    /// A built-in name; a folder of images, of tars or of CIFAR's binary files; or a file: IDX,
+    /// `.npy`, a tar, or JSON Lines of images and captions.
     pub source: String,
     /// Width that images are brought to; 0 leaves it to the data.
     pub width: usize,
