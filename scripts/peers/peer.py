@@ -11,6 +11,12 @@ and fro.
 import json, os, sys, time
 from collections import namedtuple
 
+# What libraries print, from Python or from C, when they are loaded or used, goes to standard error:
+# it is no answer. Import this before them.
+ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)
+sys.stdout = sys.stderr
+
 TYPES = {"f32": "<f4", "u32": "<u4", "u8": "|u1"}
 
 # op: the operation; sizes: its sizes by name; inputs: arrays; upstream: the gradient of the output,
@@ -47,13 +53,10 @@ def repeat(run, seconds, least):
 
 
 def lines():
-    """The questions; what libraries print goes to standard error, so that it is no answer."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
+    """The questions, each with the function that answers it."""
 
     def answer(**fields):
-        answers.write(json.dumps(fields) + "\n")
+        ANSWERS.write(json.dumps(fields) + "\n")
 
     for line in sys.stdin:
         yield json.loads(line), answer

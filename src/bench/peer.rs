@@ -11,11 +11,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// The version of the protocol.
 pub const PROTOCOL: u32 = 1;
+/// How long an answer may take, beyond the time that was asked for: libraries compile at first.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a peer that closed its output may take to end.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// A case for a peer, with its inputs.
 pub struct Problem {
@@ -50,7 +55,12 @@ pub struct Peer {
     command: String,
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    /// Its lines, which a thread reads, so that one that never comes is not waited for.
+    lines: Receiver<std::io::Result<String>>,
+    patience: Duration,
+    /// Why it is asked nothing more: after an answer that was none, nobody knows which question the
+    /// next line answers.
+    broken: Option<String>,
 }
 
 /// An answer, or why there is none.
@@ -62,6 +72,10 @@ impl Peer {
     /// # Errors
     /// If no shell can be started.
     pub fn start(command: &str) -> Result<Answer<Peer>> {
+        Peer::start_with(command, PATIENCE)
+    }
+
+    fn start_with(command: &str, patience: Duration) -> Result<Answer<Peer>> {
         let (shell, flag) = match cfg!(windows) {
             true => ("cmd", "/C"),
             false => ("sh", "-c"),
@@ -75,16 +89,28 @@ impl Peer {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::data(format!("`{command}` has no pipes")));
         };
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            // It ends where the peer's output does, or where nobody reads its lines any more.
+            for line in BufReader::new(output).lines() {
+                let last = line.is_err();
+                if sender.send(line).is_err() || last {
+                    return;
+                }
+            }
+        });
         let mut peer = Peer {
             name: command.to_owned(),
             rounds: false,
             command: command.to_owned(),
             child,
             input,
-            output: BufReader::new(output),
+            lines,
+            patience,
+            broken: None,
         };
         Ok(peer
-            .ask(&json!({ "wgvq_peer": PROTOCOL }))
+            .ask(&json!({ "wgvq_peer": PROTOCOL }), Duration::ZERO)
             .and_then(|hello| {
                 let name = hello.get("peer").and_then(Value::as_str);
                 let name = name.ok_or("its first line has no `peer`")?;
@@ -103,18 +129,16 @@ impl Peer {
         &self.command
     }
 
-    /// Sends a line and reads one. What the peer refuses or lacks is an error in its words.
-    fn ask(&mut self, question: &Value) -> Answer<Value> {
-        let gone = |e: std::io::Error| format!("it ended: {e}");
-        writeln!(self.input, "{question}").map_err(gone)?;
-        self.input.flush().map_err(gone)?;
-        let mut line = String::new();
-        if self.output.read_line(&mut line).map_err(gone)? == 0 {
-            let status = self.child.wait().map_err(gone)?;
-            return Err(format!("it ended without an answer ({status})"));
+    /// Sends a line and reads one, which may take `time` beyond the patience. What the peer refuses
+    /// or lacks is an error in its words.
+    fn ask(&mut self, question: &Value, time: Duration) -> Answer<Value> {
+        if let Some(why) = &self.broken {
+            return Err(why.clone());
         }
-        let answer: Value = serde_json::from_str(&line)
-            .map_err(|e| format!("`{}` is no answer: {e}", line.trim_end()))?;
+        let answer = match self.answer(question, self.patience + time) {
+            Ok(answer) => answer,
+            Err(why) => return Err(self.broke(why)),
+        };
         for refusal in ["missing", "refused"] {
             if let Some(why) = answer.get(refusal) {
                 let why = why.as_str().map_or_else(|| why.to_string(), str::to_owned);
@@ -122,6 +146,49 @@ impl Peer {
             }
         }
         Ok(answer)
+    }
+
+    /// Sends a line and reads one. An error is one of the protocol.
+    fn answer(&mut self, question: &Value, patience: Duration) -> Answer<Value> {
+        if let Ok(Ok(line)) = self.lines.try_recv() {
+            return Err(format!("it said `{}` without being asked", line.trim_end()));
+        }
+        let gone = |e: std::io::Error| format!("it ended: {e}");
+        writeln!(self.input, "{question}").map_err(gone)?;
+        self.input.flush().map_err(gone)?;
+        let line = match self.lines.recv_timeout(patience) {
+            Ok(line) => line.map_err(|e| format!("its output cannot be read: {e}"))?,
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(format!("it did not answer within {patience:.0?}"));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(format!("it ended without an answer ({})", self.ended()));
+            }
+        };
+        match serde_json::from_str(&line) {
+            Ok(Value::Object(fields)) => Ok(Value::Object(fields)),
+            Ok(_) => Err(format!("`{line}` is no answer: no object of JSON")),
+            Err(e) => Err(format!("`{line}` is no answer: {e}")),
+        }
+    }
+
+    /// Ends the peer, and remembers why.
+    fn broke(&mut self, why: String) -> String {
+        let _ = self.child.kill();
+        self.broken = Some(why.clone());
+        why
+    }
+
+    /// Says how a peer ended that closed its output.
+    fn ended(&mut self) -> String {
+        let steps = 20;
+        for _ in 0..steps {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.to_string();
+            }
+            std::thread::sleep(ENDING / steps);
+        }
+        "it closed its output, and went on".into()
     }
 
     /// Gives it a case, whose files go to `folder`, and returns what it computed.
@@ -145,10 +212,11 @@ impl Peer {
             "op": problem.asked, "sizes": sizes, "folder": folder.to_string_lossy(),
             "inputs": files, "upstream": upstream, "wrt": wrt,
         });
-        Ok(self.ask(&json!({ "case": case })).and_then(|answer| {
+        let answer = self.ask(&json!({ "case": case }), Duration::ZERO);
+        Ok(answer.and_then(|answer| {
             let files = answer.get("outputs").cloned().unwrap_or_default();
-            let files: Vec<File> =
-                serde_json::from_value(files).map_err(|e| format!("its outputs: {e}"))?;
+            let files = serde_json::from_value::<Vec<File>>(files);
+            let files = files.map_err(|e| self.broke(format!("its outputs: {e}")))?;
             files.iter().map(|file| read(folder, file)).collect()
         }))
     }
@@ -157,10 +225,10 @@ impl Peer {
     pub fn time(&mut self, time: Duration, least: usize) -> Answer<Vec<f64>> {
         let seconds = time.as_secs_f64();
         let question = json!({ "time": { "seconds": seconds, "least": least } });
-        let answer = self.ask(&question)?;
+        let answer = self.ask(&question, time)?;
         let samples = answer.get("samples_ms").cloned().unwrap_or_default();
-        let samples: Vec<f64> =
-            serde_json::from_value(samples).map_err(|e| format!("its times: {e}"))?;
+        let samples = serde_json::from_value::<Vec<f64>>(samples);
+        let samples = samples.map_err(|e| self.broke(format!("its times: {e}")))?;
         match samples.iter().all(|ms| ms.is_finite() && *ms > 0.0) && !samples.is_empty() {
             true => Ok(samples),
             false => Err("times that are none".into()),
@@ -272,5 +340,59 @@ impl PeerRow {
             max_err: verdict.map(|v| v.max_error).filter(|e| e.is_finite()),
             detail,
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn peer(script: &str, patience: Duration) -> Answer<Peer> {
+        Peer::start_with(script, patience).unwrap()
+    }
+
+    fn hello(rest: &str) -> String {
+        format!("read -r line; echo '{{\"peer\":\"a\"}}'; {rest}")
+    }
+
+    /// Asks twice for times; the second has to be refused as the first was.
+    fn refused(script: &str, patience: Duration) -> String {
+        let mut peer = peer(&hello(script), patience).unwrap();
+        let why = peer.time(Duration::ZERO, 1).unwrap_err();
+        assert_eq!(peer.time(Duration::ZERO, 1).unwrap_err(), why);
+        why
+    }
+
+    #[test]
+    fn a_peer_that_says_what_was_not_asked_is_asked_no_more() {
+        // As libraries do where they are loaded.
+        let banner = format!("echo Welcome; {}", hello("cat >/dev/null"));
+        let why = peer(&banner, 60 * SECOND).err().unwrap();
+        assert!(why.contains("Welcome"), "{why}");
+        // Before an answer: that would be the next question's.
+        let answer = "echo '{\"samples_ms\":[1.0]}'";
+        let why = refused(
+            &format!("read -r line; echo 3; {answer}; read -r line; {answer}"),
+            60 * SECOND,
+        );
+        assert!(why.contains("`3` is no answer"), "{why}");
+        let why = refused("read -r line; echo '{}'; cat >/dev/null", 60 * SECOND);
+        assert!(why.contains("its times"), "{why}");
+    }
+
+    #[test]
+    fn a_peer_that_closes_or_never_answers_is_not_waited_for() {
+        let why = refused("exit 3", 60 * SECOND);
+        assert!(why.starts_with("it ended"), "{why}");
+        let why = refused("exec >&-; exec sleep 60", 60 * SECOND);
+        assert!(why.contains("closed its output"), "{why}");
+        let why = refused("exec sleep 60", SECOND / 5);
+        assert!(why.contains("did not answer"), "{why}");
+        // What it cannot do is no end.
+        let refusal = "while read -r line; do echo '{\"refused\":\"too large\"}'; done";
+        let why = refused(refusal, 60 * SECOND);
+        assert_eq!(why, "refused: too large");
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 /// Turns of each side: an interval of pairs at 95 % needs six.
 const TURNS: u32 = 8;
 /// After a peer's turn: its threads may wait for work at full speed for 200 ms (Intel's OpenMP).
+/// After ours too, so that each finds a device that rested as long.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Calls of a turn, at least.
 const LEAST: usize = 3;
@@ -54,11 +55,11 @@ pub fn beside(
         for side in [turn % 2, 1 - turn % 2] {
             if side == 0 {
                 ours.push(median(&repeat(gpu, &mut call, time)?));
-                continue;
-            }
-            match peer.time(time, LEAST) {
-                Ok(samples) => theirs.push(median(&samples)),
-                Err(why) => return Ok(PeerRow::without(peer, Some(&verdict), why)),
+            } else {
+                match peer.time(time, LEAST) {
+                    Ok(samples) => theirs.push(median(&samples)),
+                    Err(why) => return Ok(PeerRow::without(peer, Some(&verdict), why)),
+                }
             }
             std::thread::sleep(PAUSE);
         }
