@@ -1,11 +1,13 @@
 //! Two sets of results against each other: a verdict for each workload, by intervals.
 //!
 //! What is compared are the medians of processes, since one process differs from the next by more
-//! than its own times do from each other. Each is first multiplied by the peak that its process
-//! measured (of copies, where memory binds, else of operations), so that a machine that runs slower
-//! today changes nothing. Of the logarithms' differences an interval at 95 % is taken by ranks
-//! (`statistics`): of pairs where the processes of both sides took turns, else of the shift between
-//! two samples.
+//! than its own times do from each other. Of the logarithms' differences an interval at 95 % is
+//! taken by ranks (`statistics`): of pairs where the processes of both sides took turns, which by
+//! itself makes that what wanders with time strikes both alike; else of the shift between two
+//! samples. Then each time is first multiplied by the peak that its process measured (of copies,
+//! where memory binds, of operations, where they do), so that a machine that runs slower today
+//! changes nothing. A build whose kernels are slower everywhere measures lower peaks too, and hides
+//! behind them: [`peak_ratios`] shows it, and turns do without peaks.
 
 use super::results::Results;
 use super::row::{Header, Row};
@@ -60,7 +62,8 @@ pub struct Comparison {
     pub cache: String,
     /// The verdict.
     pub verdict: Change,
-    /// The new time over the old, normalised; NaN where a side has none.
+    /// The new time over the old, each by its peak where the sides took no turns; NaN where a side
+    /// has none.
     pub ratio: f64,
     /// Its interval at 95 %; `None` where the processes are too few for one.
     pub interval: Option<[f64; 2]>,
@@ -79,14 +82,27 @@ pub enum Pairing {
     Apart,
 }
 
-/// Returns a process's time for a workload at the speed of a machine of 10^9 operations or bytes
-/// per second: its logarithm.
-fn normalised((header, row): &(&Header, &Row), bound: &str) -> f64 {
-    let peak = match bound {
-        "memory" => header.peak_gbps,
-        _ => header.peak_gflops,
+/// Returns the logarithm of a process's time for a workload; of processes apart, at the speed of a
+/// machine of 10^9 operations or bytes per second, whichever bind.
+fn logarithm((header, row): &(&Header, &Row), bound: &str, pairing: Pairing) -> f64 {
+    let peak = match (pairing, bound) {
+        (Pairing::Turns, _) => 1.0,
+        (Pairing::Apart, "memory") => header.peak_gbps,
+        (Pairing::Apart, "compute") => header.peak_gflops,
+        // Dispatches take what they take, whatever the peaks.
+        (Pairing::Apart, _) => 1.0,
     };
     (row.ms.unwrap_or(f64::NAN) * peak).ln()
+}
+
+/// Returns the new peaks over the old, of multiply-adds and of copies: medians of the processes.
+pub fn peak_ratios(new: &Results, old: &Results) -> [f64; 2] {
+    let middle = |results: &Results, of: fn(&Header) -> f64| {
+        let peaks: Vec<f64> = results.runs.iter().map(|run| of(&run.header)).collect();
+        median(&peaks)
+    };
+    let peaks: [fn(&Header) -> f64; 2] = [|h| h.peak_gflops, |h| h.peak_gbps];
+    peaks.map(|of| middle(new, of) / middle(old, of))
 }
 
 /// Judges a ratio of new to old, of which the old is `old_ms`.
@@ -127,7 +143,8 @@ fn one(
 ) -> Comparison {
     let logs = |results: &Results| -> Vec<f64> {
         let timed = results.timed(row);
-        timed.iter().map(|t| normalised(t, &row.bound)).collect()
+        let log = |t: &(&Header, &Row)| logarithm(t, &row.bound, pairing);
+        timed.iter().map(log).collect()
     };
     let ms = |results: &Results| -> Vec<f64> {
         let timed = results.timed(row);
@@ -136,12 +153,15 @@ fn one(
     let (new_ms, old_ms) = (ms(new), ms(old));
     let interval = match pairing {
         Pairing::Apart => of_shift(&logs(new), &logs(old)),
+        // What is wrong in one process of a side is no time of the others.
+        Pairing::Turns if new_ms.is_empty() || old_ms.is_empty() => None,
         // A process whose time was refused leaves its partner alone.
         Pairing::Turns => {
             let turns = new.runs.iter().zip(&old.runs);
             let of = |run: &super::results::Run| {
                 let row = run.rows.iter().find(|r| r.key() == row.key())?;
-                row.ms.map(|_| normalised(&(&run.header, row), &row.bound))
+                let log = logarithm(&(&run.header, row), &row.bound, pairing);
+                row.ms.map(|_| log)
             };
             let pairs = turns.filter_map(|(new, old)| Some(of(new)? - of(old)?));
             of_pairs(&pairs.collect::<Vec<f64>>())
@@ -227,15 +247,15 @@ mod tests {
         }
     }
 
-    /// Processes whose time differs by a share from one to the next, on a machine whose speed
-    /// wanders.
-    fn noisy(rng: &mut Rng, count: usize, ms: f64, noise: f64) -> Vec<(f64, f64)> {
-        (0..count)
-            .map(|_| {
-                let speed = 1.0 + 0.3 * rng.uniform();
-                (speed, ms * (noise * rng.normal()).exp())
-            })
-            .collect()
+    /// The speeds of a machine that wanders.
+    fn speeds(rng: &mut Rng, count: usize) -> Vec<f64> {
+        (0..count).map(|_| 1.0 + 0.3 * rng.uniform()).collect()
+    }
+
+    /// Processes whose time differs by a share from one to the next, on a machine of these speeds.
+    fn noisy(rng: &mut Rng, speeds: &[f64], ms: f64, noise: f64) -> Results {
+        let one = |speed: &f64| (*speed, ms * (noise * rng.normal()).exp());
+        results(&speeds.iter().map(one).collect::<Vec<_>>())
     }
 
     #[test]
@@ -243,9 +263,18 @@ mod tests {
         let mut rng = Rng::new(3);
         for pairing in [Pairing::Turns, Pairing::Apart] {
             for _ in 0..20 {
-                let base = results(&noisy(&mut rng, 10, 4.0, 0.01));
-                let slow = results(&noisy(&mut rng, 10, 4.4, 0.01));
-                let same = results(&noisy(&mut rng, 10, 4.0, 0.01));
+                // The two of a turn find the machine as fast.
+                let turns = speeds(&mut rng, 10);
+                let mut side = |ms: f64| {
+                    let apart = speeds(&mut rng, 10);
+                    let speeds = if pairing == Pairing::Turns {
+                        &turns
+                    } else {
+                        &apart
+                    };
+                    noisy(&mut rng, speeds, ms, 0.01)
+                };
+                let (base, slow, same) = (side(4.0), side(4.4), side(4.0));
                 let verdict =
                     |new: &Results, old: &Results| compare(new, old, pairing, FIVE)[0].verdict;
                 assert_eq!(verdict(&slow, &base), Change::Slower);
@@ -255,11 +284,58 @@ mod tests {
         }
     }
 
+    /// The peaks are measured by the build's own kernels.
+    #[test]
+    fn a_build_that_is_slower_everywhere_is_slower_by_turns() {
+        let mut rng = Rng::new(11);
+        let base = noisy(&mut rng, &[1.0; 10], 4.0, 0.01);
+        let slow = noisy(&mut rng, &[0.8; 10], 4.0, 0.01);
+        let found = &compare(&slow, &base, Pairing::Turns, FIVE)[0];
+        assert_eq!(found.verdict, Change::Slower, "{found:?}");
+        assert!((found.ratio - 1.25).abs() < 0.02, "{found:?}");
+        // Apart it looks like a machine that is slower today, and the peaks are shown.
+        let found = &compare(&slow, &base, Pairing::Apart, FIVE)[0];
+        assert_eq!(found.verdict, Change::Same, "{found:?}");
+        let [gflops, gbps] = peak_ratios(&slow, &base);
+        assert!((gflops - 0.8).abs() < 1e-9 && (gbps - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn dispatches_are_not_measured_by_peaks() {
+        let launches = |speed: f64, ms: f64| {
+            let mut results = results(&[(speed, ms); 6]);
+            for row in results.runs.iter_mut().flat_map(|run| &mut run.rows) {
+                row.bound = "launch".into();
+                row.ms = Some(ms);
+            }
+            results
+        };
+        let (new, old) = (launches(2.0, 4.0), launches(1.0, 4.0));
+        let found = &compare(&new, &old, Pairing::Apart, FIVE)[0];
+        assert_eq!((found.verdict, found.ratio), (Change::Same, 1.0));
+    }
+
+    #[test]
+    fn what_is_wrong_in_one_process_is_not_compared() {
+        let right = results(&[(1.0, 4.0); 10]);
+        let mut wrong = right.clone();
+        wrong.runs[7].rows[0].pass = false;
+        wrong.runs[7].rows[0].ms = None;
+        for pairing in [Pairing::Turns, Pairing::Apart] {
+            for (new, old) in [(&wrong, &right), (&right, &wrong)] {
+                let found = &compare(new, old, pairing, FIVE)[0];
+                assert_eq!((found.verdict, found.interval), (Change::Unsure, None));
+                assert!(found.ratio.is_nan(), "{found:?}");
+            }
+        }
+        assert!(spread_of(&wrong, &row("a", 0.0)).median.is_nan());
+    }
+
     #[test]
     fn noise_and_few_processes_make_no_verdict() {
         let mut rng = Rng::new(5);
-        let wild = results(&noisy(&mut rng, 6, 4.4, 0.5));
-        let other = results(&noisy(&mut rng, 6, 4.0, 0.5));
+        let wild = noisy(&mut rng, &[1.0; 6], 4.4, 0.5);
+        let other = noisy(&mut rng, &[1.0; 6], 4.0, 0.5);
         let found = &compare(&wild, &other, Pairing::Turns, FIVE)[0];
         assert_eq!(found.verdict, Change::Unsure, "{found:?}");
         // One process a side, and twice the time: nobody knows what the next would say.
@@ -269,6 +345,10 @@ mod tests {
             assert_eq!((found.verdict, found.interval), (Change::Unsure, None));
             assert!((found.ratio - 2.0).abs() < 1e-9);
         }
+        // Three beside many are no sample of what the next would say.
+        let (few, many) = (results(&[(1.0, 4.0); 3]), results(&[(1.0, 8.0); 20]));
+        let found = &compare(&many, &few, Pairing::Apart, FIVE)[0];
+        assert_eq!((found.verdict, found.interval), (Change::Unsure, None));
     }
 
     #[test]

@@ -32,7 +32,9 @@ mod workload;
 
 pub use clock::moved;
 pub use cold::{Cache, Cold, ColdBy, last_level_cache};
-pub use compare::{Change, Comparison, Pairing, Spread, Threshold, compare, spread_of};
+pub use compare::{
+    Change, Comparison, Pairing, Spread, Threshold, compare, peak_ratios, spread_of,
+};
 pub use environment::Environment;
 pub use launch::Launch;
 pub use measure::{Budget, Repeated, Stop, Timing, measure, measure_cold, spread};

@@ -127,8 +127,13 @@ impl Results {
         kinds
     }
 
-    /// Returns the rows of one kind that have a time, each with its process's header.
+    /// Returns the rows of one kind that have a time, each with its process's header. None where a
+    /// process found it wrong: a result that is right at times has no speed.
     pub fn timed(&self, kind: &Row) -> Vec<(&Header, &Row)> {
+        let mut rows = self.runs.iter().flat_map(|run| &run.rows);
+        if rows.any(|row| row.key() == kind.key() && !row.pass) {
+            return Vec::new();
+        }
         let of = |run: &'_ Run| {
             let row = run.rows.iter().position(|row| row.key() == kind.key())?;
             run.rows[row].ms.map(|_| row)

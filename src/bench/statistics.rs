@@ -11,6 +11,12 @@
 
 /// The chance, on each side, that an interval misses.
 const MISS: f64 = 0.025;
+/// As many deviations of a normal distribution lie between its middle and either end.
+const NORMAL: f64 = 1.96;
+/// Pairs of two samples of which all ways to mix them are counted, at most.
+const COUNTED: usize = 10_000;
+/// Values of either of two samples, at least.
+const LEAST: usize = 4;
 
 /// A value between two others.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +95,7 @@ pub fn of_median(values: &[f64]) -> Option<Interval> {
     let n = values.len();
     if n > 1000 {
         // The binomial's normal limit: its own numbers leave f64.
-        let out = 0.5 * n as f64 - 0.98 * (n as f64).sqrt();
+        let out = 0.5 * n as f64 - NORMAL * 0.5 * (n as f64).sqrt();
         return between(&sorted(values), out as usize);
     }
     // The number of values below the median: binomial, at one half.
@@ -118,10 +124,14 @@ pub fn of_pairs(differences: &[f64]) -> Option<Interval> {
     between(&sorted(&averages), below(&ways))
 }
 
-/// Returns the interval of how far the first sample lies above the second. `None` where there are
-/// too few: four of each suffice.
-pub fn of_shift(first: &[f64], second: &[f64]) -> Option<Interval> {
-    let (n, m) = (first.len(), second.len());
+/// Returns in how many of the differences between two samples, the least of them, the interval of
+/// their shift has not begun: 0 where no interval is that sure.
+fn below_shift(n: usize, m: usize) -> usize {
+    if n * m > COUNTED {
+        // The rank sum's normal limit: its own numbers take memory by n^2 m, and leave f64.
+        let (pairs, both) = ((n * m) as f64, (n + m + 1) as f64);
+        return (pairs / 2.0 - NORMAL * (pairs * both / 12.0).sqrt()).floor() as usize;
+    }
     // In how many ways of mixing the two, `sum` pairs have the first above the second: choosing
     // which of the n + m places are the first's, one after another.
     let mut ways = vec![vec![0.0; n * m + 1]; n + 1];
@@ -138,11 +148,21 @@ pub fn of_shift(first: &[f64], second: &[f64]) -> Option<Interval> {
             }
         }
     }
+    below(&ways[n])
+}
+
+/// Returns the interval of how far the first sample lies above the second. `None` for fewer than
+/// four values on a side, however many the other has.
+pub fn of_shift(first: &[f64], second: &[f64]) -> Option<Interval> {
+    let (n, m) = (first.len(), second.len());
+    if n.min(m) < LEAST {
+        return None;
+    }
     let differences: Vec<f64> = first
         .iter()
         .flat_map(|a| second.iter().map(move |b| a - b))
         .collect();
-    between(&sorted(&differences), below(&ways[n]))
+    between(&sorted(&differences), below_shift(n, m))
 }
 
 #[cfg(test)]
@@ -194,6 +214,23 @@ mod tests {
             let want = Some((all[critical], all[n * n - 1 - critical]));
             assert_eq!(ends(of_shift(&v, &v)), want, "{n}");
         }
+    }
+
+    #[test]
+    fn a_shift_takes_four_of_each_and_any_number() {
+        let values = |n: usize| (1..=n).map(|v| v as f64).collect::<Vec<f64>>();
+        // Of 3 and 20 an interval could be counted, but three values tell nothing of the next.
+        assert_eq!(of_shift(&values(3), &values(20)), None);
+        assert_eq!(of_shift(&values(20), &values(3)), None);
+        assert!(of_shift(&values(4), &values(20)).is_some());
+        // The normal limit meets what is counted.
+        let normal = |n: f64, m: f64| n * m / 2.0 - 1.96 * (n * m * (n + m + 1.0) / 12.0).sqrt();
+        let counted = below_shift(40, 30) as f64;
+        assert!((counted - normal(40.0, 30.0)).abs() < 2.0, "{counted}");
+        assert_eq!(below_shift(101, 100) as f64, normal(101.0, 100.0).floor());
+        let many = of_shift(&values(200), &values(150)).unwrap();
+        assert!(many.low < 25.0 && 25.0 < many.high, "{many:?}");
+        assert!(many.high - many.low < 40.0, "{many:?}");
     }
 
     #[test]
