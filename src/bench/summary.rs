@@ -8,7 +8,7 @@ use super::results::Results;
 use super::row::{Header, Row};
 use super::statistics::median;
 use super::workload::find;
-use crate::storage::table;
+use crate::storage::table::{self, cell};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -42,6 +42,8 @@ pub struct SummaryRow {
     pub cache: String,
     /// Whether it agreed with f64 in every process.
     pub pass: bool,
+    /// The number of processes that have a time for it.
+    pub processes: usize,
     /// The median of the processes' medians, in milliseconds.
     pub ms: Option<f64>,
     /// The relative range of the middle half of a process's times.
@@ -96,6 +98,7 @@ impl Summary {
                 dtype: kind.dtype.clone(),
                 cache: kind.cache.name().into(),
                 pass: all.all(|row| row.pass),
+                processes: timed.len(),
                 ms: middle(&timed, |row| row.ms),
                 within: Some(spread.within).filter(|s| s.is_finite()),
                 between: Some(spread.between).filter(|s| s.is_finite() && timed.len() > 1),
@@ -163,7 +166,7 @@ pub fn csv(files: &[Summary]) -> String {
                 file.header.version.clone(),
                 environment.commit.clone().unwrap_or_default(),
                 environment.date.clone(),
-                file.processes.to_string(),
+                row.processes.to_string(),
                 row.name.clone(),
                 row.core.clone(),
                 row.dtype.clone(),
@@ -186,12 +189,6 @@ pub fn csv(files: &[Summary]) -> String {
     table::csv(std::iter::once(head).chain(rows))
 }
 
-/// Text in a cell of a Markdown table.
-fn cell(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.replace('|', "\\|").replace('<', "&lt;")
-}
-
 /// A number of milliseconds, to three digits.
 fn short(ms: f64) -> String {
     match ms {
@@ -212,7 +209,8 @@ pub fn markdown(files: &[Summary]) -> String {
     for (i, file) in files.iter().enumerate() {
         text += &format!("{}\n", machine(i + 1, file));
     }
-    text += "\nMilliseconds on the device, the median of the processes' medians:\n\n| workload |";
+    text += "\nMilliseconds on the device, the median of the processes' medians; in brackets the \
+             matrix core, and the number of processes where it is not one:\n\n| workload |";
     for i in 1..=files.len() {
         text += &format!(" {i} |");
     }
@@ -232,7 +230,8 @@ pub fn machine(number: usize, file: &Summary) -> String {
         } else {
             ""
         };
-        format!(" ({}{dirty})", c.chars().take(9).collect::<String>())
+        let commit: String = c.chars().take(9).collect();
+        format!(" ({}{dirty})", cell(&commit))
     });
     let launch = match header.peak_launch_us {
         0.0 => String::new(),
@@ -264,8 +263,12 @@ fn pivot(files: &[Summary]) -> Vec<(String, Vec<String>)> {
                     name += &format!(", {said}");
                 }
             }
+            let processes = match row.processes {
+                1 => String::new(),
+                several => format!(", {several}"),
+            };
             let value = match row.ms {
-                Some(ms) => format!("{} ({})", short(ms), row.core),
+                Some(ms) => format!("{} ({}{processes})", short(ms), cell(&row.core)),
                 None if row.pass => "refused".to_owned(),
                 None => "WRONG".to_owned(),
             };
@@ -308,18 +311,25 @@ mod tests {
         let several = Results {
             runs: vec![run(1.0), run(3.0), run(2.0)],
         };
+        let mut at_times = several.clone();
+        at_times.runs[1].rows[0].pass = false;
+        at_times.runs[1].rows[0].ms = None;
         let hostile = Results {
             runs: vec![Run {
                 header: Header {
-                    adapter: "</script><script>alert(1)</script> | x".into(),
+                    adapter: "</script><script>alert(1)</script> | x \\| y".into(),
                     ..header()
                 },
-                rows: vec![row("scale_n1000", 9.5)],
+                rows: vec![Row {
+                    core: "a | b".into(),
+                    ..row("scale_n1000", 9.5)
+                }],
             }],
         };
         vec![
             Summary::new("a.jsonl", &several),
             Summary::new("b.jsonl", &hostile),
+            Summary::new("c.jsonl", &at_times),
         ]
     }
 
@@ -333,22 +343,28 @@ mod tests {
         assert!((one.between.unwrap() - 0.5).abs() < 1e-12);
         assert_eq!((files[0].rows[1].pass, files[0].rows[1].ms), (false, None));
         assert_eq!(files[1].rows[0].between, None);
+        assert_eq!((one.processes, files[1].rows[0].processes), (3, 1));
+        // Wrong in one of three processes is wrong.
+        let at_times = &files[2].rows[0];
+        assert_eq!((at_times.pass, at_times.processes), (false, 0));
+        assert_eq!((at_times.ms, at_times.gflops), (None, None));
+        assert_eq!((at_times.within, at_times.between), (None, None));
     }
 
     #[test]
     fn tables_hold_every_file() {
         let text = markdown(&planted());
         assert!(
-            text.contains("| scale_n1000 | 2.00 (subgroup) | 9.50 (subgroup) |"),
+            text.contains("| scale_n1000 | 2.00 (subgroup, 3) | 9.50 (a \\| b) | WRONG |"),
             "{text}"
         );
-        assert!(text.contains("| launch_d10 | WRONG |  |"), "{text}");
+        assert!(text.contains("| launch_d10 | WRONG |  | WRONG |"), "{text}");
         assert!(
-            text.contains("&lt;script>") && text.contains("\\| x"),
+            text.contains("&lt;script>") && text.contains("\\| x \\\\\\| y"),
             "{text}"
         );
         let csv = csv(&planted());
-        assert_eq!(csv.lines().count(), 4);
+        assert_eq!(csv.lines().count(), 6);
         assert!(
             csv.lines()
                 .nth(1)
@@ -379,7 +395,7 @@ mod tests {
         let json = page.split("id=\"results\">").nth(1).unwrap();
         let json = json.split("</script>").next().unwrap();
         let read: serde_json::Value = serde_json::from_str(json).unwrap();
-        assert_eq!(read.as_array().unwrap().len(), 2);
+        assert_eq!(read.as_array().unwrap().len(), 3);
         assert!(
             read[1]["header"]["adapter"]
                 .as_str()

@@ -1,5 +1,5 @@
 //! Tables as CSV (RFC 4180): a field that holds a comma, a quote or a line break is quoted, so that
-//! names may hold anything.
+//! names may hold anything; and what may stand in a cell of one in Markdown.
 
 /// Returns the rows as CSV.
 pub fn csv<R>(rows: impl IntoIterator<Item = R>) -> String
@@ -14,6 +14,17 @@ where
         let _ = writer.write_record(row);
     }
     String::from_utf8_lossy(&writer.into_inner().unwrap_or_default()).into_owned()
+}
+
+/// Returns text for a cell of a table in Markdown: one line, which neither ends the cell nor
+/// becomes markup.
+pub fn cell(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Backslashes first: those that are put in are no others' text.
+    let line = line.replace('\\', "\\\\").replace('<', "&lt;");
+    ['|', '[', '`']
+        .iter()
+        .fold(line, |line, mark| line.replace(*mark, &format!("\\{mark}")))
 }
 
 /// Returns a field for a number in words; what was not measured is no number, and stays empty.
@@ -55,6 +66,14 @@ mod tests {
         let earlier = rows("a,b\r\n\"x, \"\"y\"\"\",1\r\n\n3\n");
         assert_eq!(earlier[1].1, ["x, \"y\"", "1"]);
         assert_eq!(earlier[2].1, ["3"]);
+    }
+
+    #[test]
+    fn cells_stay_cells() {
+        assert_eq!(cell("a plain (one), 15.0"), "a plain (one), 15.0");
+        assert_eq!(cell("a | b\nc"), "a \\| b c");
+        assert_eq!(cell("\\|"), "\\\\\\|");
+        assert_eq!(cell("<b>[x](y)`"), "&lt;b>\\[x](y)\\`");
     }
 
     proptest! {

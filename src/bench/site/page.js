@@ -467,6 +467,7 @@ function every(rows) {
       { name: "ms", value: (r) => r.ms, show: time },
       { name: "within", value: (r) => r.within, show: (r) => percent(r.within) },
       { name: "between", value: (r) => r.between, show: (r) => percent(r.between) },
+      { name: "processes", value: (r) => r.processes },
       { name: "wall ms", value: (r) => r.wall_ms, show: (r) => digits(r.wall_ms) },
       { name: "GFLOP/s", value: (r) => r.gflops, show: (r) => digits(r.gflops) },
       { name: "GB/s", value: (r) => r.gbps, show: (r) => digits(r.gbps) },

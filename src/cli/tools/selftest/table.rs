@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use wgvq::files;
+use wgvq::storage::table::cell;
 use wgvq::{Error, Result};
 
 /// An operation on a device: a line of JSON.
@@ -56,7 +57,6 @@ pub(super) fn markdown(lines: &[Line]) -> String {
             ops.push(&line.op);
         }
     }
-    let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
     let mut text = String::from("| | adapter | driver | core | version |\n");
     text += "| --- | --- | --- | --- | --- |\n";
     for (i, d) in devices.iter().enumerate() {
@@ -76,7 +76,13 @@ pub(super) fn markdown(lines: &[Line]) -> String {
                 line.map_or(String::new(), said)
             })
             .collect();
-        text += &format!("| `{op}` | {} |\n", cells.join(" | "));
+        // Within marks of code nothing can be escaped.
+        let name = |op: &str| op.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let op = match name(op) {
+            true => format!("`{op}`"),
+            false => cell(op),
+        };
+        text += &format!("| {op} | {} |\n", cells.join(" | "));
     }
     text
 }
@@ -120,6 +126,7 @@ mod tests {
             line("matmul", "subgroup", true),
             line("scale", "subgroup", true),
             line("matmul", "tiled", false),
+            line("a ` | op", "tiled", true),
         ];
         let text = markdown(&lines);
         assert!(
@@ -128,6 +135,7 @@ mod tests {
         );
         assert!(text.contains("| `matmul` | 2e-7, 0 | FAILED |"), "{text}");
         assert!(text.contains("| `scale` | 2e-7 |  |"), "{text}");
+        assert!(text.contains("| a \\` \\| op |  | 2e-7 |"), "{text}");
     }
 
     #[test]
