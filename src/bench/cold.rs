@@ -11,7 +11,9 @@ use crate::Result;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::ops::elementwise::copy::copy;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 
 /// Sets of inputs, at most.
 const MOST: u64 = 128;
@@ -152,21 +154,34 @@ fn flush(gpu: &Gpu, bytes: u64) -> Result<Box<dyn FnMut() -> Result<()>>> {
     }))
 }
 
-/// Returns the last-level cache of a device in bytes: a processor's own, where the adapter is
-/// software and the system tells; else one that few exceed.
+/// Returns the last-level cache of a device in bytes: all of the processors' own together, where
+/// the adapter is software and the system tells; else one that few exceed.
 pub fn last_level_cache(gpu: &Gpu) -> u64 {
     if gpu.info().device_type != wgpu::DeviceType::Cpu {
         return OF_GPUS;
     }
-    of_processor("/sys/devices/system/cpu/cpu0/cache").unwrap_or(OF_PROCESSORS)
+    of_processors(Path::new("/sys/devices/system/cpu")).unwrap_or(OF_PROCESSORS)
 }
 
-/// Returns the largest cache that Linux lists in a folder.
-fn of_processor(folder: &str) -> Option<u64> {
-    let sizes = std::fs::read_dir(folder).ok()?.flatten();
-    sizes
-        .filter_map(|index| size(&std::fs::read_to_string(index.path().join("size")).ok()?))
-        .max()
+/// Returns what the caches of the highest level hold together that Linux lists in its folder of
+/// processors. Each stands there once for every processor that shares it.
+fn of_processors(folder: &Path) -> Option<u64> {
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut caches: BTreeSet<(u32, String, u64)> = BTreeSet::new();
+    for cpu in entries(folder) {
+        for index in entries(&cpu.path().join("cache")) {
+            let read = |name: &str| std::fs::read_to_string(index.path().join(name)).ok();
+            let cache = || {
+                let level = read("level")?.trim().parse().ok()?;
+                let shared = read("shared_cpu_list")?.trim().to_owned();
+                Some((level, shared, size(&read("size")?)?))
+            };
+            caches.extend(cache());
+        }
+    }
+    let highest = caches.last()?.0;
+    let last = caches.iter().filter(|(level, ..)| *level == highest);
+    Some(last.map(|(.., size)| size).sum())
 }
 
 /// Reads `32768K`.
@@ -207,14 +222,33 @@ mod tests {
         assert_eq!(size("32768K\n"), Some(32 << 20));
         assert_eq!((size("1M"), size("512")), (Some(1 << 20), Some(512)));
         assert_eq!((size(""), size("K"), size("many")), (None, None, None));
+    }
+
+    #[test]
+    fn each_last_level_cache_counts_once() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("index0", "32K\n"), ("index3", "4096K\n")] {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
-            std::fs::write(folder.path().join(name).join("size"), text).unwrap();
+        // Four processors, of which two and two share a cache of 4 MiB.
+        for cpu in 0..4 {
+            let shared = ["0-1\n", "2-3\n"][cpu / 2];
+            for (index, level, size, shared) in [
+                ("index0", "1\n", "32K\n", &*format!("{cpu}\n")),
+                ("index2", "2\n", "8192K\n", &*format!("{cpu}\n")),
+                ("index3", "3\n", "4096K\n", shared),
+            ] {
+                let at = folder.path().join(format!("cpu{cpu}/cache/{index}"));
+                std::fs::create_dir_all(&at).unwrap();
+                for (name, text) in [
+                    ("level", level),
+                    ("size", size),
+                    ("shared_cpu_list", shared),
+                ] {
+                    std::fs::write(at.join(name), text).unwrap();
+                }
+            }
+            std::fs::write(folder.path().join(format!("cpu{cpu}/cache/uevent")), "").unwrap();
         }
-        std::fs::write(folder.path().join("uevent"), "").unwrap();
-        let found = of_processor(folder.path().to_str().unwrap());
-        assert_eq!(found, Some(4 << 20));
-        assert_eq!(of_processor("/nowhere/at/all"), None);
+        std::fs::write(folder.path().join("online"), "0-3\n").unwrap();
+        assert_eq!(of_processors(folder.path()), Some(8 << 20));
+        assert_eq!(of_processors(Path::new("/nowhere/at/all")), None);
     }
 }

@@ -139,6 +139,8 @@ impl Row {
             self.ms_quartiles = None;
             self.samples.clear();
             self.wall_samples.clear();
+            // Ours is in their rows, and by turns with theirs.
+            self.peers.clear();
         }
         self
     }
@@ -184,6 +186,7 @@ pub fn rows(
         false => Budget {
             least: 1,
             most: 1,
+            again: 0,
             ..budget
         },
     };
@@ -261,7 +264,8 @@ fn made(
         clock: repeated.clock().into(),
         wall_ms: some(repeated.wall_ms()),
         record_ms: some(repeated.record_ms()),
-        mhz: pass.then_some(repeated.mhz),
+        // JSON has no infinity, which is what a clock that stands still makes of it.
+        mhz: Some(repeated.mhz).filter(|mhz| pass && mhz.iter().all(|m| m.is_finite())),
         refused: moved(repeated.mhz[0], repeated.mhz[1]).filter(|_| pass),
         first_ms: some(timing.first),
         gflops: some(work.flops / ms / 1e6),

@@ -52,6 +52,7 @@ const QUICK: Budget = Budget {
     least: 2,
     most: 2,
     spread: 0.01,
+    again: 0,
 };
 const PEAK: Peak = Peak {
     gflops: 100.0,
@@ -229,14 +230,20 @@ fn a_row_whose_clock_moved_is_said_and_has_no_times() {
     let row = bench::row(&gpu, &workload, &PEAK, QUICK, 1).unwrap();
     let [before, after] = row.mhz.expect("a clock before and after");
     assert_eq!(row.refused, bench::moved(before, after));
+    let beside = serde_json::json!({
+        "peer": "a", "command": "a", "pass": true, "ms": 2.0, "ours_ms": 1.0, "ratio": 2.0,
+        "interval": null, "max_err": 0.0, "detail": "",
+    });
     let moved = Row {
         refused: bench::moved(1980.0, 1200.0),
+        peers: vec![serde_json::from_value(beside).unwrap()],
         ..row.clone()
     };
     let kept = moved.without_refused();
     assert!(kept.pass && kept.mhz == row.mhz && kept.refused.is_some());
     assert_eq!((kept.ms, kept.wall_ms, kept.first_ms), (None, None, None));
     assert_eq!((kept.gflops, kept.ms_quartiles), (None, None));
+    assert!(kept.peers.is_empty());
     // Lines that were written before there was a clock are read.
     let mut line = serde_json::to_value(&row).unwrap();
     let fields = line.as_object_mut().unwrap();
