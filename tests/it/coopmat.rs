@@ -158,6 +158,23 @@ fn only_known_matrices_are_emulated() {
     }
 }
 
+/// Results of emulated matrices are not those of real ones, and say so.
+#[test]
+fn a_selftest_of_emulated_matrices_names_them() {
+    let emulated = ["--emulate-matrices", "8x8", "--op", "scale"];
+    let run = |more: &[&str]| {
+        crate::common::run(&[&["selftest", "--json"], &emulated[..], more].concat())
+    };
+    let out = run(&["--robust-access", "on"]);
+    let line: serde_json::Value =
+        serde_json::from_str(crate::common::stdout(&out).lines().next().unwrap()).unwrap();
+    assert_eq!(line["core"], "coopmat emulated 8x8");
+    let out = run(&["--core", "tiled"]);
+    let said = crate::common::stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("leave `--core tiled` out"), "{said}");
+}
+
 #[test]
 fn the_search_on_real_matrices_is_the_f32_search() {
     if let Some(coopmat) = gpu(Options::default()) {

@@ -185,12 +185,28 @@ impl Selftest {
         if self.emulate_matrices.is_none() {
             return global.gpu();
         }
+        if let Some(other) = global.core.iter().find(|core| **core != Core::Coopmat) {
+            let what = format!(
+                "emulates matrices for the coopmat core; leave `--core {}` out",
+                other.name()
+            );
+            return Err(Error::config("--emulate-matrices", what));
+        }
         Gpu::new(Options {
             adapter: global.adapter.clone(),
             core: Some(Core::Coopmat),
+            robust_access: global.robust_access,
             emulated_matrices: self.emulate_matrices,
             ..Default::default()
         })
+    }
+
+    /// Returns the name of the core that is checked, and how its matrices are emulated.
+    fn core(&self, gpu: &Gpu) -> String {
+        match self.emulate_matrices {
+            Some((side, lanes)) => format!("{} emulated {side}x{lanes}", gpu.core().name()),
+            None => gpu.core().name().to_owned(),
+        }
     }
 
     fn plan(&self) -> Result<Plan<'static>> {
@@ -222,7 +238,7 @@ impl Selftest {
             &format!(
                 "{}, {} core, seed {}",
                 gpu.info().name,
-                gpu.core().name(),
+                self.core(&gpu),
                 self.seed
             ),
         );
@@ -234,7 +250,7 @@ impl Selftest {
         }
         let (mut failed, mut read) = (0, true);
         check(&gpu, &plan, self.seed, |op, cases, outcome| {
-            read = output::is_read(&row(global, &gpu, op, cases, outcome));
+            read = output::is_read(&row(global, &gpu, &self.core(&gpu), (op, cases), outcome));
             if !outcome.pass() {
                 failed += 1;
                 if let Some(wrong) = outcome.wrong() {
@@ -263,7 +279,13 @@ impl Selftest {
 }
 
 /// The line of an operation.
-fn row(global: &Global, gpu: &Gpu, op: &dyn Operation, cases: usize, outcome: &Outcome) -> String {
+fn row(
+    global: &Global,
+    gpu: &Gpu,
+    core: &str,
+    (op, cases): (&dyn Operation, usize),
+    outcome: &Outcome,
+) -> String {
     let compared: usize = outcome.all().map(|v| v.compared).sum();
     let (forward, gradient) = (&outcome.forward, &outcome.gradient);
     if global.json {
@@ -273,7 +295,7 @@ fn row(global: &Global, gpu: &Gpu, op: &dyn Operation, cases: usize, outcome: &O
             op: op.name().into(),
             adapter: info.name.clone(),
             driver: format!("{} {}", info.driver, info.driver_info),
-            core: gpu.core().name().into(),
+            core: core.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             cases,
             compared,
