@@ -14,11 +14,12 @@ use crate::cli::{CommandStatus, Global};
 use choose::{STUDY_ROWS, Suite, list};
 use clap::{Args, Subcommand};
 use figures::{chart, csv, lines, studied};
-use print::{Columns, change, growth, head, line, shares};
+use print::{Columns, change, growth, head, header, line, peaks, shares};
+use report::Shared;
 use std::path::PathBuf;
 use std::time::Duration;
 use units::{Percent, Span};
-use wgvq::bench::{self, Budget, Cache, Environment, Peer, Results, Run, Stop, Workload};
+use wgvq::bench::{self, Budget, Cache, Environment, Peak, Peer, Results, Run, Stop, Workload};
 use wgvq::gpu::Gpu;
 use wgvq::report::study::study;
 use wgvq::spec::Case;
@@ -131,7 +132,7 @@ pub struct Bench {
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
     /// Exit with 1 where a workload is SLOWER by more than this share (5% where verdicts alone are
-    /// asked for), or there are too few times for a verdict
+    /// asked for), there are too few times for a verdict, or the other side does not have it
     #[arg(long, value_name = "PERCENT")]
     fail_above: Option<Percent>,
     /// Changes smaller than this are none, whatever their share
@@ -169,7 +170,8 @@ pub struct Bench {
     #[arg(long)]
     overwrite: bool,
     /// Keep times during which the device's clock moved by more than 3 %, as it does on a machine
-    /// that others use; each row says so
+    /// that others use; each row says so. Without this such a row is measured again, up to three
+    /// times, and then refused
     #[arg(long)]
     any_clock: bool,
     /// List what there is to time
@@ -252,11 +254,14 @@ impl Bench {
         }
         let names = workloads.iter().map(Workload::name);
         let columns = Columns::new(global, names, self.shown(), baseline.is_some());
+        let budget = Budget::default();
         let budget = Budget {
             time: Duration::from_secs_f64(self.seconds),
             spread: self.spread.share(),
-            ..Default::default()
+            again: if self.any_clock { 0 } else { budget.again },
+            ..budget
         };
+        let shared = self.shared(global, &gpus[0])?;
         let mut peers = self.peers(global)?;
         let mut rows = Vec::new();
         let mut header = None;
@@ -264,24 +269,31 @@ impl Bench {
             let environment = Environment::now(gpu);
             let peak = bench::peak(gpu)?;
             // Several cores of one device are one run.
-            let measured = &*header
-                .get_or_insert_with(|| head(global, gpu, &peak, self.seed, environment, &columns));
+            let measured = &*header.get_or_insert_with(|| {
+                let header = head(global, gpu, &peak, self.seed, environment, &columns);
+                if let Some(old) = &baseline {
+                    let (header, rows) = (header.clone(), Vec::new());
+                    let runs = vec![Run { header, rows }];
+                    peaks(global, &Results { runs }, old);
+                }
+                header
+            });
             let size = self.last_level_cache.map(|mib| mib << 20);
             let size = size.unwrap_or_else(|| bench::last_level_cache(gpu));
             for workload in &workloads {
                 let caches = (&self.cache[..], size);
-                for mut row in bench::rows(gpu, workload, &peak, budget, self.seed, caches)? {
-                    if row.pass && row.cache == Cache::Warm {
+                for row in bench::rows(gpu, workload, &peak, budget, self.seed, caches)? {
+                    let mut row = if self.any_clock {
+                        row
+                    } else {
+                        row.without_refused()
+                    };
+                    if row.ms.is_some() && row.cache == Cache::Warm {
                         for peer in &mut peers {
                             let beside = bench::beside(gpu, workload, peer, budget, self.seed)?;
                             row.peers.push(beside);
                         }
                     }
-                    let row = if self.any_clock {
-                        row
-                    } else {
-                        row.without_refused()
-                    };
                     let change = match &baseline {
                         None => String::new(),
                         Some(old) => {
@@ -315,10 +327,10 @@ impl Bench {
             atomic::write(&plot, &png)?;
             output::note(global, &format!("wrote {}", plot.display()));
         }
-        if let (Some(folder), Some(header)) = (&self.share, header) {
+        if let (Some(shared), Some(header)) = (&shared, header) {
             let rows = rows.iter().map(|(_, row)| row.clone()).collect();
             let runs = vec![Run { header, rows }];
-            report::share(global, folder, &Results { runs })?;
+            shared.write(global, &Results { runs })?;
         }
         let unsure = |r: &bench::Row| r.ms.is_some() && r.stopped != Some(Stop::Spread);
         let unsure = rows.iter().filter(|(_, r)| unsure(r)).count();
@@ -367,6 +379,20 @@ impl Bench {
     /// Whether rows say their type, and their cache: where there are several.
     fn shown(&self) -> [bool; 2] {
         [self.dtype.len() > 1, self.cache.len() > 1]
+    }
+
+    /// Takes the place of the results for others, where they are asked for.
+    fn shared(&self, global: &Global, gpu: &Gpu) -> Result<Option<Shared>> {
+        let Some(folder) = &self.share else {
+            return Ok(None);
+        };
+        let none = Peak {
+            gflops: 0.0,
+            gbps: 0.0,
+            launch_us: 0.0,
+        };
+        let machine = header(gpu, &none, self.seed, Environment::now(gpu));
+        Shared::take(global, folder, &machine, self.overwrite).map(Some)
     }
 
     /// Starts the peers; one that is not installed is said and passed over.

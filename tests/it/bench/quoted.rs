@@ -109,6 +109,65 @@ fn another_build_takes_turns() {
     assert_eq!(Results::parse(&text).unwrap().runs.len(), 2);
 }
 
+/// A build that writes what it measured and fails, at once or later.
+#[cfg(unix)]
+#[test]
+fn a_build_that_fails_on_its_way_is_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = results(&["launch_d1"]);
+    let text = there.text().unwrap();
+    let header = text.lines().next().unwrap();
+    for (wrote, said) in [
+        (format!("{header}\n"), "no row of launch_d1"),
+        (text.clone(), "though all of its rows are right"),
+        (format!("{header}\n{{\"name\":\"laun"), "line 2"),
+    ] {
+        let lines = folder.path().join("lines.jsonl");
+        std::fs::write(&lines, wrote).unwrap();
+        let script = folder.path().join("build.sh");
+        let text = format!(
+            "#!/bin/sh\ncat {}\necho 'error: the device is lost' >&2\nexit 1\n",
+            lines.display()
+        );
+        std::fs::write(&script, text).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let against = ["--against", script.to_str().unwrap(), "--processes", "1"];
+        let out = run(&[&["bench", "launch_d1"], &against[..], &QUICK].concat());
+        let text = stderr(&out);
+        assert_eq!(out.status.code(), Some(1), "{text}");
+        assert!(text.contains(said), "{said}: {text}");
+        assert!(text.contains("error: the device is lost"), "{text}");
+    }
+}
+
+#[test]
+fn each_type_is_measured_once_and_what_has_no_other_side_fails() {
+    let name = "matmul_b1_m64_n64_k64_ta0_tb0";
+    let args = [name, "--dtype", "f32,f16", "--processes", "1"];
+    let both = results(&args);
+    let types: Vec<&str> = both.runs[0].rows.iter().map(|r| &*r.dtype).collect();
+    assert_eq!(types, ["f32", "f16"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut old = results(&["launch_d1"]);
+    old.runs = vec![old.runs.swap_remove(0); 4];
+    let file = folder.path().join("before.jsonl");
+    std::fs::write(&file, old.text().unwrap()).unwrap();
+    let gate = ["--processes", "4", "--fail-above", "5%", "--floor", "60s"];
+    let compare = [
+        "launch_d1",
+        "scale_n99",
+        "--compare",
+        file.to_str().unwrap(),
+    ];
+    let out = run(&[&["bench"], &compare[..], &gate, &QUICK].concat());
+    let said = stderr(&out);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 of 2 workloads are not among"), "{said}");
+    assert!(said.contains("peaks over those of the file"), "{said}");
+}
+
 /// A peer that can copy, says that it can scale, and refuses the rest.
 #[cfg(unix)]
 const PEER: &str = r#"
@@ -175,6 +234,35 @@ fn a_peer_is_held_against_f64_and_has_a_time_where_it_is_right() {
     );
 }
 
+/// Libraries print where they are loaded, from Python and from C.
+#[cfg(unix)]
+#[test]
+fn what_libraries_print_is_no_answer_of_a_peer() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/peers");
+    let python = || std::process::Command::new("python3");
+    // The package has no scripts.
+    if !folder.exists() || python().arg("--version").output().is_err() {
+        crate::common::skip::skipped("a peer in Python", "no python3 or no scripts here");
+        return;
+    }
+    let program = "import peer, os; print('from Python'); os.system('echo from C'); \
+                   peer.missing('all')";
+    let mut command = python();
+    command.args(["-c", program]).env("PYTHONPATH", &folder);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    use std::io::Write;
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"{\"wgvq_peer\": 1}\n").unwrap();
+    drop(input);
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(stdout(&out), "{\"missing\": \"all\"}\n", "{}", stderr(&out));
+    assert!(stderr(&out).contains("from Python") && stderr(&out).contains("from C"));
+}
+
 #[test]
 fn results_become_a_page_and_a_file_for_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -195,6 +283,23 @@ fn results_become_a_page_and_a_file_for_others() {
         .filter(|path| path.extension().is_some_and(|e| e == "jsonl"))
         .collect();
     assert_eq!(files.len(), 1);
+    // Where it was measured is nobody's business.
+    let text = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(text.contains("--share=results"), "{text}");
+    // Another machine's is not replaced, and that is said before anything is measured.
+    let mut other = Results::parse(&text).unwrap();
+    other.runs[0].header.driver = "another".into();
+    std::fs::write(&files[0], other.text().unwrap()).unwrap();
+    let quick = [&["bench", "scale_n999", &share], &QUICK[..]].concat();
+    for processes in [&[][..], &["--processes", "1"]] {
+        let out = run(&[&quick[..], processes].concat());
+        assert_eq!((out.status.code(), stdout(&out)), (Some(1), String::new()));
+        assert!(stderr(&out).contains("--overwrite"), "{}", stderr(&out));
+    }
+    std::fs::write(&files[0], &text).unwrap();
+    let out = run(&quick);
+    assert!(out.status.success(), "{}", stderr(&out));
+
     let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/runs/nvidia-h100.jsonl");
     let report = |more: &[&str]| {
         let mut command = wgvq();

@@ -60,6 +60,28 @@ impl Columns {
     }
 }
 
+/// Returns the header of results of this machine.
+pub(super) fn header(gpu: &Gpu, peak: &Peak, seed: u64, environment: Environment) -> Header {
+    let info = gpu.info();
+    // JSON has no infinity, which is what a clock that stands still makes of a peak.
+    let finite = |peak: f64| match peak.is_nan() {
+        true => 0.0,
+        false => peak.clamp(0.0, 1e12),
+    };
+    Header {
+        wgvq_bench: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        adapter: info.name.clone(),
+        driver: format!("{} {}", info.driver, info.driver_info),
+        processor: processor(),
+        seed,
+        peak_gflops: finite(peak.gflops),
+        peak_gbps: finite(peak.gbps),
+        peak_launch_us: finite(peak.launch_us),
+        environment: Some(environment),
+    }
+}
+
 pub(super) fn head(
     global: &Global,
     gpu: &Gpu,
@@ -69,19 +91,7 @@ pub(super) fn head(
     columns: &Columns,
 ) -> Header {
     let width = columns.width();
-    let info = gpu.info();
-    let header = Header {
-        wgvq_bench: FORMAT,
-        version: env!("CARGO_PKG_VERSION").into(),
-        adapter: info.name.clone(),
-        driver: format!("{} {}", info.driver, info.driver_info),
-        processor: processor(),
-        seed,
-        peak_gflops: peak.gflops,
-        peak_gbps: peak.gbps,
-        peak_launch_us: peak.launch_us,
-        environment: Some(environment),
-    };
+    let header = header(gpu, peak, seed, environment);
     if global.json {
         // A line of our own type always serialises.
         output::result(&serde_json::to_string(&header).unwrap_or_default());
@@ -104,7 +114,7 @@ pub(super) fn head(
         &format!(
             "measured peak {:.1} GFLOP/s (multiply-adds), {:.1} GB/s (copy), {:.1} us a dispatch; \
              times by {clock}; seed {seed}",
-            peak.gflops, peak.gbps, peak.launch_us
+            header.peak_gflops, header.peak_gbps, header.peak_launch_us
         ),
     );
     output::result(&format!(
@@ -191,6 +201,19 @@ fn peer(beside: &PeerRow, width: usize) {
     output::result(&format!("{name:<width$} {line}"));
 }
 
+/// Says how the peaks of two sides differ, by which their times are multiplied.
+pub(super) fn peaks(global: &Global, new: &Results, old: &Results) {
+    let [gflops, gbps] = bench::peak_ratios(new, old);
+    output::note(
+        global,
+        &format!(
+            "peaks over those of the file, by which times are multiplied: x{gflops:.3} \
+             (multiply-adds), x{gbps:.3} (copy). A build that is slower everywhere lowers them \
+             too; --against does without them"
+        ),
+    );
+}
+
 /// Returns how a row changed against what was measured before, in words.
 pub(super) fn change(header: &Header, row: &Row, old: &Results, threshold: Threshold) -> String {
     let new = Results {
@@ -237,11 +260,14 @@ pub(super) fn processes(global: &Global, results: &Results, columns: &Columns) {
         let (Some(least), Some(most)) = (medians.first(), medians.last()) else {
             let rows = results.runs.iter().flat_map(|run| &run.rows);
             let failed = rows.filter(|row| row.key() == kind.key());
-            let mut why = failed.map(|row| match &row.refused {
-                Some(why) => format!("REFUSED: {why}"),
-                None => format!("WRONG: {}", row.detail),
-            });
-            let why = why.next_back().unwrap_or_default();
+            // What is wrong counts more than what is refused.
+            let why = failed
+                .max_by_key(|row| !row.pass)
+                .map(|row| match &row.refused {
+                    Some(why) if row.pass => format!("REFUSED: {why}"),
+                    _ => format!("WRONG: {}", row.detail),
+                });
+            let why = why.unwrap_or_default();
             output::result(&format!("{name:<width$} {why}"));
             continue;
         };

@@ -1,14 +1,13 @@
 //! The same workloads in several processes, by turns with another build's.
 
 use super::Bench;
-use super::print::{Columns, processes, verdicts};
-use super::report::share;
+use super::print::{Columns, peaks, processes, verdicts};
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use wgvq::bench::{Cache, Change, Comparison, Pairing, Results, Threshold, Workload, compare};
+use std::process::{Command, ExitStatus, Stdio};
+use wgvq::bench::{Cache, Change, Comparison, Pairing, Results, Row, Threshold, Workload, compare};
 use wgvq::{Error, Result};
 
 /// Processes of each side where none are asked for: an interval of pairs needs six.
@@ -84,32 +83,49 @@ impl Bench {
             );
             return Err(Error::config("--fail-above", what));
         }
-        let names: Vec<&str> = workloads.iter().map(Workload::name).collect();
+        // A workload is there once for each type; a process measures it in all of them.
+        let mut names: Vec<&str> = Vec::new();
+        for workload in workloads {
+            if !names.contains(&workload.name()) {
+                names.push(workload.name());
+            }
+        }
+        let shared = match &self.share {
+            None => None,
+            Some(_) => {
+                let gpu = global.gpu_with(global.core.first().copied())?;
+                self.shared(global, &gpu)?
+            }
+        };
         let (new, old) = self.measured(global, &names, &against)?;
         let columns = Columns::new(global, names.iter().copied(), self.shown(), false);
         processes(global, &new, &columns);
-        if let Some(folder) = &self.share {
-            share(global, folder, &new)?;
+        if let Some(shared) = &shared {
+            shared.write(global, &new)?;
         }
-        let wrong = new
-            .runs
-            .iter()
-            .flat_map(|run| &run.rows)
-            .filter(|row| !row.pass)
-            .count();
-        if wrong > 0 {
-            output::note(
-                global,
-                &format!("{wrong} results are WRONG: no speed is given for them"),
-            );
+        let rows: Vec<&Row> = new.runs.iter().flat_map(|run| &run.rows).collect();
+        let wrong = rows.iter().filter(|row| !row.pass).count();
+        let refused = rows.iter().filter(|row| row.refused.is_some()).count();
+        let refused = if self.any_clock { 0 } else { refused };
+        for (count, what) in [
+            (wrong, "WRONG: no speed is given for their workloads"),
+            (refused, "REFUSED: the clock moved while they were measured"),
+        ] {
+            if count > 0 {
+                let all = rows.len();
+                output::note(global, &format!("{count} of {all} results are {what}"));
+            }
         }
         let Some(old) = old else {
-            return Ok(status(wrong == 0));
+            return Ok(status(wrong + refused == 0));
         };
         let pairing = match against {
             Against::Program(_) => Pairing::Turns,
             _ => Pairing::Apart,
         };
+        if pairing == Pairing::Apart {
+            peaks(global, &new, &old);
+        }
         let threshold = self.threshold();
         let mut found = compare(&new, &old, pairing, threshold);
         self.confirm(global, &mut found, &against, pairing, threshold)?;
@@ -130,9 +146,10 @@ impl Bench {
                 let all = new.kinds().len();
                 output::note(global, &format!("{count} of {all} workloads are {what}"));
             }
-            return Ok(status(wrong + slower + unmeasured == 0));
+            // Results that are refused leave fewer times, which decide by their number here.
+            return Ok(status(wrong + slower + unmeasured + left == 0));
         }
-        Ok(status(wrong == 0))
+        Ok(status(wrong + refused == 0))
     }
 
     /// Measures again what is faster or slower: it has to be so in both measurements.
@@ -201,10 +218,12 @@ impl Bench {
             }
         }
         let read = |texts: &[String]| {
-            Results::parse(&texts.concat()).map_err(|what| Error::data(format!("a process {what}")))
+            let results = Results::parse(&texts.concat());
+            let results = results.map_err(|what| Error::data(format!("a process {what}")))?;
+            even(&results).map(|()| results)
         };
         let new = read(&new)?;
-        let rows: Vec<&wgvq::bench::Row> = new.kinds();
+        let rows: Vec<&Row> = new.kinds();
         let old = match against {
             Against::Nothing => None,
             Against::File(results) => Some(results.clone()),
@@ -216,7 +235,7 @@ impl Bench {
         Ok((new, old))
     }
 
-    /// Runs one process, and returns what it wrote.
+    /// Runs one process, and returns what it wrote: rows of everything that was asked for.
     fn child(&self, global: &Global, program: &Path, names: &[&str]) -> Result<String> {
         let out = Command::new(program)
             .args(self.words(global, names))
@@ -224,13 +243,14 @@ impl Bench {
             .output()
             .map_err(|e| Error::file(program, format!("cannot be run: {e}")))?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        // A row that is wrong or refused is a failure too, and a result.
-        if Results::parse(&text).is_ok() {
+        let Err(what) = whole(&text, names, out.status) else {
             return Ok(text);
-        }
-        let said = String::from_utf8_lossy(&out.stderr);
-        let said = said.lines().last().unwrap_or("it wrote no results");
-        Err(Error::file(program, format!("as a benchmark: {said}")))
+        };
+        let said = end(&String::from_utf8_lossy(&out.stderr));
+        Err(Error::file(
+            program,
+            format!("as a benchmark: {what}{said}"),
+        ))
     }
 
     /// The command of one process. What is at its default is left out: another build may not know
@@ -270,6 +290,53 @@ impl Bench {
         }
         words.extend(["--json", "--quiet"].map(OsString::from));
         words
+    }
+}
+
+/// Checks that a process measured all that was asked of it.
+fn whole(text: &str, names: &[&str], status: ExitStatus) -> std::result::Result<(), String> {
+    let results = Results::parse(text);
+    let results = results.map_err(|what| format!("{status}, and what it wrote is {what}"))?;
+    let rows: Vec<&Row> = results.runs.iter().flat_map(|run| &run.rows).collect();
+    if let Some(name) = names
+        .iter()
+        .find(|name| rows.iter().all(|row| row.name != **name))
+    {
+        return Err(format!("it wrote no row of {name} ({status})"));
+    }
+    // A row that is wrong or refused is a failure too, and a result: it has no time then.
+    let failed = rows.iter().any(|row| row.ms.is_none());
+    match status.success() || failed {
+        true => Ok(()),
+        false => Err(format!("{status}, though all of its rows are right")),
+    }
+}
+
+/// Checks that each process of a side has a row of each kind.
+fn even(results: &Results) -> Result<()> {
+    let kinds = results.kinds();
+    for (i, run) in results.runs.iter().enumerate() {
+        let has = |kind: &Row| run.rows.iter().any(|row| row.key() == kind.key());
+        if let Some(kind) = kinds.iter().find(|kind| !has(kind)) {
+            return Err(Error::data(format!(
+                "process {} has no row of {} ({} core, {}, {}), and another of its side has",
+                i + 1,
+                kind.name,
+                kind.core,
+                kind.dtype,
+                kind.cache.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the last lines of what a process said.
+fn end(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
+    match &lines[lines.len().saturating_sub(3)..] {
+        [] => String::new(),
+        last => format!("; it said: {}", last.join(" / ")),
     }
 }
 
