@@ -86,7 +86,7 @@ step() {
 spelling() { "$speller"; }
 links() { python3 scripts/check_links.py; }
 # The library as docs.rs makes it.
-documentation() { RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --quiet --lib --no-deps; }
+documentation() { RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --quiet --workspace --lib --no-deps; }
 
 need_python
 find_typos

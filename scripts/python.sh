@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Python module, and tests it.
 #
-#   scripts/python.sh check     compiles it, without linking: what every change is held to
+#   scripts/python.sh check     compiles it, without linking, as .ci/run does with everything else
 #   scripts/python.sh wheel     makes a wheel in target/wheels, which installs without Rust
 #   scripts/python.sh test      makes a wheel, installs it into a new environment, runs every test there,
 #                               beside PyTorch, vector-quantize-pytorch, faiss and scikit-learn
@@ -15,7 +15,6 @@ set -euo pipefail
 
 python=${WGVQ_PYTHON:-python3}
 target=${CARGO_TARGET_DIR:-$PWD/target}
-# Dependencies that the main crate has are built once, for both.
 export CARGO_TARGET_DIR=$target
 environment=$target/python
 
@@ -33,8 +32,8 @@ wheel() {
 
 case ${1:-check} in
 check)
-    cargo clippy --locked --manifest-path python/Cargo.toml -- -D warnings
-    cargo fmt --check --manifest-path python/Cargo.toml
+    cargo clippy --locked --package wgvq-python -- -D warnings
+    cargo fmt --check --package wgvq-python
     ;;
 wheel)
     wheel

@@ -50,20 +50,20 @@ timed() {
 }
 
 if cargo nextest --version >/dev/null 2>&1; then
-    timed build cargo nextest run --no-run
-    timed documentation cargo test --doc -- "$@"
+    timed build cargo nextest run --workspace --no-run
+    timed documentation cargo test --workspace --doc -- "$@"
     report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
     rm -f "$report"
     code=0
-    cargo nextest run --no-fail-fast "$@" || code=$?
+    cargo nextest run --workspace --no-fail-fast "$@" || code=$?
     [ ! -f "$report" ] || LC_ALL=C awk -f scripts/test_times.awk "$report" >>"$times"
     exit "$code"
 fi
-timed build cargo test --no-run
-timed documentation cargo test --doc -- "$@"
+timed build cargo test --workspace --no-run
+timed documentation cargo test --workspace --doc -- "$@"
 code=0
-timed "library, command line" cargo test --no-fail-fast --lib --bins -- "$@" || code=$?
+timed "library, command line" cargo test --workspace --no-fail-fast --lib --bins -- "$@" || code=$?
 for file in it $(cd tests && ls -- *.rs); do
-    timed "${file%.rs}" cargo test --no-fail-fast --test "${file%.rs}" -- "$@" || code=$?
+    timed "${file%.rs}" cargo test --workspace --no-fail-fast --test "${file%.rs}" -- "$@" || code=$?
 done
 exit "$code"

@@ -285,6 +285,39 @@ fn error_inputs(op: &dyn Operation) -> Result<(), Failed> {
         .map_err(|e| format!("a call reached the device: {e}").into())
 }
 
+/// A device without `SHADER_F16`, which widens first, computes what one with it does.
+fn without_f16_arithmetic() -> Result<(), Failed> {
+    let gpu = Gpu::new(Options {
+        poison: true,
+        no_features: true,
+        ..Options::default()
+    })?;
+    if gpu.shader_f16() {
+        return Err("the device has f16 arithmetic".into());
+    }
+    let mut checked = 0;
+    for op in operations().iter().filter(|op| !op.halves().is_empty()) {
+        let small = |c: &&Case| c.get("half") == 1 && op.work(c).flops < 3e6;
+        for case in op.cases().iter().filter(small) {
+            let label = format!("{}({case})", op.name());
+            let forward =
+                verify::forward(&gpu, *op, case, 7).map_err(|e| format!("{label}: {e}"))?;
+            let backward =
+                verify::backward(&gpu, *op, case, 7).map_err(|e| format!("{label}: {e}"))?;
+            for verdict in [Some(forward), backward].into_iter().flatten() {
+                if !verdict.pass || verdict.compared == 0 {
+                    return Err(format!("{label}: {}", verdict.detail).into());
+                }
+                checked += 1;
+            }
+        }
+    }
+    match checked {
+        0..=20 => Err(format!("{checked} cases prove nothing").into()),
+        _ => Ok(()),
+    }
+}
+
 /// Asks the compiler of Mesa's software driver to optimise less, which takes half the time and
 /// changes no number: most kernels here run once, over a few rows. Other drivers do not read it.
 fn compile_quickly() {
@@ -299,6 +332,7 @@ fn main() {
     let mut trials = vec![
         Trial::test("operations_with_a_gradient", operations_with_a_gradient),
         Trial::test("classes_differ", classes_differ),
+        Trial::test("without_f16_arithmetic", without_f16_arithmetic),
     ];
     for op in operations() {
         let (op, name): (&'static dyn Operation, _) = (*op, op.name());

@@ -201,6 +201,7 @@ fn what_it_writes_passes_every_check() {
         "shaders",
         "assets",
         "docs",
+        "python",
         "README.md",
     ]);
     let done = script(tree.path(), &["elementwise", "softplus"]);

@@ -3,8 +3,9 @@
 
 use crate::common::{run, stderr, stdout};
 
-/// 60 steps of the preset, held to what this engine reached with room to spare. The curves that are
-/// compared with another program's are those of `scripts/learning.sh`.
+/// 30 steps of the preset at half its batch, held to what this engine reached (0.068 and 11.5) with
+/// room to spare. The curves that are compared with another program's are those of
+/// `scripts/learning.sh`.
 #[test]
 fn the_standard_model_learns_and_its_codebook_lives() {
     let folder = tempfile::tempdir().unwrap();
@@ -14,7 +15,9 @@ fn the_standard_model_learns_and_its_codebook_lives() {
         "--preset",
         "emoji32",
         "--steps",
-        "60",
+        "30",
+        "--batch",
+        "16",
         "--out",
         out.to_str().unwrap(),
         "--quiet",
@@ -27,9 +30,9 @@ fn the_standard_model_learns_and_its_codebook_lives() {
         line["perplexity"].as_f64().unwrap(),
     );
     println!("MSE {mse}, perplexity {perplexity}");
-    assert!(mse < 0.05, "test MSE {mse} after 60 steps");
+    assert!(mse < 0.08, "test MSE {mse} after 30 steps");
     assert!(
-        perplexity > 20.0,
-        "perplexity {perplexity} after 60 steps: the codebook collapses"
+        perplexity > 7.0,
+        "perplexity {perplexity} after 30 steps: the codebook collapses"
     );
 }

@@ -13,10 +13,8 @@ use wgvq::ops::elementwise::cast::cast;
 use wgvq::ops::linalg::matmul::{Transpose, matmul};
 use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::quantize::{self, Mode, Registry};
-use wgvq::registry::operations;
 use wgvq::spec::Rng;
 use wgvq::train::Trainer;
-use wgvq::verify;
 
 fn gpu_with(no_features: bool) -> Gpu {
     Gpu::new(Options {
@@ -101,35 +99,6 @@ fn the_search_over_f16_gives_the_indices_of_f32() {
             assert_eq!(low, full, "n={n} k={k} d={d}");
         }
     }
-}
-
-/// A device without `SHADER_F16`, which widens first, computes what one with it does.
-#[test]
-fn devices_without_f16_arithmetic_store_it_too() {
-    let gpu = gpu_with(true);
-    assert!(!gpu.shader_f16());
-    let mut checked = 0;
-    for op in operations().iter().filter(|op| !op.halves().is_empty()) {
-        for case in op
-            .cases()
-            .iter()
-            .filter(|c| c.get("half") == 1 && op.work(c).flops < 3e6)
-        {
-            for verdict in [
-                verify::forward(&gpu, *op, case, 7).map(Some),
-                verify::backward(&gpu, *op, case, 7),
-            ] {
-                let Some(verdict) =
-                    verdict.unwrap_or_else(|e| panic!("{}({case}): {e}", op.name()))
-                else {
-                    continue;
-                };
-                assert!(verdict.pass && verdict.compared > 0, "{}", verdict.detail);
-                checked += 1;
-            }
-        }
-    }
-    assert!(checked > 20, "{checked} cases");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
             .map(|(n, _)| *n)
             .collect();
         let (i, l) = (&a.info, &a.limits);
-        let stored = stored_tuning(i, None)?;
+        let stored = stored_tuning(i, global.one_core()?)?;
         let rules = stored
             .as_ref()
             .map_or_else(|| default_rules(a.cores[0], i), |(_, t)| t.rules.clone());
