@@ -1,6 +1,10 @@
 //! Estimates of a configuration's time and memory, from a few steps of it and a few measured
 //! images.
 
+mod memory;
+
+pub use memory::{Peak, fitting, peaks};
+
 use crate::Result;
 use crate::config::objective::Regularizer;
 use crate::config::run::{ResolvedConfig, RunConfig};

@@ -1,15 +1,21 @@
 // y[i] = a[i] + b[i], or a[i] += b[i] with IN_PLACE
 //
-// a, b, y: f32 [N]. One invocation makes four elements. Reads 8 N bytes, writes 4 N.
+// a, b, y: f32 [N], u32 with COUNTS. One invocation makes four elements. Reads 8 N bytes, writes 4
+// N.
 struct Params { n: u32 }
 var<immediate> p: Params;
-#ifdef IN_PLACE
-@group(0) @binding(0) var<storage, read_write> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
+#ifdef COUNTS
+alias Number = u32;
 #else
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+alias Number = f32;
+#endif
+#ifdef IN_PLACE
+@group(0) @binding(0) var<storage, read_write> a: array<Number>;
+@group(0) @binding(1) var<storage, read> b: array<Number>;
+#else
+@group(0) @binding(0) var<storage, read> a: array<Number>;
+@group(0) @binding(1) var<storage, read> b: array<Number>;
+@group(0) @binding(2) var<storage, read_write> y: array<Number>;
 #endif
 #import shared/grid
 

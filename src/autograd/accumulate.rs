@@ -13,11 +13,16 @@ pub(crate) fn kernel(in_place: bool) -> Kernel {
     Kernel::new(shader!("elementwise/add")).flag("IN_PLACE", in_place)
 }
 
-fn check(a: &Tensor, b: &Tensor) -> Result<()> {
-    if a.shape() != b.shape() || a.dtype() != DType::F32 || b.dtype() != DType::F32 {
+/// The kernel of [`add_counts`].
+pub(crate) fn counts_kernel() -> Kernel {
+    kernel(true).flag("COUNTS", true)
+}
+
+fn check(a: &Tensor, b: &Tensor, dtype: DType) -> Result<()> {
+    if a.shape() != b.shape() || a.dtype() != dtype || b.dtype() != dtype {
         return Err(Error::shape(
             "add",
-            "two f32 tensors of equal shape",
+            format!("two {} tensors of equal shape", dtype.name()),
             format!("{a:?} and {b:?}"),
         ));
     }
@@ -33,7 +38,7 @@ pub(crate) fn work(n: usize) -> Work {
 
 /// Computes `a + b`, shapes equal.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    check(a, b)?;
+    check(a, b, DType::F32)?;
     let y = Tensor::empty(a.gpu(), a.shape(), DType::F32)?;
     let params = Params { n: a.len() as u32 };
     a.gpu().dispatch(
@@ -49,11 +54,21 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// `a += b`, shapes equal, over different buffers.
 pub fn add_assign(a: &Tensor, b: &Tensor) -> Result<()> {
-    check(a, b)?;
+    check(a, b, DType::F32)?;
+    assign(a, b, &kernel(true))
+}
+
+/// `a += b` for counts u32, shapes equal, over different buffers.
+pub(crate) fn add_counts(a: &Tensor, b: &Tensor) -> Result<()> {
+    check(a, b, DType::U32)?;
+    assign(a, b, &counts_kernel())
+}
+
+fn assign(a: &Tensor, b: &Tensor, kernel: &Kernel) -> Result<()> {
     let params = Params { n: a.len() as u32 };
     a.gpu().dispatch(
         "add",
-        &kernel(true),
+        kernel,
         &[a, b],
         &params,
         groups_for(a.len(), 256),

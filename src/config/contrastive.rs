@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::config::section::flat_section;
-use crate::config::train_common::{TrainCommon, embeds};
+use crate::config::train_common::{ACCUMULATE, TrainCommon, embeds};
 use crate::config::{DottedConfig, Resolved, learning_rate};
 use crate::models::contrastive::Shape;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,8 @@ pub struct ContrastiveConfig {
     pub train: Train,
 }
 
-/// `[train]`. The batch is one of pairs: each image is told apart from the others' texts.
+/// `[train]`. The batch is one of pairs: each image is told apart from the others' texts, of all
+/// passes of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Train {
     /// Keys of everything that is trained.
@@ -29,6 +30,7 @@ embeds!(Train, common: TrainCommon);
 flat_section!(Train {
     steps,
     batch_size,
+    accumulate,
     lr,
     min_lr,
     warmup,
@@ -46,6 +48,7 @@ impl Default for Train {
             common: TrainCommon {
                 steps: 1500,
                 batch_size: 64,
+                accumulate: 1,
                 lr: 1e-3,
                 min_lr: 0.05,
                 warmup: 100,
@@ -60,7 +63,9 @@ impl Default for Train {
     }
 }
 
-impl DottedConfig for ContrastiveConfig {}
+impl DottedConfig for ContrastiveConfig {
+    const ADDED: &'static [(&'static str, &'static str)] = &[ACCUMULATE];
+}
 
 impl ContrastiveConfig {
     /// Checks that all values are usable.

@@ -18,6 +18,10 @@ pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
     /// they have. The former is read, too.
     const RENAMED: &'static [(&'static str, &'static str)] = &[];
 
+    /// Keys that earlier versions did not have, by dotted names whose last part is that of no other
+    /// key, and the value of each, as TOML has it, that stands for what those versions did.
+    const ADDED: &'static [(&'static str, &'static str)] = &[];
+
     /// Parses TOML. Missing keys take their defaults; unknown ones are errors that name the nearest
     /// known key.
     ///
@@ -77,7 +81,7 @@ pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
     }
 
     /// Returns a hash of every value. Keys stand in it under the names that they first had, so that
-    /// a new name changes no hash.
+    /// a new name changes no hash; nor does a new key that has the value of what was before it.
     ///
     /// # Errors
     /// As [`DottedConfig::to_toml`].
@@ -86,6 +90,9 @@ pub trait DottedConfig: Serialize + DeserializeOwned + Default + Clone {
         for (old, new) in Self::RENAMED {
             let line = |key: &str| format!("\n{} = ", tail(key));
             text = text.replace(&line(new), &line(old));
+        }
+        for (key, value) in Self::ADDED {
+            text = text.replace(&format!("\n{} = {value}\n", tail(key)), "\n");
         }
         Ok(hex::encode(Sha256::digest(text)))
     }

@@ -26,8 +26,6 @@ pub struct Train {
     /// Keys that a first stage has, too. The batch is that of a pass; with `decay_steps` of 0 the
     /// learning rate falls until the last step (Loshchilov and Hutter 2017).
     pub stage: StageTrain,
-    /// Passes per step, whose gradients are averaged.
-    pub accumulate: usize,
     /// Label smoothing.
     pub label_smoothing: f32,
     /// Share of the images whose class the model does not see, so that samples can be guided (Ho
@@ -77,6 +75,7 @@ impl Default for Train {
                 common: TrainCommon {
                     steps: 2000,
                     batch_size: 64,
+                    accumulate: 1,
                     lr: 1e-3,
                     min_lr: 0.1,
                     warmup: 100,
@@ -96,7 +95,6 @@ impl Default for Train {
                 dtype: ActivationDtype::F32,
                 gradient_checkpointing: false,
             },
-            accumulate: 1,
             label_smoothing: 0.0,
             class_dropout: 0.1,
             keep_best: true,
@@ -194,12 +192,6 @@ impl PriorConfig {
         self.prior.resolved().check()?;
         let t = &self.train;
         t.validate()?;
-        check(
-            "train.accumulate",
-            t.accumulate,
-            (1..=1 << 16).contains(&t.accumulate),
-            "from 1 to 65536",
-        )?;
         check_share("train.label_smoothing", t.label_smoothing)?;
         check(
             "train.class_dropout",

@@ -13,8 +13,11 @@ use std::ops::RangeInclusive;
 pub struct TrainCommon {
     /// Steps in all.
     pub steps: u64,
-    /// Images per step, or per pass of one.
+    /// Images of a pass; a step has [`TrainCommon::accumulate`] of them.
     pub batch_size: usize,
+    /// Passes of a step, whose gradients are averaged: a step sees `batch_size` times as many
+    /// images, and takes the memory of one pass.
+    pub accumulate: usize,
     /// Adam's learning rate at its highest.
     pub lr: f32,
     /// Final learning rate, as a share of `lr`.
@@ -65,6 +68,9 @@ pub struct StageTrain {
 /// Keys of both that had another name: that one, and the one that they have.
 pub(super) const RENAMED: [(&str, &str); 1] =
     [("train.checkpoint_blocks", "train.gradient_checkpointing")];
+
+/// `train.accumulate`, which first stages and contrastive models did not always have.
+pub(super) const ACCUMULATE: (&str, &str) = ("train.accumulate", "1");
 
 /// Type of stored activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +138,11 @@ impl TrainCommon {
         learning_rate::at(step, self.lr, self.min_lr, self.warmup, decay_steps)
     }
 
+    /// Returns the images of a step.
+    pub fn images(&self) -> usize {
+        self.batch_size * self.accumulate
+    }
+
     /// Checks that all values are usable, with batches of such sizes.
     pub(super) fn validate(&self, batch: RangeInclusive<usize>) -> Result<()> {
         check(
@@ -145,6 +156,12 @@ impl TrainCommon {
             self.batch_size,
             batch.contains(&self.batch_size),
             &format!("from {} to {}", batch.start(), batch.end()),
+        )?;
+        check(
+            "train.accumulate",
+            self.accumulate,
+            (1..=1 << 16).contains(&self.accumulate),
+            "from 1 to 65536",
         )?;
         check(
             "train.lr",

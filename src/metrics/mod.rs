@@ -3,10 +3,12 @@
 
 mod buffer;
 mod evaluation;
+mod parts;
 mod row;
 
 pub use buffer::{MetricsBuffer, Steps};
 pub use evaluation::{Evaluation, Fidelity, LevelCounts, LevelUse};
+pub(crate) use parts::MeanOfParts;
 pub use row::{CodeMetrics, GanMetrics, LevelRow, LossMetrics, Row};
 
 /// A metric of a training step.

@@ -273,11 +273,19 @@ impl Contrastive {
         texts: &TextBatch,
         dropout: Dropout,
     ) -> Result<Var> {
-        let tape = pass.tape;
-        let (a, b) = (
+        let (images, texts) = (
             self.images(pass, images, dropout)?,
             self.texts(pass, texts, dropout)?,
         );
+        self.loss_of_rows(pass, &images, &texts)
+    }
+
+    /// [`Contrastive::loss`] of the rows [B, E] that images and texts became.
+    ///
+    /// # Errors
+    /// If there are other texts than images.
+    pub(crate) fn loss_of_rows(&self, pass: &ForwardContext, a: &Var, b: &Var) -> Result<Var> {
+        let tape = pass.tape;
         let n = a.shape()[0];
         let own = Tensor::from_slice(tape.gpu(), &[n], &(0..n as u32).collect::<Vec<_>>())?;
         let scale = tape.scale(&pass.param(self.scale)?, SCALE, 0.0)?;
@@ -285,7 +293,7 @@ impl Contrastive {
             let logits = tape.scale_by(&tape.matmul(x, y, Transpose::B)?, &scale)?;
             tape.mean(&tape.cross_entropy(&logits, &own, CrossEntropy::default())?)
         };
-        let both = tape.add(&side(&a, &b)?, &side(&b, &a)?)?;
+        let both = tape.add(&side(a, b)?, &side(b, a)?)?;
         tape.scale(&both, 0.5, 0.0)
     }
 }

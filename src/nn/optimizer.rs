@@ -67,6 +67,12 @@ impl Adam {
         &self.places
     }
 
+    /// Whether a gradient lies where that of this parameter should be written.
+    pub(super) fn holds(&self, handle: Handle, gradient: &Tensor) -> bool {
+        let place = self.places.get(handle.index());
+        place.is_some_and(|place| place.holds(gradient))
+    }
+
     /// One step. A parameter that `gradients` does not name has a gradient of 0: its moments fade,
     /// and it moves by what is left of them.
     ///

@@ -155,6 +155,13 @@ impl Quantizer for Gumbel {
     fn dim(&self) -> usize {
         self.size[1]
     }
+    fn spans_latents(&self) -> Option<String> {
+        Some(
+            "the normalisation of the latents, and noise that is numbered by latent, of \
+             quantizer.kind = gumbel (choose another quantizer)"
+                .into(),
+        )
+    }
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
         let z_e = &arrive("gumbel", pass, z_e, d)?;

@@ -100,6 +100,11 @@ impl Quantizer for Lfq {
     fn dim(&self) -> usize {
         self.channels
     }
+    fn spans_latents(&self) -> Option<String> {
+        (self.options.entropy_loss_weight > 0.0).then(|| {
+            "the entropy of the codes' average use (set quantizer.entropy_loss_weight = 0)".into()
+        })
+    }
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let z_e = &arrive("lfq", pass, z_e, self.channels)?;
         let (tape, o) = (pass.tape, &self.options);

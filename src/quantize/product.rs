@@ -101,6 +101,10 @@ impl Quantizer for Product {
         self.groups.iter().any(Quantizer::wants_init)
     }
 
+    fn spans_latents(&self) -> Option<String> {
+        self.groups.iter().find_map(Quantizer::spans_latents)
+    }
+
     fn initialize(
         &mut self,
         pass: &ForwardContext,

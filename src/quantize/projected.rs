@@ -76,6 +76,9 @@ impl Quantizer for Projected {
     fn wants_init(&self) -> bool {
         self.inner.wants_init()
     }
+    fn spans_latents(&self) -> Option<String> {
+        self.inner.spans_latents()
+    }
     fn initialize(
         &mut self,
         pass: &ForwardContext,

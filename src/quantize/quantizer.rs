@@ -114,6 +114,13 @@ pub trait Quantizer: Send {
     fn wants_init(&self) -> bool {
         false
     }
+    /// Returns what of it, as it is configured, spans the latents of a whole step, with the way
+    /// out, so that passes over parts of them would compute something else; `None` where its losses
+    /// are means over latents, each of which is quantized alone. [`Quantizer::learn`] gets a step's
+    /// latents together, however many passes there were.
+    fn spans_latents(&self) -> Option<String> {
+        None
+    }
     /// Places the codes among `latents` [N, D], those of the first batches; a training step will
     /// bring `per_step` of them.
     ///

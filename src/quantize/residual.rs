@@ -142,6 +142,10 @@ impl Quantizer for Residual {
         self.stages.iter().any(Quantizer::wants_init)
     }
 
+    fn spans_latents(&self) -> Option<String> {
+        self.stages.iter().find_map(Quantizer::spans_latents)
+    }
+
     fn initialize(
         &mut self,
         pass: &ForwardContext,

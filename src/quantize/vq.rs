@@ -9,7 +9,7 @@ use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer, Term};
 use super::regularize;
 use super::state::{restore, saved};
 use crate::autograd::Var;
-use crate::gpu::{DType, Gpu, Tensor};
+use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters};
 use crate::ops::elementwise::scale::scale;
 use crate::ops::linalg::matmul::Transpose;
@@ -228,21 +228,8 @@ impl VectorQuantizer {
 
 /// All latents that were seen, as one matrix.
 fn all_latents(seen: &[CodebookBatch]) -> Result<Tensor> {
-    let [first, rest @ ..] = seen else {
-        return Err(Error::invalid("learn", "nothing was seen"));
-    };
-    if rest.is_empty() {
-        return Ok(first.latents.clone());
-    }
-    let d = first.latents.shape()[1];
-    let rows: usize = seen.iter().map(|s| s.index.len()).sum();
-    let latents = Tensor::empty(first.latents.gpu(), &[rows, d], DType::F32)?;
-    let mut at = 0;
-    for s in seen {
-        latents.copy_into(at * d, &s.latents)?;
-        at += s.index.len();
-    }
-    Ok(latents)
+    let latents: Vec<Tensor> = seen.iter().map(|s| s.latents.clone()).collect();
+    Tensor::joined(&latents)
 }
 
 impl Quantizer for VectorQuantizer {
@@ -260,6 +247,18 @@ impl Quantizer for VectorQuantizer {
     }
     fn wants_init(&self) -> bool {
         !self.initialized
+    }
+    fn spans_latents(&self) -> Option<String> {
+        let o = &self.options;
+        let what = if o.codebook_diversity_loss_weight > 0.0 {
+            "the entropy of the codes' average use (set quantizer.codebook_diversity_loss_weight = \
+             0)"
+        } else if o.stochastic_sample_codes {
+            "the draw of codes, numbered by latent (set quantizer.stochastic_sample_codes = false)"
+        } else {
+            return None;
+        };
+        Some(what.into())
     }
 
     fn initialize(

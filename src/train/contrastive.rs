@@ -8,15 +8,17 @@ use crate::autograd::Tape;
 use crate::config::contrastive::ContrastiveConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::data::{ImageSet, batch_indices};
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::contrastive_model::{Judge, Metadata, build, upload};
 use crate::inference::retrieval::{Retrieval, retrieval};
 use crate::metrics::Steps;
 use crate::models::contrastive::Contrastive;
-use crate::models::text::{Text, Texts};
+use crate::models::losses::penalty::carry;
+use crate::models::text::{Text, TextBatch, Texts};
 use crate::nn::transformer::Dropout;
-use crate::nn::{ForwardContext, HostTensors, Parameters};
+use crate::nn::{ForwardContext, GradientSum, Handle, HostTensors, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
+use crate::ops::quantize::gather::gather;
 use crate::ops::sampling::random::Key;
 use crate::pace::MeasurementCost;
 use crate::storage::checkpoint::Checkpoint;
@@ -147,6 +149,115 @@ impl Trainer<ContrastiveTask> {
     }
 }
 
+impl ContrastiveTask {
+    /// Returns images by their numbers in the set, and their texts, on the device.
+    fn pairs(&self, numbers: &[u32]) -> Result<(Tensor, TextBatch)> {
+        let images = upload(&self.gpu, &self.data, numbers)?;
+        let texts = self.texts.gather(numbers.iter().map(|i| *i as usize));
+        Ok((images, texts.upload(&self.gpu, &self.text)?))
+    }
+
+    /// The dropout of a pass; no two have the same.
+    fn dropout(&self, number: u64) -> Dropout {
+        let key = Key {
+            seed: self.config.train.seed,
+            step: number,
+            stream: STREAM,
+        };
+        Dropout {
+            rate: self.config.model.dropout,
+            key,
+        }
+    }
+
+    /// One pass over all pairs of a step: its loss, and the gradients.
+    fn pass(
+        &self,
+        state: &OptimizerState,
+        step: u64,
+        numbers: &[u32],
+    ) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
+        let (images, texts) = self.pairs(numbers)?;
+        let tape = Tape::new(&self.gpu);
+        let pass = ForwardContext::new(&tape, state.params()).with_gradients_of(state.adam());
+        let loss = self
+            .model
+            .loss(&pass, &tape.constant(&images), &texts, self.dropout(step))?;
+        let value = loss.tensor().clone();
+        Ok((value, pass.gradients(tape.backward(&loss)?)))
+    }
+
+    /// [`ContrastiveTask::pass`] over as many pairs at a time as the configuration's batch has.
+    /// Each image is told apart from the texts of all: what images and texts become is computed
+    /// first, without what leads there, then the loss and its slopes with respect to it; a second
+    /// pass over each part takes these back to the weights (Gao et al. 2021, "Scaling deep
+    /// contrastive learning batch size under memory limited setup").
+    fn passes(
+        &self,
+        state: &OptimizerState,
+        step: u64,
+        numbers: &[u32],
+    ) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
+        let t = &self.config.train;
+        let parts = || {
+            let first = step * t.accumulate as u64;
+            let number = move |(i, part)| (self.dropout(first + i as u64), part);
+            numbers.chunks(t.batch_size).enumerate().map(number)
+        };
+        let (mut images, mut texts) = (Vec::new(), Vec::new());
+        for (dropout, part) in parts() {
+            let tape = Tape::no_grad(&self.gpu);
+            let pass = ForwardContext::new(&tape, state.params());
+            let (x, text) = self.pairs(part)?;
+            let rows = self.model.images(&pass, &tape.constant(&x), dropout)?;
+            images.push(rows.tensor().clone());
+            let rows = self.model.texts(&pass, &text, dropout)?;
+            texts.push(rows.tensor().clone());
+            self.gpu.flush()?;
+        }
+        let mut sum = GradientSum::default();
+        let tape = Tape::new(&self.gpu);
+        let pass = ForwardContext::new(&tape, state.params());
+        let leaves = [
+            tape.leaf(&Tensor::joined(&images)?),
+            tape.leaf(&Tensor::joined(&texts)?),
+        ];
+        drop((images, texts));
+        let loss = self.model.loss_of_rows(&pass, &leaves[0], &leaves[1])?;
+        let mut slopes = tape.backward(&loss)?;
+        let missing = || Error::invalid("contrastive", "the loss does not see the pairs");
+        let [image_slopes, text_slopes] = leaves.map(|leaf| slopes.take(&leaf));
+        let (image_slopes, text_slopes) = (
+            image_slopes.ok_or_else(missing)?,
+            text_slopes.ok_or_else(missing)?,
+        );
+        sum.add(state.adam(), pass.gradients(slopes))?;
+        let mut at = 0;
+        for (dropout, part) in parts() {
+            let tape = Tape::new(&self.gpu);
+            let mut pass = ForwardContext::new(&tape, state.params());
+            // Those of the parts that follow are added to what the first one writes.
+            if at == 0 {
+                pass = pass.with_gradients_of(state.adam());
+            }
+            let (x, text) = self.pairs(part)?;
+            let places: Vec<u32> = (at..at + part.len() as u32).collect();
+            let places = Tensor::from_slice(&self.gpu, &[places.len()], &places)?;
+            at += part.len() as u32;
+            let rows = self.model.images(&pass, &tape.constant(&x), dropout)?;
+            let zero = Tensor::zeros(&self.gpu, &[1], DType::F32)?;
+            let side = carry(&tape, &rows, zero.clone(), gather(&image_slopes, &places)?);
+            let rows = self.model.texts(&pass, &text, dropout)?;
+            let other = carry(&tape, &rows, zero, gather(&text_slopes, &places)?);
+            let both = tape.add(&side, &other)?;
+            drop((rows, side, other));
+            sum.add(state.adam(), pass.gradients(tape.backward(&both)?))?;
+            self.gpu.flush()?;
+        }
+        Ok((loss.tensor().clone(), sum.into_gradients()))
+    }
+}
+
 /// Reads tensors one after the other.
 fn read(parts: impl Iterator<Item = Result<Tensor>>) -> Result<Vec<f32>> {
     let mut rows = Vec::new();
@@ -162,7 +273,7 @@ impl Task for ContrastiveTask {
     const PREFIXES: &'static [&'static str] = &[];
 
     fn per_step(&self) -> (usize, &'static str) {
-        (self.config.train.batch_size, "pairs")
+        (self.config.train.images(), "pairs")
     }
 
     fn rate(&self, step: u64) -> f64 {
@@ -171,30 +282,16 @@ impl Task for ContrastiveTask {
 
     fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
         let (t, step) = (&self.config.train, state.number());
-        let places = batch_indices(t.seed, step, t.batch_size, self.data.train.len());
+        let places = batch_indices(t.seed, step, t.images(), self.data.train.len());
         let numbers: Vec<u32> = places
             .iter()
             .map(|i| self.data.train[*i as usize])
             .collect();
-        let images = upload(&self.gpu, &self.data, &numbers)?;
-        let texts = self.texts.gather(numbers.iter().map(|i| *i as usize));
-        let texts = texts.upload(&self.gpu, &self.text)?;
-        let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, state.params()).with_gradients_of(state.adam());
-        let key = Key {
-            seed: t.seed,
-            step,
-            stream: STREAM,
+        let (loss, gradients) = match t.accumulate {
+            1 => self.pass(state, step, &numbers)?,
+            _ => self.passes(state, step, &numbers)?,
         };
-        let dropout = Dropout {
-            rate: self.config.model.dropout,
-            key,
-        };
-        let loss = self
-            .model
-            .loss(&pass, &tape.constant(&images), &texts, dropout)?;
-        let gradients = pass.gradients(tape.backward(&loss)?);
-        descend(state, loss.tensor(), &gradients, t.rate(step), MAX_NORM)
+        descend(state, &loss, &gradients, t.rate(step), MAX_NORM)
     }
 
     fn check(&self, steps: &Steps) -> Result<()> {

@@ -13,7 +13,7 @@ use super::run::configured;
 use super::task::{StepMetrics, Task, check_losses, descend, skipped};
 use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::Tape;
-use crate::autograd::accumulate::{accumulate, add_assign};
+use crate::autograd::accumulate::add_assign;
 use crate::codes::tokens::{Split, Tokens};
 use crate::config::Resumable;
 use crate::config::prior::PriorConfig;
@@ -24,7 +24,7 @@ use crate::inference::prior_measure::{Conditioning, build, measure};
 use crate::metrics::Steps;
 use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::transformer::Dropout;
-use crate::nn::{ForwardContext, Handle, HostTensors, Parameters};
+use crate::nn::{ForwardContext, GradientSum, Handle, HostTensors, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::{Key, philox};
 use crate::pace::MeasurementCost;
@@ -178,7 +178,8 @@ impl PriorTask {
         let pass = ForwardContext::new(&tape, state.params())
             .with_activation_dtype(self.config.train.dtype.into());
         let mut pass = pass.with_checkpointing(t.gradient_checkpointing);
-        if t.accumulate == 1 {
+        // Those of the passes that follow are added to what the first one writes.
+        if number.is_multiple_of(t.accumulate as u64) {
             pass = pass.with_gradients_of(state.adam());
         }
         let dropout = Dropout {
@@ -227,10 +228,7 @@ impl Task for PriorTask {
 
     fn per_step(&self) -> (usize, &'static str) {
         let t = &self.config.train;
-        (
-            t.batch_size * t.accumulate * self.prior.vocabulary().tokens(),
-            "tokens",
-        )
+        (t.images() * self.prior.vocabulary().tokens(), "tokens")
     }
 
     fn rate(&self, step: u64) -> f64 {
@@ -243,20 +241,15 @@ impl Task for PriorTask {
         let gradients = if passes == 1 {
             gradients
         } else {
-            let mut sums: BTreeMap<Handle, Tensor> = gradients.into_iter().collect();
+            let mut sum = GradientSum::default();
+            sum.add(state.adam(), gradients)?;
             for i in 1..passes {
                 let (part, gradients) = self.pass(state, step * passes + i)?;
                 add_assign(&loss, &part)?;
-                for (handle, gradient) in gradients {
-                    let sum = match sums.remove(&handle) {
-                        Some(sum) => accumulate(sum, gradient)?,
-                        None => gradient,
-                    };
-                    sums.insert(handle, sum);
-                }
+                sum.add(state.adam(), gradients)?;
                 self.gpu.flush()?;
             }
-            sums.into_iter().collect()
+            sum.into_gradients()
         };
         // Measured in any case; what is not finite is then passed over.
         let max_norm = match self.config.train.grad_clip {
@@ -328,7 +321,7 @@ impl Task for PriorTask {
             0 => all,
             n => n.min(all),
         };
-        MeasurementCost::of_images(some, some + all, t.batch_size * t.accumulate)
+        MeasurementCost::of_images(some, some + all, t.images())
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {

@@ -39,6 +39,7 @@ mod lines;
 mod low_precision;
 mod lpips;
 mod models;
+mod passes;
 mod photographs;
 mod prior;
 mod prior_cli;

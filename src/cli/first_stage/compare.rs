@@ -242,7 +242,7 @@ impl Compare {
             .iter()
             .try_for_each(|e| self.started(e, &data, &round).map(drop))?;
         let gpu = global.gpu()?;
-        let (steps, batch) = (first.train.steps, first.train.batch_size);
+        let (steps, batch) = (first.train.steps, first.train.images());
         let budget = format!("{}: {steps} steps of {batch} each", data.name);
         output::note(
             global,

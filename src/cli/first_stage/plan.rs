@@ -7,7 +7,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 use wgvq::Result;
-use wgvq::plan::Plan as Found;
+use wgvq::plan::{Peak, Plan as Found, peaks};
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -38,6 +38,7 @@ impl Plan {
             &format!("taking a few steps on {} to measure them", gpu.info().name),
         );
         let plan = Found::of(&gpu, &config, &data)?;
+        let peaks = peaks(&gpu, &config, &data)?;
         if global.json {
             let line = serde_json::json!({
                 "parameters": plan.parameters, "discriminator": plan.discriminator,
@@ -52,12 +53,37 @@ impl Plan {
                 "training_seconds": plan.training_seconds(),
                 "measuring_seconds": plan.measuring_seconds(),
                 "seconds": plan.total().as_secs_f64(),
+                "peaks": peaks.iter().map(described).collect::<Vec<_>>(),
             });
             output::result(&line.to_string());
         } else {
             table(&plan);
+            table_of(&peaks);
         }
         Ok(CommandStatus::Done)
+    }
+}
+
+/// Returns a peak as JSON has it.
+fn described(peak: &Peak) -> serde_json::Value {
+    serde_json::json!({
+        "accumulate": peak.passes, "batch_size": peak.images, "peak_device_bytes": peak.bytes,
+    })
+}
+
+/// Prints what a step takes in several passes.
+fn table_of(peaks: &[Peak]) {
+    for peak in peaks {
+        let passes = match peak.passes {
+            1 => "1 pass".to_owned(),
+            n => format!("{n} passes"),
+        };
+        output::result(&format!(
+            "{:<18}{} MiB at peak, {} images each",
+            format!("  {passes}"),
+            peak.bytes.div_ceil(1 << 20),
+            peak.images
+        ));
     }
 }
 

@@ -16,6 +16,7 @@ use wgvq::config::run::{ResolvedConfig, RunConfig};
 use wgvq::data::ImageSet;
 use wgvq::gpu::Gpu;
 use wgvq::inference::priors_of;
+use wgvq::plan::fitting;
 use wgvq::quantize::Options;
 use wgvq::report::gan_curves::gan_curves;
 use wgvq::report::grid::Shape;
@@ -58,6 +59,10 @@ pub struct Train {
     /// first checkpoint
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
+    /// Take a step's images in the least number of passes that fits the device's memory
+    /// (train.accumulate); a step is tried before the run begins
+    #[arg(long, conflicts_with = "resume")]
+    auto_batch: bool,
     /// Write event files for TensorBoard into the run's folder: metrics, reconstructions, the use
     /// of codes; a run that has some goes on with them
     #[arg(long)]
@@ -76,6 +81,10 @@ impl Train {
         // Before the folder is made, and above all before a run in it is replaced.
         check(&config, &data)?;
         let gpu = global.gpu()?;
+        let config = match self.auto_batch {
+            true => in_passes(global, &gpu, &config, &data)?,
+            false => config,
+        };
         let folder = RunFolder::create(&self.out, self.overwrite)?;
         train(
             global,
@@ -106,6 +115,26 @@ impl Train {
             self.tensorboard,
         )
     }
+}
+
+/// The configuration with as many passes a step as the device's memory asks for.
+fn in_passes(
+    global: &Global,
+    gpu: &Gpu,
+    config: &ResolvedConfig,
+    data: &Arc<ImageSet>,
+) -> Result<ResolvedConfig> {
+    let (config, peak) = fitting(gpu, config, data)?;
+    output::note(
+        global,
+        &format!(
+            "train.accumulate = {}, train.batch_size = {}: a step takes {} MiB of device memory",
+            peak.passes,
+            peak.images,
+            peak.bytes.div_ceil(1 << 20)
+        ),
+    );
+    Ok(config)
 }
 
 /// The configuration with which a first stage goes on, with flags over it.
@@ -173,7 +202,7 @@ pub fn train(
             codes,
             q.code_channels(),
             t.steps,
-            t.batch_size,
+            t.images(),
             gpu.info().name,
             gpu.core().name()
         ),

@@ -115,7 +115,7 @@ impl Training<'_> {
                 p.layers,
                 p.dim,
                 t.steps,
-                t.batch_size * t.accumulate,
+                t.images(),
                 self.stage.gpu.info().name,
                 self.stage.gpu.core().name()
             ),

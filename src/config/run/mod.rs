@@ -11,7 +11,7 @@ pub use train::Train;
 
 use crate::Result;
 use crate::config::objective::{Gan, Loss};
-use crate::config::train_common::RENAMED;
+use crate::config::train_common::{ACCUMULATE, RENAMED};
 use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule};
 use crate::quantize::{Options, Registry};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,7 @@ pub type ResolvedConfig = Resolved<RunConfig>;
 
 impl DottedConfig for RunConfig {
     const RENAMED: &'static [(&'static str, &'static str)] = &RENAMED;
+    const ADDED: &'static [(&'static str, &'static str)] = &[ACCUMULATE];
 }
 
 impl Resumable for RunConfig {

@@ -18,6 +18,7 @@ embeds!(Train, stage: StageTrain);
 flat_section!(Train {
     steps,
     batch_size,
+    accumulate,
     lr,
     warmup,
     decay_steps,
@@ -45,6 +46,7 @@ impl Default for Train {
                 common: TrainCommon {
                     steps: 2000,
                     batch_size: 32,
+                    accumulate: 1,
                     lr: 3e-4,
                     min_lr: 0.01,
                     warmup: 0,

@@ -264,6 +264,35 @@ impl Tensor {
         Ok(copy)
     }
 
+    /// Returns tensors of four-byte elements, alike but for their first dimension, one behind the
+    /// other; one alone is shared.
+    pub(crate) fn joined(parts: &[Tensor]) -> Result<Tensor> {
+        let [first, rest @ ..] = parts else {
+            return Err(Error::invalid("joined", "there are no tensors"));
+        };
+        if rest.is_empty() {
+            return Ok(first.clone());
+        }
+        let inner = first.shape.get(1..).unwrap_or_default();
+        let alike = |t: &Tensor| t.shape.get(1..) == Some(inner) && t.dtype == first.dtype;
+        if let Some(other) = parts.iter().find(|t| !alike(t)) {
+            return Err(Error::shape(
+                "joined",
+                format!("rows like those of {first:?}"),
+                format!("{other:?}"),
+            ));
+        }
+        let rows = parts.iter().map(|t| t.shape[0]).sum();
+        let shape: Vec<usize> = std::iter::once(rows).chain(inner.iter().copied()).collect();
+        let all = Tensor::empty(&first.gpu, &shape, first.dtype)?;
+        let mut at = 0;
+        for part in parts {
+            all.copy_into(at, part)?;
+            at += part.len();
+        }
+        Ok(all)
+    }
+
     /// Copies the elements of `from`, a tensor of equal size and type.
     pub fn copy_from(&self, from: &Tensor) -> Result<()> {
         if from.len() != self.len() || from.dtype != self.dtype {

@@ -21,50 +21,92 @@ fn score(tape: &Tape, logits: &Var, images: usize) -> Result<Var> {
     tape.scale(&tape.mean(logits)?, images as f32, 0.0)
 }
 
-/// R1 (Mescheder et al. 2018, equation 9): `weight / 2` times the mean over real images x [B, H, W,
-/// C] of the squared length of the gradient of an image's mean logit. Returns a term [1] for the
-/// loss of `pass`, which has the right gradients and a value that means nothing, and the squared
-/// length [1].
+/// The gradients of images' mean logits with respect to them, and their length together: where R1
+/// looks (Mescheder et al. 2018, equation 9).
+pub(crate) struct Slopes {
+    /// Of each part of the images.
+    each: Vec<Tensor>,
+    /// The length of all [1], never 0.
+    length: Tensor,
+    images: usize,
+    /// The mean over images of the squared length [1].
+    pub(crate) squared: Tensor,
+}
+
+/// Returns the slopes of a discriminator's mean logits at real images, part by part
+/// [B, H, W, C].
 ///
-/// The gradient with respect to weights would be that of a gradient. With v the gradient at x, it
-/// is `weight / B` times the derivative of the score along v, v held, and so that of a difference
-/// of two scores (Pearlmutter 1994): two passes more, and no second derivative of any kernel.
-pub(crate) fn gradient_penalty(
-    pass: &ForwardContext,
+/// # Errors
+/// If the device fails.
+pub(crate) fn slopes<'a>(
     params: &Parameters,
     judge: &dyn Fn(&ForwardContext, &Var) -> Result<Var>,
-    x: &Tensor,
-    weight: f32,
-) -> Result<(Var, Tensor)> {
-    let (gpu, images) = (x.gpu(), x.shape()[0]);
-    let inner = Tape::new(gpu);
-    let leaf = inner.leaf(x);
-    let logits = judge(&ForwardContext::new(&inner, params).frozen(), &leaf)?;
-    let slope = inner
-        .backward(&score(&inner, &logits, images)?)?
-        .take(&leaf);
-    let v = slope.ok_or_else(|| {
-        Error::invalid(
-            "gradient penalty",
-            "the discriminator does not see its images",
-        )
-    })?;
-    let squared = scale(&dot(&v, &v)?, 1.0 / images as f32, 0.0)?;
+    parts: impl IntoIterator<Item = &'a Tensor>,
+) -> Result<Slopes> {
+    let (mut each, mut images) = (Vec::new(), 0);
+    for x in parts {
+        let inner = Tape::new(x.gpu());
+        let leaf = inner.leaf(x);
+        let logits = judge(&ForwardContext::new(&inner, params).frozen(), &leaf)?;
+        let slope = inner
+            .backward(&score(&inner, &logits, x.shape()[0])?)?
+            .take(&leaf);
+        each.push(slope.ok_or_else(|| {
+            Error::invalid(
+                "gradient penalty",
+                "the discriminator does not see its images",
+            )
+        })?);
+        images += x.shape()[0];
+    }
+    let all = Tensor::joined(&each)?;
+    let squared = scale(&dot(&all, &all)?, 1.0 / images as f32, 0.0)?;
     // The length is never 0, so that v / |v| is a number.
-    let length = scale(&global_norm(&v, f32::INFINITY)?.view(0, &[1])?, 1.0, 1e-12)?;
-    let step = STEP * (images as f32).sqrt();
-    let ahead = scale(&divide_by(&v, &length)?, step, 0.0)?;
-    let tape = pass.tape;
-    let score_at = |side: f32| {
-        let moved = tape.constant(&add(x, &scale(&ahead, side, 0.0)?)?);
-        score(tape, &judge(pass, &moved)?, images)
-    };
-    let difference = tape.add(&score_at(1.0)?, &tape.scale(&score_at(-1.0)?, -1.0, 0.0)?)?;
-    let factor = scale(&length, weight / (images as f32 * 2.0 * step), 0.0)?;
-    Ok((
-        tape.scale_by(&difference, &tape.constant(&factor))?,
+    let length = scale(
+        &global_norm(&all, f32::INFINITY)?.view(0, &[1])?,
+        1.0,
+        1e-12,
+    )?;
+    Ok(Slopes {
+        each,
+        length,
+        images,
         squared,
-    ))
+    })
+}
+
+impl Slopes {
+    /// Returns the share of real images x, the part of this number, in R1: `weight / 2` times the
+    /// mean over all images of the squared length of the gradient of an image's mean logit. It is a
+    /// term [1] for the loss of `pass`, which has the right gradients and a value that means
+    /// nothing.
+    ///
+    /// The gradient with respect to weights would be that of a gradient. With v the gradient at x,
+    /// it is `weight / B` times the derivative of the score along v, v held, and so that of a
+    /// difference of two scores (Pearlmutter 1994): two passes more, and no second derivative of
+    /// any kernel.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn penalty(
+        &self,
+        pass: &ForwardContext,
+        judge: &dyn Fn(&ForwardContext, &Var) -> Result<Var>,
+        x: &Tensor,
+        part: usize,
+        weight: f32,
+    ) -> Result<Var> {
+        let (tape, images) = (pass.tape, self.images as f32);
+        let step = STEP * images.sqrt();
+        let ahead = scale(&divide_by(&self.each[part], &self.length)?, step, 0.0)?;
+        let score_at = |side: f32| {
+            let moved = tape.constant(&add(x, &scale(&ahead, side, 0.0)?)?);
+            score(tape, &judge(pass, &moved)?, x.shape()[0])
+        };
+        let difference = tape.add(&score_at(1.0)?, &tape.scale(&score_at(-1.0)?, -1.0, 0.0)?)?;
+        let factor = scale(&self.length, weight / (images * 2.0 * step), 0.0)?;
+        tape.scale_by(&difference, &tape.constant(&factor))
+    }
 }
 
 /// Moving averages of the discriminator's mean logits, for LeCAM (Tseng et al. 2021, "Regularizing
@@ -204,7 +246,9 @@ mod tests {
         let penalty = |params: &Parameters| {
             let tape = Tape::new(&gpu);
             let pass = ForwardContext::new(&tape, params);
-            let (term, value) = gradient_penalty(&pass, params, &judge, &x, weight).unwrap();
+            let slopes = slopes(params, &judge, [&x]).unwrap();
+            let term = slopes.penalty(&pass, &judge, &x, 0, weight).unwrap();
+            let value = slopes.squared;
             let gradients = pass.gradients(tape.backward(&term).unwrap());
             let gradients: Vec<(Handle, Vec<f32>)> = gradients
                 .iter()

@@ -23,6 +23,8 @@ pub(super) struct Batches {
     gpu: Gpu,
     data: Arc<ImageSet>,
     recipe: BatchPlan,
+    /// Images of a pass.
+    part: usize,
     source: Source,
 }
 
@@ -38,7 +40,7 @@ fn recipe(config: &ResolvedConfig) -> BatchPlan {
     let crop = d.crops().then_some((d.crop_scale_min, d.crop_scale_max));
     BatchPlan {
         seed: t.seed,
-        batch: t.batch_size,
+        batch: t.images(),
         flip: d.flip,
         crop,
         color: d.color,
@@ -79,6 +81,7 @@ impl Batches {
             gpu: gpu.clone(),
             data,
             recipe,
+            part: config.train.batch_size,
             source,
         })
     }
@@ -102,12 +105,13 @@ impl Batches {
         }
     }
 
-    /// Returns the training images of a step, as [`Batches::images`]: a function of the seed and
-    /// the step alone.
+    /// Returns the training images of a step, as [`Batches::images`], those of each pass: a
+    /// function of the seed and the step alone, and together the same however many passes there
+    /// are.
     ///
     /// # Errors
     /// As [`Batches::images`].
-    pub(super) fn batch(&self, step: u64) -> Result<Tensor> {
+    pub(super) fn parts(&self, step: u64) -> Result<Vec<Tensor>> {
         match &self.source {
             Source::Resident(_) => {
                 let (numbers, mirrored) = self.recipe.order(&self.data, step);
@@ -116,11 +120,14 @@ impl Batches {
                     .zip(mirrored)
                     .map(|(n, m)| n | flag(m))
                     .collect();
-                self.images(&numbers)
+                let parts = numbers.chunks(self.part);
+                parts.map(|numbers| self.images(numbers)).collect()
             }
             Source::Prefetcher(ahead) => {
                 let batch = ahead.take(step)?;
-                self.upload(&batch.pixels, &batch.mirrored)
+                let pixels = batch.pixels.chunks(self.part * self.data.image_bytes());
+                let parts = pixels.zip(batch.mirrored.chunks(self.part));
+                parts.map(|(pixels, m)| self.upload(pixels, m)).collect()
             }
         }
     }

@@ -5,6 +5,7 @@ mod code_average;
 pub mod health;
 mod measure;
 mod monitor;
+mod passes;
 mod state;
 mod trainer;
 
@@ -18,14 +19,15 @@ use crate::config::run::ResolvedConfig;
 use crate::data::{DataStall, ImageSet};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::first_stage::{Coded, FirstStage};
-use crate::metrics::{CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, Row, Steps};
+use crate::metrics::{
+    CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, MeanOfParts, Row, Steps,
+};
 use crate::models::Level;
 use crate::models::first_stage::vqvae2::MOST_LEVELS;
 use crate::nn::{ForwardContext, HostTensors, Parameters};
 use crate::ops::loss::loss::{Loss, loss};
-use crate::ops::quantize::codebook_use::codebook_use;
 use crate::pace::MeasurementCost;
-use crate::quantize::{Mode, Term};
+use crate::quantize::Term;
 use crate::storage::checkpoint::Checkpoint;
 use crate::{Error, Result};
 use batches::Batches;
@@ -83,19 +85,20 @@ impl FirstStageTask {
 
     fn initialize_level(&mut self, params: &Parameters, level: usize) -> Result<()> {
         let [h, w] = self.levels[level].grid;
-        let per_batch = h * w * self.config.train.batch_size;
+        let per_batch = h * w * self.config.train.images();
         let batches = INIT_LATENTS.div_ceil(per_batch).clamp(1, 16);
         let dim = self.stage.quantizers[level].dim();
         let all = Tensor::empty(&self.gpu, &[batches * per_batch, dim], DType::F32)?;
+        let mut at = 0;
         for i in 0..batches {
-            let tape = Tape::no_grad(&self.gpu);
-            let pass = ForwardContext::new(&tape, params);
-            let images = self.batches.batch(i as u64)?;
-            let rows = self.stage.latents(&pass, &tape.constant(&images), level)?;
-            all.copy_into(
-                i * per_batch * dim,
-                &rows.tensor().reshape(&[per_batch * dim])?,
-            )?;
+            for images in self.batches.parts(i as u64)? {
+                let tape = Tape::no_grad(&self.gpu);
+                let pass = ForwardContext::new(&tape, params);
+                let rows = self.stage.latents(&pass, &tape.constant(&images), level)?;
+                let n = rows.tensor().len();
+                all.copy_into(at, &rows.tensor().reshape(&[n])?)?;
+                at += n;
+            }
         }
         let tape = Tape::no_grad(&self.gpu);
         self.stage.quantizers[level].initialize(
@@ -109,19 +112,16 @@ impl FirstStageTask {
         self.stage.quantizers.iter().any(|q| q.wants_init())
     }
 
-    /// Leaves the metrics of a step's forward pass on the device, until a row of the log is due.
+    /// Takes down the metrics of a forward pass, but for how often each code was used.
     fn record(
         &self,
-        state: &OptimizerState,
+        metrics: &mut MeanOfParts,
         loss_var: &Var,
         reconstruction: &Tensor,
         coded: &[Coded],
     ) -> Result<()> {
-        let metrics = state.metrics();
-        // What a quantizer does not have stays 0.
-        metrics.begin()?;
-        metrics.set(const { LossMetrics::slot("loss") }, loss_var.tensor())?;
-        metrics.set(
+        metrics.add(const { LossMetrics::slot("loss") }, loss_var.tensor())?;
+        metrics.add(
             const { LossMetrics::slot("reconstruction") },
             reconstruction,
         )?;
@@ -142,19 +142,14 @@ impl FirstStageTask {
                 };
             }
             if let Some(sum) = sum {
-                metrics.set(slot, sum.tensor())?;
+                metrics.add(slot, sum.tensor())?;
             }
         }
         for (level, part) in coded.iter().enumerate() {
             let error = loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?;
-            metrics.set(
+            metrics.add(
                 level_slot(level) + const { CodeMetrics::slot("quantization_error") },
                 &error,
-            )?;
-            // Perplexity, entropy and codes used lie one behind the other.
-            metrics.set(
-                level_slot(level) + const { CodeMetrics::slot("perplexity") },
-                &codebook_use(&part.quantized.counts)?,
             )?;
         }
         Ok(())
@@ -217,7 +212,7 @@ impl Task for FirstStageTask {
     }
 
     fn per_step(&self) -> (usize, &'static str) {
-        (self.config.train.batch_size, "images")
+        (self.config.train.images(), "images")
     }
 
     fn rate(&self, step: u64) -> f64 {
@@ -229,51 +224,33 @@ impl Task for FirstStageTask {
         if self.wants_init() {
             self.initialize(state.params())?;
         }
-        let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, state.params())
-            .with_activation_dtype(self.config.train.dtype.into())
-            .with_gradients_of(state.adam());
-        let pass = pass.with_checkpointing(self.config.train.gradient_checkpointing);
-        let x = tape.constant(&self.batches.batch(step)?);
-        // What is watched stays in memory for the whole step.
-        let pass = if self.objective.watches() {
-            pass.with_watched(self.stage.model.last_weight())
-        } else {
-            pass
-        };
-        let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step })?;
-        let (mut loss, reconstruction, metrics) = self.objective.judge(&pass, &x, &y, step)?;
-        let judged = self
-            .objective
-            .adversary
-            .is_some()
-            .then(|| (x.tensor().clone(), y.tensor().clone()));
-        drop((x, y));
-        for part in &coded {
-            if let Some(part) = part.quantized.total(&tape)? {
-                loss = tape.add(&loss, &part)?;
-            }
+        let passes = self.passes(state, step)?;
+        let (gradients, judged) = (passes.gradients, passes.judged);
+        // What a quantizer does not have stays 0.
+        state.metrics().begin()?;
+        for (slot, values) in passes.metrics {
+            state.metrics().set(slot, &values)?;
         }
-        self.record(state, &loss, &reconstruction, &coded)?;
-        let seen: Vec<_> = coded.into_iter().map(|part| part.quantized.seen).collect();
-        let gradients = pass.gradients(tape.backward(&loss)?);
         let rate = self.rate(step);
         let report = state.update(&gradients, rate, self.max_norm())?;
         drop(gradients);
-        for (slot, value) in metrics {
-            state.metrics().set(GAN_SLOT + slot, &value)?;
-        }
         if let Some(report) = report {
             let slot = GAN_SLOT + const { GanMetrics::slot("gradient_norm") };
             state.metrics().set(slot, &report.view(0, &[1])?)?;
         }
-        if let Some((x, y)) = judged {
-            for (slot, value) in self.objective.learn(&x, &y, step, rate)? {
+        if !judged.is_empty() {
+            for (slot, value) in self.objective.learn(&judged, step, rate)? {
                 state.metrics().set(GAN_SLOT + slot, &value)?;
             }
         }
         // The latents above were quantized with the old codes; the next batch meets the new ones.
-        for (level, (quantizer, seen)) in self.stage.quantizers.iter_mut().zip(seen).enumerate() {
+        for (level, (quantizer, seen)) in self
+            .stage
+            .quantizers
+            .iter_mut()
+            .zip(passes.seen)
+            .enumerate()
+        {
             if let Some(revived) = quantizer.learn(state.params(), &seen, step)? {
                 let slot = level_slot(level) + const { CodeMetrics::slot("revived") };
                 state.metrics().set(slot, &revived)?;
@@ -351,7 +328,7 @@ impl Task for FirstStageTask {
 
     fn measurement_cost(&self) -> MeasurementCost {
         let images = self.data.test.len();
-        MeasurementCost::of_images(images, images, self.config.train.batch_size)
+        MeasurementCost::of_images(images, images, self.config.train.images())
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {

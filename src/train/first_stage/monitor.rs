@@ -111,7 +111,7 @@ impl FirstStageTask {
         for (i, level) in self.levels.iter().enumerate() {
             let capacity = Capacity {
                 codes: level.codebook_size * level.codebooks,
-                choices: Level::codes(level) * self.config.train.batch_size,
+                choices: Level::codes(level) * self.config.train.images(),
             };
             let options = crate::inference::first_stage::options(&self.config, i);
             let monitor = &mut self.monitor;

@@ -2,7 +2,7 @@
 
 use super::code_average::CodeAverage;
 use super::monitor::Monitor;
-use super::{FirstStageTask, WIDTH, batches};
+use super::{FirstStageTask, WIDTH, batches, passes};
 use crate::autograd::Tape;
 use crate::config::run::ResolvedConfig;
 use crate::data::ImageSet;
@@ -85,6 +85,7 @@ impl Trainer<FirstStageTask> {
         let image = [data.height, data.width, data.channels];
         let objective = Objective::new(gpu, config, image)?;
         let (stage, params) = build(gpu, config, image, registry)?;
+        passes::check(config, &stage)?;
         let levels = stage.levels(data.width, data.height);
         let t = &config.train;
         let hyper = Hyper {

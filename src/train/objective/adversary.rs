@@ -3,9 +3,10 @@
 use crate::autograd::{Tape, Var};
 use crate::config::objective::{Gan, Regularizer};
 use crate::gpu::{Gpu, Tensor};
+use crate::metrics::MeanOfParts;
 use crate::models::losses::discriminator::{Config, Discriminator, Verdict};
-use crate::models::losses::penalty::{Averages, gradient_penalty};
-use crate::nn::{Adam, AdamState, ForwardContext, HostTensors, Parameters};
+use crate::models::losses::penalty::{Averages, slopes};
+use crate::nn::{Adam, AdamState, ForwardContext, GradientSum, HostTensors, Parameters};
 use crate::ops::linalg::reduce::mean;
 use crate::ops::loss::loss::Loss;
 use crate::ops::optim::adam::{Decay, Hyper};
@@ -13,6 +14,12 @@ use crate::{Error, Result};
 
 /// Keeps the discriminator's initial weights apart from the model's.
 const SEED: u64 = 0x6469_7363_7269_6d69;
+
+/// Numbers of its metrics.
+const LOSS: usize = 0;
+const REAL: usize = 1;
+const FAKE: usize = 2;
+const PENALTY: usize = 3;
 
 /// A discriminator in training.
 pub(crate) struct Adversary {
@@ -168,50 +175,74 @@ impl Adversary {
         })
     }
 
-    /// One step of the discriminator, on images x and reconstructions y, at this learning rate.
+    /// One step of the discriminator, on images and reconstructions, part by part of a batch, at
+    /// this learning rate.
     pub(super) fn learn(
         &mut self,
-        x: &Tensor,
-        y: &Tensor,
+        parts: &[(Tensor, Tensor)],
         step: u64,
         rate: f64,
     ) -> Result<Learned> {
         let o = &self.options;
-        let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, &self.params).with_gradients_of(&self.adam);
-        let real = self.judge(&pass, &tape.constant(x))?.logits;
-        let fake = self.judge(&pass, &tape.constant(y))?.logits;
-        let objective = o.objective.discriminator(&tape, &real, &fake)?;
-        let (mut loss, mut penalty) = (objective.clone(), None);
-        if o.regularizer_weight > 0.0 {
-            match o.regularizer {
-                Regularizer::R1 if step.is_multiple_of(o.regularizer_every) => {
-                    let weight = o.regularizer_weight * o.regularizer_every as f32;
-                    let judge = |pass: &ForwardContext, x: &Var| Ok(self.judge(pass, x)?.logits);
-                    let (term, value) = gradient_penalty(&pass, &self.params, &judge, x, weight)?;
-                    loss = tape.add(&loss, &term)?;
-                    penalty = Some(value);
-                }
-                Regularizer::Lecam => {
-                    let term = self.averages.penalty(&tape, &real, &fake)?;
-                    loss = tape.add(&loss, &tape.scale(&term, o.regularizer_weight, 0.0)?)?;
-                    penalty = Some(term.tensor().clone());
-                }
-                Regularizer::R1 | Regularizer::None => {}
+        let judge = |pass: &ForwardContext, x: &Var| Ok(self.judge(pass, x)?.logits);
+        let penalized = o.regularizer_weight > 0.0;
+        let slopes = match o.regularizer {
+            Regularizer::R1 if penalized && step.is_multiple_of(o.regularizer_every) => {
+                let real = parts.iter().map(|(x, _)| x);
+                Some(slopes(&self.params, &judge, real)?)
+            }
+            _ => None,
+        };
+        let share = 1.0 / parts.len() as f32;
+        let (mut gradients, mut metrics) = (GradientSum::default(), MeanOfParts::new(share));
+        for (part, (x, y)) in parts.iter().enumerate() {
+            let tape = Tape::new(&self.gpu);
+            let mut pass = ForwardContext::new(&tape, &self.params);
+            if part == 0 {
+                pass = pass.with_gradients_of(&self.adam);
+            }
+            let real = self.judge(&pass, &tape.constant(x))?.logits;
+            let fake = self.judge(&pass, &tape.constant(y))?.logits;
+            let mut loss = o.objective.discriminator(&tape, &real, &fake)?;
+            metrics.add(LOSS, loss.tensor())?;
+            if penalized && o.regularizer == Regularizer::Lecam {
+                let term = self.averages.penalty(&tape, &real, &fake)?;
+                loss = tape.add(&loss, &tape.scale(&term, o.regularizer_weight, 0.0)?)?;
+                metrics.add(PENALTY, term.tensor())?;
+            }
+            if parts.len() > 1 {
+                loss = tape.scale(&loss, share, 0.0)?;
+            }
+            if let Some(slopes) = &slopes {
+                let weight = o.regularizer_weight * o.regularizer_every as f32;
+                loss = tape.add(&loss, &slopes.penalty(&pass, &judge, x, part, weight)?)?;
+            }
+            metrics.add(REAL, &mean(real.tensor())?)?;
+            metrics.add(FAKE, &mean(fake.tensor())?)?;
+            drop((real, fake));
+            gradients.add(&self.adam, pass.gradients(tape.backward(&loss)?))?;
+            if parts.len() > 1 {
+                self.gpu.flush()?;
             }
         }
-        let (real, fake) = (mean(real.tensor())?, mean(fake.tensor())?);
-        let gradients = pass.gradients(tape.backward(&loss)?);
         let own = if o.lr > 0.0 { f64::from(o.lr) } else { rate };
         self.adam.hyper.lr = own * 0.5f64.powi(self.halvings as i32);
-        let norm = self.adam.step(&self.params, &gradients)?;
+        let norm = self.adam.step(&self.params, &gradients.into_gradients())?;
         self.discriminator.update_spectral_norm(&self.params)?;
+        let mut metrics = metrics.finish()?;
+        let missing = || Error::invalid("adversary", "a step without images");
+        let mut take = |slot| metrics.remove(&slot);
+        let (loss, penalty) = (take(LOSS).ok_or_else(missing)?, take(PENALTY));
+        let (real, fake) = (
+            take(REAL).ok_or_else(missing)?,
+            take(FAKE).ok_or_else(missing)?,
+        );
         self.averages.update(&real, &fake)?;
         Ok(Learned {
-            loss: objective.tensor().clone(),
+            loss,
             real,
             fake,
-            penalty,
+            penalty: penalty.or(slopes.map(|slopes| slopes.squared)),
             norm,
         })
     }

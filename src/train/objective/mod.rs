@@ -9,6 +9,7 @@ mod adversary;
 pub(crate) mod guard;
 
 pub(crate) use adversary::Adversary;
+use adversary::GeneratorLoss;
 
 use crate::autograd::accumulate::accumulate;
 use crate::autograd::{Tape, Var};
@@ -20,6 +21,7 @@ use crate::models::losses::lpips::Lpips;
 use crate::models::losses::penalty;
 use crate::models::losses::structure::structure;
 use crate::nn::{ForwardContext, HostTensors};
+use crate::ops::elementwise::scale::scale;
 use crate::ops::linalg::scale_by::scale_by;
 use crate::ops::loss::adaptive_weight::adaptive_weight;
 use crate::ops::loss::loss::{Loss, loss};
@@ -39,6 +41,19 @@ pub(crate) struct Objective {
 
 /// A metric of a step: its slot among the [`GanMetrics`], and its value [1].
 pub(crate) type Metric = (usize, Tensor);
+
+/// What was found of reconstructions, before the discriminator's part is weighed.
+pub(crate) struct Judged {
+    /// The loss [1] without the discriminator's part.
+    value: Tensor,
+    /// Its gradient with respect to the reconstructions.
+    slope: Tensor,
+    /// What the discriminator says, and its weight at the step, where it takes part.
+    adversarial: Option<(GeneratorLoss, f32)>,
+    /// The mean squared error [1].
+    mse: Tensor,
+    metrics: Vec<Metric>,
+}
 
 impl Objective {
     /// Creates the objective for images of so many channels and this size.
@@ -124,10 +139,35 @@ impl Objective {
             let value = mse.tensor().clone();
             return Ok((mse, value, Vec::new()));
         }
+        let judged = self.look(x.tensor(), y.tensor(), step)?;
+        let weight = match &judged.adversarial {
+            Some((adversarial, weight)) if self.adaptive => {
+                let [own, other] = [&judged.slope, &adversarial.slope];
+                let [a, b] = [pass.watched_gradient(own)?, pass.watched_gradient(other)?];
+                Some(adaptive_weight(&a, &b, *weight)?)
+            }
+            Some((_, weight)) => Some(self.constant(*weight)?),
+            None => None,
+        };
+        self.hand_on(pass, y, judged, weight)
+    }
+
+    /// Whether the weight of what the discriminator says at a step follows from all of the step's
+    /// reconstructions together.
+    pub(crate) fn weighs_together(&self, step: u64) -> bool {
+        let heard = |a: &Adversary| a.weight(step) > 0.0;
+        self.adaptive && self.adversary.as_ref().is_some_and(heard)
+    }
+
+    /// Judges reconstructions y of originals x at a step, but for the discriminator's weight. For
+    /// an objective that is more than the mean squared error.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn look(&self, x: &Tensor, y: &Tensor, step: u64) -> Result<Judged> {
         let mut metrics = Vec::new();
-        let (x, y_value) = (x.tensor(), y.tensor());
         let tape = Tape::new(&self.gpu);
-        let (leaf, target) = (tape.leaf(y_value), tape.constant(x));
+        let (leaf, target) = (tape.leaf(y), tape.constant(x));
         let mut sum = tape.loss(self.pixels, &leaf, &target)?;
         if self.structure_weight > 0.0 {
             let part = tape.scale(
@@ -155,45 +195,92 @@ impl Objective {
         }
         let value = sum.tensor().clone();
         let slope = tape.backward(&sum)?.take(&leaf);
-        let mut slope =
+        let slope =
             slope.ok_or_else(|| Error::invalid("objective", "no loss sees the reconstructions"))?;
+        let mut adversarial = None;
         if let Some(adversary) = &self.adversary {
             let weight = adversary.weight(step);
             if weight > 0.0 {
-                let adversarial = adversary.generator_loss(x, y_value)?;
-                let weight = self.weight(pass, &slope, &adversarial.slope, weight)?;
-                slope = accumulate(slope, scale_by(&adversarial.slope, &weight)?)?;
-                metrics.push((
-                    const { GanMetrics::slot("generator") },
-                    adversarial.generator,
-                ));
-                metrics.extend(
-                    adversarial
-                        .features
-                        .map(|f| (const { GanMetrics::slot("features") }, f)),
-                );
-                metrics.push((const { GanMetrics::slot("adversarial_weight") }, weight));
+                adversarial = Some((adversary.generator_loss(x, y)?, weight));
             }
         }
-        let mse = loss(Loss::Mse, y_value, x)?;
+        Ok(Judged {
+            value,
+            slope,
+            adversarial,
+            mse: loss(Loss::Mse, y, x)?,
+            metrics,
+        })
+    }
+
+    /// Returns the gradients of the watched weight by the two slopes that its adaptive weight
+    /// compares.
+    ///
+    /// # Errors
+    /// If the discriminator does not take part, or `pass` watches no weight.
+    pub(crate) fn compared(&self, pass: &ForwardContext, judged: &Judged) -> Result<[Tensor; 2]> {
+        let missing = || Error::invalid("objective", "the discriminator does not take part yet");
+        let (adversarial, _) = judged.adversarial.as_ref().ok_or_else(missing)?;
+        Ok([
+            pass.watched_gradient(&judged.slope)?,
+            pass.watched_gradient(&adversarial.slope)?,
+        ])
+    }
+
+    /// Returns the adaptive weight [1] of a step, by the sums over its `passes` of what
+    /// [`Objective::compared`] gave for each, as if all images had been judged at once.
+    ///
+    /// # Errors
+    /// If there is no discriminator.
+    pub(crate) fn weight_of(
+        &self,
+        [own, other]: [Tensor; 2],
+        passes: usize,
+        step: u64,
+    ) -> Result<Tensor> {
+        let missing = || Error::invalid("objective", "there is no discriminator");
+        let adversary = self.adversary.as_ref().ok_or_else(missing)?;
+        let share = 1.0 / passes as f32;
+        let [own, other] = [scale(&own, share, 0.0)?, scale(&other, share, 0.0)?];
+        adaptive_weight(&own, &other, adversary.weight(step))
+    }
+
+    /// Puts what was found of reconstructions y on the tape of `pass`, as [`Objective::judge`] does
+    /// with the factor [1] of the adversarial slope.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn hand_on(
+        &self,
+        pass: &ForwardContext,
+        y: &Var,
+        judged: Judged,
+        weight: Option<Tensor>,
+    ) -> Result<(Var, Tensor, Vec<Metric>)> {
+        let Judged {
+            value,
+            mut slope,
+            adversarial,
+            mse,
+            mut metrics,
+        } = judged;
+        if let Some(((adversarial, _), weight)) = adversarial.zip(weight) {
+            slope = accumulate(slope, scale_by(&adversarial.slope, &weight)?)?;
+            metrics.push((
+                const { GanMetrics::slot("generator") },
+                adversarial.generator,
+            ));
+            metrics.extend(
+                adversarial
+                    .features
+                    .map(|f| (const { GanMetrics::slot("features") }, f)),
+            );
+            metrics.push((const { GanMetrics::slot("adversarial_weight") }, weight));
+        }
         Ok((penalty::carry(pass.tape, y, value, slope), mse, metrics))
     }
 
-    /// Computes the factor [1] of the adversarial slope.
-    fn weight(
-        &self,
-        pass: &ForwardContext,
-        own: &Tensor,
-        adversarial: &Tensor,
-        weight: f32,
-    ) -> Result<Tensor> {
-        if self.adaptive {
-            let [a, b] = [
-                pass.watched_gradient(own)?,
-                pass.watched_gradient(adversarial)?,
-            ];
-            return adaptive_weight(&a, &b, weight);
-        }
+    fn constant(&self, weight: f32) -> Result<Tensor> {
         let constant = Tensor::empty(&self.gpu, &[1], crate::gpu::DType::F32)?;
         fill(&constant, weight)?;
         Ok(constant)
@@ -213,22 +300,21 @@ impl Objective {
         self.lpips.as_ref().map(distance).transpose()
     }
 
-    /// Takes the discriminator's step, where there is one: on originals x and reconstructions y, at
-    /// the model's learning rate. Returns metrics for the log.
+    /// Takes the discriminator's step, where there is one: on originals and reconstructions, part
+    /// by part of a batch, at the model's learning rate. Returns metrics for the log.
     ///
     /// # Errors
     /// If the device fails.
     pub(crate) fn learn(
         &mut self,
-        x: &Tensor,
-        y: &Tensor,
+        parts: &[(Tensor, Tensor)],
         step: u64,
         rate: f64,
     ) -> Result<Vec<Metric>> {
         let Some(adversary) = self.adversary.as_mut().filter(|a| a.trains(step)) else {
             return Ok(Vec::new());
         };
-        let learned = adversary.learn(x, y, step, rate)?;
+        let learned = adversary.learn(parts, step, rate)?;
         let mut metrics = vec![
             (const { GanMetrics::slot("discriminator") }, learned.loss),
             (const { GanMetrics::slot("logits_real") }, learned.real),

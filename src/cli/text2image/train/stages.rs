@@ -184,7 +184,8 @@ impl Train {
             global,
             &format!(
                 "contrastive model: {} steps of {} pairs",
-                t.steps, t.batch_size
+                t.steps,
+                t.images()
             ),
         );
         let mut watch = Watch::new(global, t.steps)

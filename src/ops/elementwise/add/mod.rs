@@ -2,7 +2,7 @@
 //! gradients that meet.
 
 use crate::Result;
-use crate::autograd::accumulate::{add, add_assign, kernel, work};
+use crate::autograd::accumulate::{add, add_assign, add_counts, counts_kernel, kernel, work};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
@@ -37,12 +37,20 @@ impl Operation for Add {
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let n = case.get("n");
-        vec![rng.normals(&[n]), rng.normals(&[n])]
+        let counts = |rng: &mut Rng| rng.indices(&[n], 1 << 30);
+        vec![
+            rng.normals(&[n]),
+            rng.normals(&[n]),
+            counts(rng),
+            counts(rng),
+        ]
     }
     fn run(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let sum = inputs[0].duplicate()?;
         add_assign(&sum, &inputs[1])?;
-        Ok(vec![add(&inputs[0], &inputs[1])?, sum])
+        let counts = inputs[2].duplicate()?;
+        add_counts(&counts, &inputs[3])?;
+        Ok(vec![add(&inputs[0], &inputs[1])?, sum, counts])
     }
     fn time(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<()> {
         add(&inputs[0], &inputs[1]).map(drop)
@@ -54,19 +62,25 @@ impl Operation for Add {
             .zip(inputs[1].as_f64())
             .map(|(a, b)| a + b)
             .collect();
+        let counts = inputs[2].as_u32().iter().zip(inputs[3].as_u32());
+        let counts = counts.map(|(a, b)| a + b).collect();
         vec![
             HostTensor::f64(&[case.get("n")], y.clone()),
             HostTensor::f64(&[case.get("n")], y),
+            HostTensor::u32(&[case.get("n")], counts),
         ]
     }
-    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance::POINTWISE
+    fn tolerance(&self, _: &Case, output: usize) -> Tolerance {
+        match output {
+            2 => Tolerance::EXACT,
+            _ => Tolerance::POINTWISE,
+        }
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel(false), kernel(true)]
+        vec![kernel(false), kernel(true), counts_kernel()]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let (a, b) = (
@@ -76,6 +90,7 @@ impl Operation for Add {
         Ok(vec![
             refused("shapes differ", add(&a, &b)),
             ("one buffer twice", add_assign(&a, &a)),
+            ("counts of f32", add_counts(&a, &a.duplicate()?)),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {

@@ -1,0 +1,139 @@
+//! Device memory of a configuration's steps, by the passes that one falls into, and the least
+//! number of passes that fits.
+
+use super::at_once;
+use crate::config::objective::Regularizer;
+use crate::config::run::ResolvedConfig;
+use crate::data::ImageSet;
+use crate::gpu::Gpu;
+use crate::train::Trainer;
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// Numbers of passes that a table of peaks has, where they divide the images of a step.
+const SHOWN: [usize; 4] = [1, 2, 4, 8];
+/// Share of the device's memory that steps may take; drivers and other programs want some.
+const SHARE: f64 = 0.9;
+
+/// Device memory of a step at its peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peak {
+    /// Passes of the step.
+    pub passes: usize,
+    /// Images of a pass.
+    pub images: usize,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Measures the peaks of a step of the configuration's images in one, two, four and eight passes,
+/// where these are possible: each takes a step. What the device cannot hold is left out.
+///
+/// # Errors
+/// If the configuration makes no model for this data set, or the device fails.
+pub fn peaks(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result<Vec<Peak>> {
+    let mut all = Vec::new();
+    let images = config.train.images();
+    for passes in SHOWN.into_iter().filter(|n| images.is_multiple_of(*n)) {
+        match peak(gpu, &in_passes(config, passes), data) {
+            Ok(bytes) => all.push(Peak {
+                passes,
+                images: images / passes,
+                bytes,
+            }),
+            Err(e) if is_too_much(&e) => {}
+            // The model computes something of all images of a step together.
+            Err(Error::Config { .. }) if passes > 1 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(all)
+}
+
+/// Returns the configuration with the least number of passes in which the images of a step fit the
+/// device's memory, and that step's peak. Steps are tried within nine tenths of what the device
+/// says to have ([`Gpu::device_memory`]), or within the engine's budget.
+///
+/// # Errors
+/// If none fits; if one pass does not, and the model does not allow several.
+pub fn fitting(
+    gpu: &Gpu,
+    config: &ResolvedConfig,
+    data: &Arc<ImageSet>,
+) -> Result<(ResolvedConfig, Peak)> {
+    let budget = gpu.memory_budget();
+    let there = gpu.device_memory().map(|all| (all as f64 * SHARE) as u64);
+    gpu.set_memory_budget(budget.into_iter().chain(there).min());
+    let found = first_that_fits(gpu, config, data);
+    gpu.set_memory_budget(budget);
+    found
+}
+
+fn first_that_fits(
+    gpu: &Gpu,
+    config: &ResolvedConfig,
+    data: &Arc<ImageSet>,
+) -> Result<(ResolvedConfig, Peak)> {
+    let (images, mut refused) = (config.train.images(), None);
+    for passes in (config.train.accumulate..=images).filter(|n| images.is_multiple_of(*n)) {
+        let tried = in_passes(config, passes);
+        match peak(gpu, &tried, data) {
+            Ok(bytes) => {
+                let images = images / passes;
+                let peak = Peak {
+                    passes,
+                    images,
+                    bytes,
+                };
+                return Ok((tried, peak));
+            }
+            Err(e) if is_too_much(&e) => refused = Some(e),
+            // Several passes are no way out: what counts is that one does not fit.
+            Err(Error::Config { .. }) if refused.is_some() => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Err(refused.unwrap_or_else(|| Error::invalid("plan", "a step without images")))
+}
+
+/// Whether it says that there is not so much memory.
+fn is_too_much(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Budget { .. }
+            | Error::OutOfMemory { .. }
+            | Error::Limit { .. }
+            | Error::Memory { .. }
+    )
+}
+
+/// Returns the configuration with the images of its steps in so many passes.
+fn in_passes(config: &ResolvedConfig, passes: usize) -> ResolvedConfig {
+    config.clone().map(|mut c| {
+        c.train.batch_size = config.train.images() / passes;
+        c.train.accumulate = passes;
+        c
+    })
+}
+
+/// Returns the bytes that a step with all that there is takes at its peak, beside those that were
+/// in use before.
+fn peak(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result<u64> {
+    let before = gpu.memory().in_use;
+    gpu.reset_peak();
+    let each = config.clone().map(|mut c| {
+        at_once(&mut c);
+        if c.gan.regularizer == Regularizer::R1 {
+            c.gan.regularizer_every = 1;
+        }
+        c
+    });
+    let took = Trainer::new(gpu, &each, data.clone()).and_then(|mut trainer| {
+        trainer.step()?;
+        gpu.finish()
+    });
+    let peak = gpu.memory().peak;
+    // Buffers of this size are of no use to the next.
+    gpu.trim();
+    took.map(|()| peak.saturating_sub(before))
+}

@@ -1,0 +1,233 @@
+//! The passes of a step: forward and backward over parts of its batch, whose gradients, metrics and
+//! codes add up to those of the whole.
+//!
+//! Losses are means over images, so that those of equal parts are averaged. What is of all images
+//! of a step together is found of all passes: the weight of what the discriminator says, the codes
+//! that a codebook learns from, how often each was used. Where a model has more than that, several
+//! passes are refused (`check`).
+
+use super::{FirstStageTask, GAN_SLOT, level_slot};
+use crate::autograd::Tape;
+use crate::autograd::accumulate::{add_assign, add_counts};
+use crate::config::run::ResolvedConfig;
+use crate::gpu::Tensor;
+use crate::inference::first_stage::{Coded, FirstStage};
+use crate::metrics::{CodeMetrics, MeanOfParts};
+use crate::models::losses::discriminator::DiscriminatorNorm;
+use crate::nn::{ForwardContext, GradientSum, Handle};
+use crate::ops::quantize::codebook_use::codebook_use;
+use crate::quantize::{CodebookBatch, Mode};
+use crate::train::objective::Judged;
+use crate::train::optimizer_state::OptimizerState;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// What the passes of a step leave.
+pub(super) struct Passes {
+    pub(super) gradients: Vec<(Handle, Tensor)>,
+    /// Metrics by their slots.
+    pub(super) metrics: BTreeMap<usize, Tensor>,
+    /// What each level's codebooks saw.
+    pub(super) seen: Vec<Vec<CodebookBatch>>,
+    /// Images and reconstructions of each pass, where a discriminator learns from them.
+    pub(super) judged: Vec<(Tensor, Tensor)>,
+}
+
+/// Checks that a step of this model may fall into the passes that the configuration asks for.
+///
+/// # Errors
+/// If not; the message names what of it spans the images of a step.
+pub(super) fn check(config: &ResolvedConfig, stage: &FirstStage) -> Result<()> {
+    if config.train.accumulate == 1 {
+        return Ok(());
+    }
+    let norm = config.gan.is_on() && config.gan.norm == DiscriminatorNorm::Batch;
+    let norm = norm
+        .then(|| "the discriminator's batch norm (set gan.norm = spectral, or none)".to_owned());
+    let spans = norm.or_else(|| stage.quantizers.iter().find_map(|q| q.spans_latents()));
+    match spans {
+        Some(what) => Err(Error::config(
+            "train.accumulate",
+            format!(
+                "{} is not possible with {what}, which spans all images of a step; leave it 1",
+                config.train.accumulate
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+impl FirstStageTask {
+    fn context<'a>(&self, tape: &'a Tape, state: &'a OptimizerState) -> ForwardContext<'a> {
+        let pass = ForwardContext::new(tape, state.params())
+            .with_activation_dtype(self.config.train.dtype.into())
+            .with_checkpointing(self.config.train.gradient_checkpointing);
+        // What is watched stays in memory for the whole step.
+        if self.objective.watches() {
+            pass.with_watched(self.stage.model.last_weight())
+        } else {
+            pass
+        }
+    }
+
+    /// Judges the reconstructions of all passes, and weighs what the discriminator says of them,
+    /// where that takes all of them; `None` where each pass does so by itself. The passes that
+    /// follow compute the reconstructions again: to keep what leads to them would take the memory
+    /// of the whole batch.
+    fn judge_together(
+        &self,
+        state: &OptimizerState,
+        parts: &[Tensor],
+        step: u64,
+    ) -> Result<Option<(Vec<Judged>, Tensor)>> {
+        if parts.len() == 1 || !self.objective.weighs_together(step) {
+            return Ok(None);
+        }
+        let (mut all, mut compared): (_, Option<[Tensor; 2]>) = (Vec::new(), None);
+        for x in parts {
+            let tape = Tape::no_grad(&self.gpu);
+            let pass = self.context(&tape, state);
+            let (_, y) = self
+                .stage
+                .reconstruct(&pass, &tape.constant(x), Mode::Train { step })?;
+            let judged = self.objective.look(x, y.tensor(), step)?;
+            let own = self.objective.compared(&pass, &judged)?;
+            match &compared {
+                Some(sums) => {
+                    let mut pairs = sums.iter().zip(&own);
+                    pairs.try_for_each(|(sum, own)| add_assign(sum, own))?;
+                }
+                None => compared = Some(own),
+            }
+            all.push(judged);
+            self.gpu.flush()?;
+        }
+        let missing = || Error::invalid("step", "it has no images");
+        let weight = self
+            .objective
+            .weight_of(compared.ok_or_else(missing)?, parts.len(), step)?;
+        Ok(Some((all, weight)))
+    }
+
+    /// Goes over the batch of a step.
+    pub(super) fn passes(&self, state: &OptimizerState, step: u64) -> Result<Passes> {
+        let parts = self.batches.parts(step)?;
+        let together = self.judge_together(state, &parts, step)?;
+        let (judged, weight) = together.unzip();
+        let mut judged = judged.unwrap_or_default().into_iter();
+        let several = parts.len() > 1;
+        let share = 1.0 / parts.len() as f32;
+        let (mut gradients, mut metrics) = (GradientSum::default(), MeanOfParts::new(share));
+        let mut levels: Vec<LevelParts> = Vec::new();
+        let mut learned = Vec::new();
+        for (part, x) in parts.into_iter().enumerate() {
+            let tape = Tape::new(&self.gpu);
+            let mut pass = self.context(&tape, state);
+            // Those of the passes that follow are added to what the first one writes.
+            if part == 0 {
+                pass = pass.with_gradients_of(state.adam());
+            }
+            let x = tape.constant(&x);
+            let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step })?;
+            let (mut loss, reconstruction, gan) = match judged.next() {
+                Some(judged) => self.objective.hand_on(&pass, &y, judged, weight.clone())?,
+                None => self.objective.judge(&pass, &x, &y, step)?,
+            };
+            if self.objective.adversary.is_some() {
+                learned.push((x.tensor().clone(), y.tensor().clone()));
+            }
+            drop((x, y));
+            for part in &coded {
+                if let Some(part) = part.quantized.total(&tape)? {
+                    loss = tape.add(&loss, &part)?;
+                }
+            }
+            self.record(&mut metrics, &loss, &reconstruction, &coded)?;
+            for (slot, value) in gan {
+                metrics.add(GAN_SLOT + slot, &value)?;
+            }
+            levels.resize_with(coded.len(), LevelParts::default);
+            for (level, coded) in levels.iter_mut().zip(coded) {
+                level.add(coded)?;
+            }
+            if several {
+                loss = tape.scale(&loss, share, 0.0)?;
+            }
+            gradients.add(state.adam(), pass.gradients(tape.backward(&loss)?))?;
+            if several {
+                self.gpu.flush()?;
+            }
+        }
+        let mut metrics = metrics.finish()?;
+        let mut seen = Vec::new();
+        for (i, level) in levels.into_iter().enumerate() {
+            if let Some(counts) = &level.counts {
+                // Perplexity, entropy and codes used lie one behind the other.
+                let slot = level_slot(i) + const { CodeMetrics::slot("perplexity") };
+                metrics.insert(slot, codebook_use(counts)?);
+            }
+            seen.push(level.seen()?);
+        }
+        Ok(Passes {
+            gradients: gradients.into_gradients(),
+            metrics,
+            seen,
+            judged: learned,
+        })
+    }
+}
+
+/// Codes of a level, gathered over the passes of a step.
+#[derive(Default)]
+struct LevelParts {
+    /// Uses of each code.
+    counts: Option<Tensor>,
+    /// What the codebooks saw in each pass.
+    seen: Vec<Vec<CodebookBatch>>,
+}
+
+impl LevelParts {
+    fn add(&mut self, coded: Coded) -> Result<()> {
+        let quantized = coded.quantized;
+        match &mut self.counts {
+            Some(sum) => {
+                if !sum.is_sole() {
+                    *sum = sum.duplicate()?;
+                }
+                add_counts(sum, &quantized.counts)?;
+            }
+            None => self.counts = Some(quantized.counts),
+        }
+        self.seen.push(quantized.seen);
+        Ok(())
+    }
+
+    /// Returns what the codebooks saw in all passes, in the order of one pass over all images.
+    fn seen(self) -> Result<Vec<CodebookBatch>> {
+        let mut passes = self.seen.into_iter();
+        let Some(first) = passes.next() else {
+            return Ok(Vec::new());
+        };
+        let rest: Vec<Vec<CodebookBatch>> = passes.collect();
+        if rest.is_empty() {
+            return Ok(first);
+        }
+        let joined = |(i, first): (usize, CodebookBatch)| {
+            let of = |part: fn(&CodebookBatch) -> &Tensor| {
+                let rest = rest.iter().filter_map(|seen| seen.get(i));
+                let all: Vec<Tensor> = std::iter::once(&first)
+                    .chain(rest)
+                    .map(|seen| part(seen).clone())
+                    .collect();
+                Tensor::joined(&all)
+            };
+            Ok(CodebookBatch {
+                codebook: first.codebook,
+                latents: of(|seen| &seen.latents)?,
+                index: of(|seen| &seen.index)?,
+                moments: None,
+            })
+        };
+        first.into_iter().enumerate().map(joined).collect()
+    }
+}
