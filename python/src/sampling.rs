@@ -1,7 +1,7 @@
 //! Options of a draw, as Python names them.
 
 use pyo3::prelude::*;
-use wgvq::inference::SamplingOptions;
+use wgvq::inference::{Parallel, SamplingOptions};
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::{Error, Result};
 
@@ -45,6 +45,7 @@ impl Draw {
             seed: self.seed,
             batch: self.batch,
             cache: true,
+            parallel: Parallel::Off,
         };
         match options.invalid_field() {
             Some((field, what)) => Err(Error::config(format!("the argument `{field}`"), what)),

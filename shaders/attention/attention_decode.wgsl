@@ -5,6 +5,10 @@
 // With CROSS over j < lengths[b] of keys and values that stay, kv: f32 [B, S, 2, H, D]; q: f32
 // [B, 1, H, D]. Without a key o is 0.
 //
+// With WINDOW row b is one of several of the sequence s at the position t, (s, t) = at[b], u32
+// [B, 2] in the lengths' place: its key and value are in the cache already, and nothing joins it.
+// With CROSS and WINDOW the lengths are those of the sequences.
+//
 // qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last
 // row is written again); k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]. As vec4 with VEC, where D is
 // a multiple of 4; D is at most 256. One workgroup has one head of one sequence and walks over its
@@ -30,9 +34,17 @@ alias Value = f32;
 #ifdef CROSS
 @group(0) @binding(2) var<storage, read> kv: array<Value>;
 @group(0) @binding(3) var<storage, read_write> o: array<Value>;
+#ifdef WINDOW
+@group(0) @binding(4) var<storage, read> at_of: array<vec2<u32>>;
+#endif
+#else
+#ifdef WINDOW
+@group(0) @binding(2) var<storage, read> k: array<Value>;
+@group(0) @binding(3) var<storage, read> v: array<Value>;
 #else
 @group(0) @binding(2) var<storage, read_write> k: array<Value>;
 @group(0) @binding(3) var<storage, read_write> v: array<Value>;
+#endif
 @group(0) @binding(4) var<storage, read_write> o: array<Value>;
 #endif
 #ifdef MASK
@@ -100,19 +112,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let at = linear_group(group, groups);
     if at >= all_heads { return; }
 #endif
-    let sequence = at / p.heads;
+    let query_row = at / p.heads;
     let head = at % p.heads;
     let units = (p.d + 3u) / 4u;
     let width = p.heads * p.d;
 #ifdef CROSS
+#ifdef WINDOW
+    let sequence = at_of[query_row].x;
+#else
+    let sequence = query_row;
+#endif
     let count = min(lengths[sequence], p.most);
     let row = 2u * width;
-    let q_at = sequence * width + head * p.d;
+    let q_at = query_row * width + head * p.d;
 #else
+#ifdef WINDOW
+    let sequence = lengths[2u * query_row];
+    let own = min(lengths[2u * query_row + 1u], p.most - 1u);
+#else
+    let sequence = query_row;
     let own = min(lengths[sequence], p.most - 1u);
+#endif
     let count = own + 1u;
     let row = width;
-    let q_at = sequence * 3u * row + head * p.d;
+    let q_at = query_row * 3u * row + head * p.d;
 #endif
     let cache = sequence * p.most * row + head * p.d;
 #ifdef MASK
@@ -131,6 +154,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         query[u] = token(q_at, u) * p.scale;
 #ifdef CROSS
 #else
+#ifndef WINDOW
 #ifdef PARTS
         if part > 0u { continue; }
 #endif
@@ -142,6 +166,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             k[cache + own * row + c] = qkv[q_at + row + c];
             v[cache + own * row + c] = qkv[q_at + 2u * row + c];
         }
+#endif
 #endif
 #endif
     }
@@ -224,9 +249,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let over = select(0.0, 1.0 / all, all > 0.0);
 #ifdef PARTS
     if lane == 0u { lse[number] = select(3.4028234e38, top + log(all), all > 0.0); }
-    let o_at = part * all_heads * p.d + sequence * width + head * p.d;
+    let o_at = part * all_heads * p.d + query_row * width + head * p.d;
 #else
-    let o_at = sequence * width + head * p.d;
+    let o_at = query_row * width + head * p.d;
 #endif
 #unroll n 0 UNITS_EACH
     workgroupBarrier();

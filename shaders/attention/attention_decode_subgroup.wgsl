@@ -2,6 +2,9 @@
 // t = lengths[b] of each sequence; its own key and value join the cache as row t:  attention_decode
 // for devices where workgroup memory and barriers are dear
 //
+// With WINDOW row b is one of several of the sequence s at the position t, (s, t) = at[b], u32
+// [B, 2] in the lengths' place: its key and value are in the cache already, and nothing joins it.
+//
 // qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last
 // row is written again); k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]; D a multiple of 4, at most
 // 256. A workgroup is one subgroup of LANES lanes and has one head of one sequence. Each lane keeps
@@ -16,8 +19,13 @@ struct Params {
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> lengths: array<u32>;
+#ifdef WINDOW
+@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
+#else
 @group(0) @binding(2) var<storage, read_write> k: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;
+#endif
 @group(0) @binding(4) var<storage, read_write> o: array<vec4<f32>>;
 #ifdef MASK
 @group(0) @binding(5) var<storage, read> mask: array<u32>;
@@ -29,13 +37,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(subgroup_invocation_id) lane: u32) {
     let at = linear_group(group, groups);
     if at >= p.sequences * p.heads { return; }
-    let sequence = at / p.heads;
+    let query_row = at / p.heads;
     let head = at % p.heads;
 #import shared/whole_subgroup
+#ifdef WINDOW
+    let sequence = lengths[2u * query_row];
+    let own = min(lengths[2u * query_row + 1u], p.most - 1u);
+#else
+    let sequence = query_row;
     let own = min(lengths[sequence], p.most - 1u);
+#endif
     let units = p.d / 4u;
     let row = p.heads * units;
-    let q_at = sequence * 3u * row + head * units;
+    let q_at = query_row * 3u * row + head * units;
     let cache = sequence * p.most * row + head * units;
 #ifdef MASK
     let mask_at = sequence * p.mask_batch + own * p.mask_row;
@@ -49,10 +63,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let q_{n} = select(vec4<f32>(), qkv[q_at + unit_{n}] * p.scale, has_{n});
     let own_k_{n} = qkv[q_at + row + unit_{n}];
     var sum_{n} = qkv[q_at + 2u * row + unit_{n}];
+#ifndef WINDOW
     if has_{n} {
         k[cache + own * row + unit_{n}] = own_k_{n};
         v[cache + own * row + unit_{n}] = sum_{n};
     }
+#endif
     own_score += dot(q_{n}, own_k_{n});
 #end
     var top = subgroupAdd(own_score);
@@ -92,6 +108,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         top = all;
     }
 #unroll n 0 UNITS_EACH
-    if has_{n} { o[sequence * row + head * units + unit_{n}] = sum_{n} / total; }
+    if has_{n} { o[query_row * row + head * units + unit_{n}] = sum_{n} / total; }
 #end
 }

@@ -9,7 +9,8 @@
 //
 // x: f32 [B, V], GUIDED [2 B, V]; token: u32 [B], GUIDED [2 B] with the same token twice; log_prob:
 // f32 [B]; sequence: u32 [B, LENGTH], whose column `column` becomes the token too (SEQUENCE). NaN
-// and -inf are never drawn; a row of nothing else gives token 0 and NaN.
+// and -inf are never drawn; a row of nothing else gives token 0 and NaN. With KEYED each row has a
+// step and a number of its own for its noise, key: u32 [B, 2].
 //
 // One workgroup has one row. A filter keeps a prefix of the codes in order of
 // (l descending, index ascending). Where it ends is found without sorting: floats are walked as
@@ -40,6 +41,9 @@ var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read_write> log_prob: array<f32>;
 #ifdef SEQUENCE
 @group(0) @binding(3) var<storage, read_write> sequence: array<u32>;
+#endif
+#ifdef KEYED
+@group(0) @binding(4) var<storage, read> key_of: array<vec2<u32>>;
 #endif
 #import shared/gumbel
 #endif
@@ -224,9 +228,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #else
     var most = LOWEST;
     var drawn = best.index;
+#ifdef KEYED
+    let own_key = key_of[row];
+#endif
     for (var i = lane; i < blocks; i += GROUP) {
         let l = values(row, i);
-        let t = (l - top) * p.inv_t + gumbel_block(i, p.row0 + row);
+#ifdef KEYED
+        let noise = gumbel_block_of(i, own_key.y, vec2<u32>(own_key.x, 0u));
+#else
+        let noise = gumbel_block(i, p.row0 + row);
+#endif
+        let t = (l - top) * p.inv_t + noise;
         let inside = kept(keys(l), i, few);
 #unroll j 0 4
         if inside[{j}] && t[{j}] > most {

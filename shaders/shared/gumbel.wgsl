@@ -4,9 +4,10 @@
 #import shared/philox
 #import shared/ln_unit
 fn gumbel(bits: u32) -> f32 { return -log(-ln_unit(clamp(bits >> 8u, 1u, 16777215u))); }
-fn gumbel_block(block: u32, row: u32) -> vec4<f32> {
+fn gumbel_block(block: u32, row: u32) -> vec4<f32> { return gumbel_block_of(block, row, p.step); }
+fn gumbel_block_of(block: u32, row: u32, step: vec2<u32>) -> vec4<f32> {
     let words = philox(
-        vec4<u32>(block, row, p.step.x, p.step.y),
+        vec4<u32>(block, row, step.x, step.y),
         vec2<u32>(p.seed.x, p.seed.y ^ p.stream),
     );
     return vec4<f32>(gumbel(words.x), gumbel(words.y), gumbel(words.z), gumbel(words.w));

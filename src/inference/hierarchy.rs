@@ -178,6 +178,7 @@ impl Hierarchy {
                 codes.to_vec()
             },
             log_likelihood: vec![0.0; n],
+            passes: vec![0; n],
         };
         let mut before = 0;
         for prior in &self.levels {
@@ -208,6 +209,8 @@ impl Hierarchy {
                 .iter_mut()
                 .zip(drawn.log_likelihood)
                 .for_each(|(sum, l)| *sum += l);
+            let passes = samples.passes.iter_mut().zip(drawn.passes);
+            passes.for_each(|(sum, passes)| *sum += passes);
         }
         Ok(samples)
     }

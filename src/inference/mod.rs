@@ -53,7 +53,7 @@ pub use prior_measure::Conditioning;
 pub use prior_model::PriorModel;
 pub use progress::{Progress, no_progress};
 pub use sampling::{
-    Condition, KnownCodes, PendingSamples, SampleRequest, Samples, SamplingOptions,
-    SamplingSession, kept_cells, places_of_cells,
+    Condition, KnownCodes, Parallel, ParallelSession, PendingSamples, SampleRequest, Samples,
+    SamplingOptions, SamplingSession, kept_cells, places_of_cells,
 };
 pub use tiled::{TiledModel, TilingOptions};

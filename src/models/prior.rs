@@ -10,6 +10,7 @@ mod decoding;
 mod pattern;
 mod training;
 mod vocabulary;
+mod window;
 
 mod shape;
 
@@ -34,6 +35,7 @@ use crate::{Error, Result};
 pub use batch::Batch;
 use std::ops::Range;
 pub use vocabulary::Vocabulary;
+pub use window::WindowRows;
 
 /// A prior: the handles of its parameters, and its positions.
 #[derive(Clone, Debug)]
@@ -86,9 +88,12 @@ pub struct Conditions {
 /// The keys and values of texts, for each block.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    keys: Vec<Var>,
-    mask: Mask,
-    lengths: Tensor,
+    /// [B, S, 2, H, D / H], for each block.
+    pub keys: Vec<Var>,
+    /// Mask of the S rows that every query of an image sees.
+    pub mask: Mask,
+    /// Rows that are seen, u32 `[B]`.
+    pub lengths: Tensor,
 }
 
 impl Memory {

@@ -1,12 +1,13 @@
 //! Attention of one sequence to another: the part of a decoder's block that reads what an encoder
 //! made (Vaswani et al. 2017, section 3.2.3).
 
+use super::transformer::Phase;
 use super::{BlockConfig, Builder, ForwardContext, INIT_STD, Linear, Norm, residual_std};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::Tensor;
 use crate::ops::attention::attention::{Attention, Mask};
-use crate::ops::attention::cross_decode::cross_decode;
+use crate::ops::attention::cross_decode::{cross_decode, cross_window};
 
 /// `x + proj(attention(q(norm(x)), kv))`, where kv are the keys and values of the other sequence.
 #[derive(Clone, Debug)]
@@ -60,8 +61,8 @@ impl CrossAttention {
             .reshape(&kv, &[b, s, 2, self.heads, d / self.heads])
     }
 
-    /// Computes what is added to x [B, T, D]: [B T, D]. A step's single row takes the kernel made
-    /// for it.
+    /// Computes what is added to x [B, T, D]: [B T, D]. Single rows of steps and of windows take the
+    /// kernels made for them.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -70,7 +71,7 @@ impl CrossAttention {
         pass: &ForwardContext,
         x: &Var,
         encoder_states: EncoderStates,
-        step: bool,
+        phase: Phase,
     ) -> Result<Var> {
         let [b, t, d] = x.tensor().dims("cross-attention")?;
         let tape = pass.tape;
@@ -79,22 +80,23 @@ impl CrossAttention {
             &tape.reshape(&self.norm.forward(pass, x)?, &[b * t, d])?,
         )?;
         let q = tape.reshape(&q, &[b, t, self.heads, d / self.heads])?;
-        let attended = if step {
-            tape.constant(&cross_decode(
-                q.tensor(),
-                encoder_states.kv.tensor(),
-                encoder_states.lengths,
-                None,
-            )?)
-        } else {
-            tape.attention_cross(
+        let EncoderStates { kv, mask, lengths } = encoder_states;
+        let attended = match phase {
+            Phase::Decode(..) => {
+                tape.constant(&cross_decode(q.tensor(), kv.tensor(), lengths, None)?)
+            }
+            Phase::Window(window) => {
+                let (q, kv) = (q.tensor(), kv.tensor());
+                tape.constant(&cross_window(q, kv, lengths, window.at, None)?)
+            }
+            _ => tape.attention_cross(
                 &q,
-                encoder_states.kv,
+                kv,
                 Attention {
-                    mask: Some(encoder_states.mask),
+                    mask: Some(mask),
                     ..Attention::FULL
                 },
-            )?
+            )?,
         };
         self.proj
             .forward(pass, &tape.reshape(&attended, &[b * t, d])?)

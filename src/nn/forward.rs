@@ -24,6 +24,8 @@ pub struct ForwardContext<'a> {
     places: Option<Arc<[Place]>>,
     leaves: RefCell<BTreeMap<Handle, Var>>,
     watched: Option<Handle>,
+    /// Sequences of the pass whose bits are wanted, and those of this one.
+    among: Option<[usize; 2]>,
     /// The input of the watched parameter's layer, and the layer.
     seen: RefCell<Option<(Tensor, Layer)>>,
 }
@@ -40,6 +42,7 @@ impl<'a> ForwardContext<'a> {
             places: None,
             leaves: RefCell::default(),
             watched: None,
+            among: None,
             seen: RefCell::default(),
         }
     }
@@ -86,6 +89,23 @@ impl<'a> ForwardContext<'a> {
             watched: Some(weight),
             ..self
         }
+    }
+
+    /// Lets linear maps add as they do in a pass over `all` sequences, where this one has `own` of
+    /// them: how a sum falls into parts depends on the number of rows, and so do the last bits of
+    /// it. For passes that are not walked back.
+    pub fn among(self, all: usize, own: usize) -> Self {
+        ForwardContext {
+            among: Some([all, own]),
+            ..self
+        }
+    }
+
+    /// Returns the number of rows by which sums over `rows` rows are to fall into parts, where that
+    /// is another.
+    pub(super) fn rows_among(&self, rows: usize) -> Option<usize> {
+        self.among
+            .map(|[all, own]| (rows * all).div_ceil(own.max(1)))
     }
 
     /// Computes the gradient of the watched weight alone, of `upstream`, a gradient of what its

@@ -4,7 +4,7 @@ use super::{Builder, ForwardContext, Handle, Init};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::DType;
-use crate::ops::linalg::matmul::Transpose;
+use crate::ops::linalg::matmul::{Transpose, matmul_among};
 
 /// The standard deviation of initial weights (Radford et al. 2019).
 pub const INIT_STD: f32 = 0.02;
@@ -44,5 +44,9 @@ impl Linear {
 /// If the shapes do not fit.
 pub fn linear(pass: &ForwardContext, x: &Var, w: &Var) -> Result<Var> {
     let x = pass.tape.cast(x, pass.activations())?;
+    if let Some(rows) = pass.rows_among(x.shape()[0]) {
+        let y = matmul_among(x.tensor(), w.tensor(), Transpose::B, DType::F32, rows)?;
+        return Ok(pass.tape.constant(&y));
+    }
     pass.tape.matmul_as(&x, w, Transpose::B, DType::F32)
 }

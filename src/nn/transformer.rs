@@ -9,7 +9,7 @@ use super::{
 use crate::autograd::Var;
 use crate::gpu::Tensor;
 use crate::ops::attention::attention::Attention;
-use crate::ops::attention::attention_decode::{KvCache, attention_decode};
+use crate::ops::attention::attention_decode::{KvCache, attention_decode, attention_window};
 use crate::ops::attention::rotary::{Rotary, Start};
 use crate::ops::elementwise::activation::Function;
 use crate::ops::sampling::random::Key;
@@ -102,6 +102,24 @@ pub enum Phase<'a> {
     Prefill(&'a KvCache),
     /// One new row of each sequence, after as many as the lengths `[B]` say; the cache takes it in.
     Decode(&'a KvCache, &'a Tensor),
+    /// Rows of several places of each sequence.
+    Window(Window<'a>),
+    /// Whole sequences whose keys and values the cache takes in as sequences of other numbers:
+    /// u32 [B, 2], the number and 0.
+    PrefillAt(&'a KvCache, &'a Tensor),
+}
+
+/// New rows of sequences, R of them, each alone: several may be of one sequence. What a row gives
+/// has the bits that steps give.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// The cache, which takes them in.
+    pub cache: &'a KvCache,
+    /// The sequence of each row and its place there, u32 [R, 2]. A place past the last joins
+    /// nothing.
+    pub at: &'a Tensor,
+    /// The places alone, u32 `[R]`.
+    pub places: &'a Tensor,
 }
 
 /// `x + proj(attention(norm1(x)))`, then, where it reads another sequence, [`CrossAttention`], then
@@ -253,10 +271,10 @@ impl Block {
             .forward(pass, &flat(&self.norm1.forward(pass, x)?)?)?;
         let mut qkv = tape.reshape(&qkv, &[b, t, 3, self.heads, d / self.heads])?;
         if let Some(rotary) = rotary {
-            let start = if let Phase::Decode(_, lengths) = rows {
-                Start::Each(lengths)
-            } else {
-                Start::At(0)
+            let start = match rows {
+                Phase::Decode(_, lengths) => Start::Each(lengths),
+                Phase::Window(window) => Start::Each(window.places),
+                _ => Start::At(0),
             };
             qkv = tape.rotary(&qkv, rotary, start)?;
         }
@@ -266,8 +284,15 @@ impl Block {
                 cache.prefill(qkv.tensor())?;
                 tape.attention_packed(&qkv, attention)?
             }
+            Phase::PrefillAt(cache, at) => {
+                cache.store(qkv.tensor(), at)?;
+                tape.attention_packed(&qkv, attention)?
+            }
             Phase::Decode(cache, lengths) => {
                 tape.constant(&attention_decode(qkv.tensor(), cache, lengths, attention)?)
+            }
+            Phase::Window(Window { cache, at, .. }) => {
+                tape.constant(&attention_window(qkv.tensor(), cache, at, attention)?)
             }
         };
         // What only the backward pass still needs must not be held here too.
@@ -276,11 +301,8 @@ impl Block {
         let x = tape.add(&flat(x)?, &dropout.apply(pass, &attended, place)?)?;
         let x = match self.cross.as_ref().zip(encoder_states) {
             Some((cross, encoder_states)) => {
-                let step = matches!(rows, Phase::Decode(..));
-                tape.add(
-                    &x,
-                    &cross.forward(pass, &tape.reshape(&x, &[b, t, d])?, encoder_states, step)?,
-                )?
+                let x3 = tape.reshape(&x, &[b, t, d])?;
+                tape.add(&x, &cross.forward(pass, &x3, encoder_states, rows)?)?
             }
             None => x,
         };

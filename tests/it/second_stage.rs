@@ -2,6 +2,7 @@
 //! codes are drawn.
 
 mod drawing;
+mod parallel;
 
 use crate::common::gpu;
 use wgvq::codes::tokens::Tokens;

@@ -4,7 +4,7 @@ use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::prior::sample::{load, tell_of_guidance, tell_of_texts};
-use crate::cli::prior::sampling::{SamplingArgs, check_memory, sample};
+use crate::cli::prior::sampling::{Passes, SamplingArgs, check_memory, sample};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
@@ -133,7 +133,7 @@ impl Complete {
                 / self.n as f64;
             let line = serde_json::json!({
                 "picture": output::shown(&self.output), "completions": self.n,
-                "log_likelihood": mean,
+                "log_likelihood": mean, "passes": Passes::of(&samples).json(),
             });
             output::result(&line.to_string());
         } else {
@@ -142,6 +142,7 @@ impl Complete {
                 "picture: {picture} (the image, what is kept of it, and {} drawn)",
                 self.n
             ));
+            output::note(global, &Passes::of(&samples).to_string());
         }
         Ok(CommandStatus::Done)
     }

@@ -135,7 +135,7 @@ impl Sample {
         let codes = samples.codes.len();
         let sum: f64 = samples.log_likelihood.iter().map(|l| f64::from(*l)).sum();
         let mean = ("log_likelihood_per_code", sum / codes as f64);
-        folder.report(global, self.n, codes, seconds, Some(mean));
+        folder.report(global, self.n, &samples, seconds, Some(mean));
         Ok(CommandStatus::Done)
     }
 }

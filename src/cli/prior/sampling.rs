@@ -9,9 +9,12 @@ use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
 use clap::Args;
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use wgvq::inference::{FirstStageModel, Hierarchy, SampleRequest, Samples, SamplingOptions};
+use wgvq::inference::{
+    FirstStageModel, Hierarchy, Parallel, SampleRequest, Samples, SamplingOptions,
+};
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::report::grid::Shape;
 use wgvq::storage::atomic;
@@ -64,6 +67,29 @@ pub struct SamplingArgs {
     /// Compute everything again for each code, as a check or for comparison
     #[arg(long)]
     no_cache: bool,
+    /// Draw this many codes of an image in a pass of the model, 16 where no number is given, again
+    /// and again until they are those of drawing one by one: the same images in fewer and larger
+    /// passes. `auto` does so where the first passes show that this device is faster for it
+    #[arg(
+        long,
+        value_name = "WINDOW",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "16",
+        value_parser = parallel
+    )]
+    parallel: Option<Parallel>,
+}
+
+/// Reads the value of `--parallel`.
+fn parallel(value: &str) -> std::result::Result<Parallel, String> {
+    match value {
+        "auto" => Ok(Parallel::Auto),
+        number => number
+            .parse()
+            .map(Parallel::Window)
+            .map_err(|_| "it is a number of codes in a pass, or `auto`".into()),
+    }
 }
 
 impl SamplingArgs {
@@ -86,6 +112,7 @@ impl SamplingArgs {
             seed: self.seed,
             batch: self.batch,
             cache: !self.no_cache,
+            parallel: self.parallel.unwrap_or_default(),
         };
         match options.invalid_field() {
             Some((field, what)) => Err(Error::config(
@@ -133,6 +160,36 @@ pub fn sample(
     samples.map(Some)
 }
 
+/// How many passes of the model images took.
+pub struct Passes {
+    mean: f64,
+    most: u32,
+}
+
+impl Passes {
+    /// Counts those of samples.
+    pub fn of(samples: &Samples) -> Passes {
+        let all = &samples.passes;
+        let sum: f64 = all.iter().copied().map(f64::from).sum();
+        Passes {
+            mean: sum / all.len().max(1) as f64,
+            most: all.iter().copied().max().unwrap_or(0),
+        }
+    }
+
+    /// Returns them as commands write them with `--json`.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "mean": self.mean, "most": self.most })
+    }
+}
+
+impl fmt::Display for Passes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Passes { mean, most } = self;
+        write!(f, "{mean:.1} passes an image, {most} at most")
+    }
+}
+
 /// The picture of all samples.
 const GRID: &str = "grid.png";
 /// The folder that samples are written into: a PNG of each, a picture of all, and a list.
@@ -168,17 +225,18 @@ impl SamplesFolder<'_> {
         staged.put(&made_before(self.folder, SAMPLES))
     }
 
-    /// Says what was written: so many images, of so many codes that took so long; in JSON with
-    /// `more`.
+    /// Says what was written: so many images, of samples that took so long; in JSON with `more`.
     pub fn report(
         &self,
         global: &Global,
         images: usize,
-        codes: usize,
+        samples: &Samples,
         seconds: f64,
         more: Option<(&str, f64)>,
     ) {
+        let codes = samples.codes.len();
         let (grid, pace) = (self.folder.join(GRID), codes as f64 / seconds);
+        let passes = Passes::of(samples);
         if global.json {
             let mut line = serde_json::json!({
                 "out": output::shown(self.folder),
@@ -186,6 +244,7 @@ impl SamplesFolder<'_> {
                 "codes": codes,
                 "seconds": seconds,
                 "codes_per_second": pace,
+                "passes": passes.json(),
                 "grid": output::shown(&grid),
             });
             if let Some((key, value)) = more {
@@ -198,7 +257,7 @@ impl SamplesFolder<'_> {
         output::result(&format!("grid: {}", grid.display()));
         output::note(
             global,
-            &format!("{codes} codes in {seconds:.1} s, {pace:.0} per second"),
+            &format!("{codes} codes in {seconds:.1} s, {pace:.0} per second; {passes}"),
         );
     }
 }

@@ -271,7 +271,7 @@ impl Sample {
             &rows(&padded, shape, columns, &labels, 96)?.png()?,
             &serde_json::json!({ "images": list }),
         )?;
-        folder.report(global, list.len(), samples.codes.len(), seconds, None);
+        folder.report(global, list.len(), &samples, seconds, None);
         Ok(CommandStatus::Done)
     }
 }

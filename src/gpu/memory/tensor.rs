@@ -335,6 +335,27 @@ impl Tensor {
         Ok(())
     }
 
+    /// Copies `len` elements of `from`, from its element `start` on, to element `at` and on; both
+    /// are of 4-byte elements.
+    ///
+    /// # Errors
+    /// If they would not fit, or share a buffer.
+    pub fn copy_part(&self, at: usize, from: &Tensor, start: usize, len: usize) -> Result<()> {
+        if from.dtype.size() != 4 || start.checked_add(len).is_none_or(|end| end > from.len()) {
+            return Err(Error::shape(
+                "copy_part",
+                format!("{len} elements from {start} on"),
+                format!("{from:?}"),
+            ));
+        }
+        let part = Tensor {
+            offset: from.offset + 4 * start as u64,
+            shape: [len].into(),
+            ..from.clone()
+        };
+        self.copy_into(at, &part)
+    }
+
     /// Returns the same memory as 4-byte words, the padding of the last one included.
     pub(crate) fn words(&self) -> Tensor {
         Tensor {

@@ -3,6 +3,8 @@
 
 mod batch;
 mod kept;
+mod pace;
+mod parallel;
 mod request;
 mod run;
 mod samples;
@@ -11,6 +13,7 @@ mod step;
 mod uncached;
 
 pub use kept::{kept_cells, places_of_cells};
-pub use request::{Condition, KnownCodes, SampleRequest, SamplingOptions};
+pub use parallel::ParallelSession;
+pub use request::{Condition, KnownCodes, Parallel, SampleRequest, SamplingOptions};
 pub use samples::{PendingSamples, Samples};
 pub use session::SamplingSession;

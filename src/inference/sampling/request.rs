@@ -148,6 +148,32 @@ pub struct SamplingOptions {
     /// Whether keys and values are kept from step to step; without, everything is computed again
     /// for each code.
     pub cache: bool,
+    /// How many codes of an image are drawn in a pass of the model. It changes how long the drawing
+    /// takes, and no code.
+    pub parallel: Parallel,
+}
+
+/// Drawing of several codes of an image in a pass of the model, by Jacobi iteration: each is drawn
+/// from what the codes before it are taken for, again and again until these are the codes that were
+/// drawn for them (Song et al. 2021, "Accelerating Feedforward Computation via Parallel Nonlinear
+/// Equation Solving"; Teng et al. 2024, "Accelerating Auto-regressive Text-to-Image Generation with
+/// Training-free Speculative Jacobi Decoding"). The noise of a code is the same in every pass, so
+/// that the codes are those of drawing one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parallel {
+    /// One code after another.
+    #[default]
+    Off,
+    /// So many codes at a time, rounded up to those of whole cells.
+    Window(usize),
+    /// [`Parallel::WINDOW`] codes at a time where the first passes show that the device is faster
+    /// so, and otherwise one after another.
+    Auto,
+}
+
+impl Parallel {
+    /// Codes in a pass, where nothing else is asked for.
+    pub const WINDOW: usize = 16;
 }
 
 impl Default for SamplingOptions {
@@ -158,6 +184,7 @@ impl Default for SamplingOptions {
             seed: 0,
             batch: 64,
             cache: true,
+            parallel: Parallel::Off,
         }
     }
 }
@@ -193,9 +220,20 @@ impl SamplingOptions {
                 )
             })
         };
+        let parallel = || {
+            let what = match self.parallel {
+                Parallel::Window(0) => "0 is not allowed: at least 1 code is drawn in a pass",
+                Parallel::Window(_) | Parallel::Auto if !self.cache => {
+                    "it takes the cache of keys and values, which is off"
+                }
+                _ => return None,
+            };
+            Some(("parallel", what.into()))
+        };
         self.sampling
             .invalid_field()
             .or_else(penalty)
             .or_else(batch)
+            .or_else(parallel)
     }
 }

@@ -32,6 +32,10 @@ impl PriorModel {
         let images = request.images();
         let places = request.known.places_of(self.info().vocabulary.tokens());
         let each = places.iter().filter(|known| !**known).count();
+        if let Some(window) = self.window_for(request).await? {
+            let mut tell = |drawn: usize| progress(drawn, images * each);
+            return self.sample_parallel(request, window, &mut tell).await;
+        }
         let mut samples = Samples::default();
         for first in (0..images).step_by(request.options.batch) {
             let n = request.options.batch.min(images - first);
@@ -44,6 +48,7 @@ impl PriorModel {
             };
             samples.codes.extend(part.codes);
             samples.log_likelihood.extend(part.log_likelihood);
+            samples.passes.extend(part.passes);
         }
         Ok(samples)
     }
@@ -59,7 +64,7 @@ impl PriorModel {
 
     /// Starts to sample what [`PriorModel::sample_async`] samples, to go on place by place with
     /// [`SamplingSession::step`]: for those who show each step, and for render loops. All images
-    /// are drawn together, with a cache, whatever the options say of either.
+    /// are drawn together, one code after another, with a cache, whatever the options say of these.
     ///
     /// # Errors
     /// As [`PriorModel::sample_async`]; also if there is no image.
@@ -76,7 +81,7 @@ impl PriorModel {
 
     /// Records all that [`PriorModel::sample_async`] does, of all images together, and waits for
     /// nothing: for [`Gpu::run_for_budget`](crate::gpu::Gpu::run_for_budget), which samples between
-    /// the frames of a render loop. The codes are those of `sample_async`.
+    /// the frames of a render loop. The codes are those of `sample_async`, one after another.
     ///
     /// # Errors
     /// As [`PriorModel::session`]; if the cache is off, since each code then goes by way of the

@@ -12,6 +12,10 @@ pub struct Samples {
     /// The log-likelihood in nats of what was drawn of each image, `[N]`, under the model without
     /// temperature and filters (but guided and penalized).
     pub log_likelihood: Vec<f32>,
+    /// The passes of the model that each image took, `[N]`, the one over what was known at the
+    /// start included: drawn one by one as many as it has codes from there on, and fewer in
+    /// [parallel](super::Parallel).
+    pub passes: Vec<u32>,
 }
 
 /// Samples on their way to the host: await them, poll them with [`PendingSamples::ready`], or
@@ -27,6 +31,8 @@ pub struct PendingSamples {
     /// The length of a row of the log-probabilities.
     pub(super) stride: usize,
     pub(super) images: usize,
+    /// Steps that each image took.
+    pub(super) steps: usize,
 }
 
 impl PendingSamples {
@@ -53,6 +59,7 @@ impl PendingSamples {
         Ok(Samples {
             codes,
             log_likelihood: (0..self.images).map(sum).collect(),
+            passes: vec![self.steps as u32; self.images],
         })
     }
 

@@ -213,6 +213,7 @@ impl<'a> SamplingSession<'a> {
             log_probs: self.log_probs.read_async()?,
             stride: self.stride,
             images: self.images,
+            steps: self.steps(),
         })
     }
 

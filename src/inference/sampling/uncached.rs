@@ -61,5 +61,6 @@ pub(super) async fn sample_uncached(
     Ok(Samples {
         codes,
         log_likelihood: total,
+        passes: vec![(t - batch.prefix()) as u32; b],
     })
 }

@@ -149,7 +149,7 @@ impl Conditioning {
     }
 
     /// Returns the row of [`Conditioning::rows`] that belongs to the cell `cell` of image `image`.
-    fn row(&self, image: usize, cell: usize) -> u32 {
+    pub(super) fn row(&self, image: usize, cell: usize) -> u32 {
         let ([h, w], r) = (self.level.grid, self.ratio);
         let (y, x) = (cell / self.grid[1], cell % self.grid[1]);
         let above = (image * h + y / r) * w + x / r;

@@ -44,6 +44,43 @@ impl Prior {
         known: usize,
         caches: Option<&[KvCache]>,
     ) -> Result<Tensor> {
+        self.fill(pass, batch, conditions, known, |i| {
+            caches
+                .and_then(|caches| caches.get(i))
+                .map_or(Phase::Full, Phase::Prefill)
+        })
+    }
+
+    /// [`Prior::prefill`] into caches of more sequences than the batch has: u32 [B, 2] has the
+    /// number of each, and 0.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn prefill_at(
+        &self,
+        pass: &ForwardContext,
+        batch: &Batch,
+        conditions: &Conditions,
+        known: usize,
+        caches: &[KvCache],
+        at: &Tensor,
+    ) -> Result<Tensor> {
+        self.fill(pass, batch, conditions, known, |i| {
+            caches
+                .get(i)
+                .map_or(Phase::Full, |cache| Phase::PrefillAt(cache, at))
+        })
+    }
+
+    /// Computes the logits of the code after the first `known`, by blocks in these phases.
+    fn fill<'a>(
+        &self,
+        pass: &ForwardContext,
+        batch: &Batch,
+        conditions: &Conditions,
+        known: usize,
+        phase: impl Fn(usize) -> Phase<'a>,
+    ) -> Result<Tensor> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
         let length = self.prefix() + known;
         let mut x = self.embed(pass, batch, conditions, known + 1)?;
@@ -55,9 +92,7 @@ impl Prior {
             &place(&self.shape, &self.vocabulary),
         )?;
         for (i, block) in self.blocks.iter().enumerate() {
-            let rows = caches
-                .and_then(|caches| caches.get(i))
-                .map_or(Phase::Full, Phase::Prefill);
+            let rows = phase(i);
             let attention = Attention {
                 mask: masks.of(patterns, i),
                 ..Attention::CAUSAL

@@ -337,7 +337,7 @@ fn a_drawing_may_be_taken_in_steps() {
 }
 
 /// The value of a future, with the device polled by us.
-fn polled<T>(gpu: &Gpu, future: impl Future<Output = wgvq::Result<T>>) -> T {
+pub(super) fn polled<T>(gpu: &Gpu, future: impl Future<Output = wgvq::Result<T>>) -> T {
     let mut future = std::pin::pin!(future);
     loop {
         if let Poll::Ready(value) = future

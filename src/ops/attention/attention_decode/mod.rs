@@ -6,8 +6,10 @@
 
 mod reference;
 mod spec;
+mod window;
 
 pub use spec::AttentionDecodeSpec;
+pub use window::attention_window;
 
 use super::attention::{Attention, MOST_CHANNELS};
 use super::parts::{Rows, join, join_kernels};
@@ -54,7 +56,7 @@ pub(super) enum Keys {
     Cross,
 }
 
-fn kernel(keys: Keys, vec: bool, group: u32, each: u32, parts: bool) -> Kernel {
+fn kernel(keys: Keys, vec: bool, group: u32, each: u32, parts: bool, window: bool) -> Kernel {
     let kernel = Kernel::new(shader!("attention/attention_decode"))
         .define("GROUP", group)
         .define("KEYS_EACH", KEYS_EACH);
@@ -63,14 +65,15 @@ fn kernel(keys: Keys, vec: bool, group: u32, each: u32, parts: bool) -> Kernel {
         .flag("MASK", keys == Keys::Masked)
         .flag("CROSS", keys == Keys::Cross)
         .flag("PARTS", parts)
+        .flag("WINDOW", window)
 }
 
 /// For workgroups that are a subgroup, and heads of a multiple of 4 channels.
-fn subgroup_kernel(masked: bool, lanes: u32, each: u32) -> Kernel {
+fn subgroup_kernel(masked: bool, lanes: u32, each: u32, window: bool) -> Kernel {
     let kernel = Kernel::new(shader!("attention/attention_decode_subgroup"))
         .define("LANES", lanes)
         .define("UNITS_EACH", each);
-    kernel.flag("MASK", masked)
+    kernel.flag("MASK", masked).flag("WINDOW", window)
 }
 
 /// Keys that are worth a workgroup of their own.
@@ -88,11 +91,12 @@ fn parts(gpu: &Gpu, most: usize, group: u32) -> usize {
 }
 
 /// Returns the kernel for heads of `d` channels, and the parts of its walk.
-fn choose(gpu: &Gpu, keys: Keys, most: usize, d: usize) -> (Kernel, usize) {
+fn choose(gpu: &Gpu, keys: Keys, most: usize, d: usize, window: bool) -> (Kernel, usize) {
     let fits = d.is_multiple_of(4) && keys != Keys::Cross;
     if let (Core::Subgroup, Some(lanes), true) = (gpu.core(), gpu.subgroup_size(), fits) {
         let each = (d as u32 / 4).div_ceil(lanes).next_power_of_two();
-        return (subgroup_kernel(keys == Keys::Masked, lanes, each), 1);
+        let masked = keys == Keys::Masked;
+        return (subgroup_kernel(masked, lanes, each, window), 1);
     }
     // Each key is walked over by quarters for its score, and once for its value.
     let group = row_group(gpu, false, 2 * most * d.div_ceil(4));
@@ -102,10 +106,8 @@ fn choose(gpu: &Gpu, keys: Keys, most: usize, d: usize) -> (Kernel, usize) {
         .into_iter()
         .find(|e| *e >= needed)
         .unwrap_or(UNITS_EACH[3]);
-    (
-        kernel(keys, d.is_multiple_of(4), group, each, parts > 1),
-        parts,
-    )
+    let vec = d.is_multiple_of(4);
+    (kernel(keys, vec, group, each, parts > 1, window), parts)
 }
 
 pub(super) fn steps(keys: Keys) -> Vec<Kernel> {
@@ -118,7 +120,8 @@ pub(super) fn steps(keys: Keys) -> Vec<Kernel> {
         .map(|(group, each)| (group, each, false))
         .chain(parted)
         .flat_map(|(group, each, parts)| {
-            [false, true].map(|vec| kernel(keys, vec, group, each, parts))
+            [(false, false), (true, false), (false, true), (true, true)]
+                .map(|(vec, window)| kernel(keys, vec, group, each, parts, window))
         })
         .collect()
 }
@@ -129,9 +132,18 @@ fn kernels() -> Vec<Kernel> {
         let each = UNITS_EACH
             .into_iter()
             .filter(move |each| lanes * each <= most);
-        each.flat_map(move |each| [false, true].map(|masked| subgroup_kernel(masked, lanes, each)))
+        each.flat_map(move |each| {
+            [(false, false), (true, false), (false, true), (true, true)]
+                .map(|(masked, window)| subgroup_kernel(masked, lanes, each, window))
+        })
     });
-    let fixed = [fill_kernel(false), fill_kernel(true), advance_kernel()];
+    let fixed = [
+        fill_kernel(false, false),
+        fill_kernel(true, false),
+        fill_kernel(false, true),
+        fill_kernel(true, true),
+        advance_kernel(),
+    ];
     [steps(Keys::All), steps(Keys::Masked)]
         .concat()
         .into_iter()
@@ -140,8 +152,10 @@ fn kernels() -> Vec<Kernel> {
         .chain(join_kernels())
         .collect()
 }
-fn fill_kernel(vec: bool) -> Kernel {
-    Kernel::new(shader!("attention/attention_decode_kv_cache")).flag("VEC", vec)
+fn fill_kernel(vec: bool, each: bool) -> Kernel {
+    Kernel::new(shader!("attention/attention_decode_kv_cache"))
+        .flag("VEC", vec)
+        .flag("EACH", each)
 }
 fn advance_kernel() -> Kernel {
     Kernel::new(shader!("attention/attention_decode_advance"))
@@ -192,9 +206,10 @@ impl KvCache {
         })
     }
 
-    fn check(&self, qkv: &Tensor) -> Result<([usize; 4], usize)> {
+    fn check(&self, qkv: &Tensor, window: bool) -> Result<([usize; 4], usize)> {
         let [b, t, three, h, d] = qkv.dims(OP)?;
-        let [cb, most, ch, cd] = self.k.dims(OP)?;
+        let [sequences, most, ch, cd] = self.k.dims(OP)?;
+        let cb = if window { b } else { sequences };
         let floats = [qkv, &self.k, &self.v]
             .iter()
             .all(|t| t.dtype() == DType::F32);
@@ -221,7 +236,11 @@ impl KvCache {
     /// # Errors
     /// If the shapes do not fit, or T is more than the cache has.
     pub fn prefill(&self, qkv: &Tensor) -> Result<()> {
-        let ([b, t, h, d], most) = self.check(qkv)?;
+        self.fill(qkv, None)
+    }
+
+    fn fill(&self, qkv: &Tensor, at: Option<&Tensor>) -> Result<()> {
+        let ([b, t, h, d], most) = self.check(qkv, at.is_some())?;
         if t > most {
             return Err(Error::invalid(
                 OP,
@@ -238,8 +257,11 @@ impl KvCache {
         };
         qkv.gpu().dispatch(
             OP,
-            &fill_kernel(vec),
-            &[qkv, &self.k, &self.v],
+            &fill_kernel(vec, at.is_some()),
+            &[qkv, &self.k, &self.v]
+                .into_iter()
+                .chain(at)
+                .collect::<Vec<_>>(),
             &params,
             groups_for(n, 64),
             work,
@@ -261,7 +283,7 @@ pub fn attention_decode(
     lengths: &Tensor,
     options: Attention,
 ) -> Result<Tensor> {
-    let ([b, t, h, d], most) = cache.check(qkv)?;
+    let ([b, t, h, d], most) = cache.check(qkv, false)?;
     if t != 1 || lengths.shape() != [b] || lengths.dtype() != DType::U32 {
         let expected = format!("one token, [{b}, 1, 3, {h}, {d}], and u32 lengths [{b}]");
         return Err(Error::shape(OP, expected, format!("{qkv:?}, {lengths:?}")));
@@ -287,11 +309,13 @@ pub fn attention_decode(
         strides,
         &inputs,
         mask.map(|m| &m.words),
+        None,
     )
 }
 
 /// Returns the attended values of a step over `sizes` = [B, T, H, D], from the inputs in the order
-/// of the bindings and the words of a mask.
+/// of the bindings and the words of a mask. Where several rows may be of one sequence, `at` has the
+/// place of each, in a decode as one of the inputs too.
 pub(super) fn step(
     op: &'static str,
     keys: Keys,
@@ -300,10 +324,11 @@ pub(super) fn step(
     mask: [u32; 2],
     inputs: &[&Tensor],
     words: Option<&Tensor>,
+    at: Option<&Tensor>,
 ) -> Result<Tensor> {
     let [b, most, h, d] = sizes;
     let gpu = inputs[0].gpu();
-    let (kernel, parts) = choose(gpu, keys, most, d);
+    let (kernel, parts) = choose(gpu, keys, most, d, at.is_some());
     let o = Tensor::empty(gpu, &[b, 1, h, d], DType::F32)?;
     let found = if parts > 1 {
         let o_parts = Tensor::empty(gpu, &[parts, o.len()], DType::F32)?;
@@ -322,6 +347,7 @@ pub(super) fn step(
     };
     let mut bindings = inputs.to_vec();
     bindings.push(found.as_ref().map_or(&o, |(o_parts, _)| o_parts));
+    bindings.extend(at.filter(|_| keys == Keys::Cross));
     bindings.extend(words);
     bindings.extend(found.as_ref().map(|(_, lse_parts)| lse_parts));
     let groups = groups_for(b * h * parts, 1);

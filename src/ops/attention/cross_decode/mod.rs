@@ -24,16 +24,42 @@ pub fn cross_decode(
     lengths: &Tensor,
     scaled: Option<f32>,
 ) -> Result<Tensor> {
+    cross(q, kv, lengths, scaled, None)
+}
+
+/// [`cross_decode`] of rows of which several may be of one sequence: q [R, 1, H, D], of sequence
+/// s where `at[r]` = (s, ..), u32 [R, 2]; what is second there is not looked at.
+///
+/// # Errors
+/// As [`cross_decode`].
+pub fn cross_window(
+    q: &Tensor,
+    kv: &Tensor,
+    lengths: &Tensor,
+    at: &Tensor,
+    scaled: Option<f32>,
+) -> Result<Tensor> {
+    cross(q, kv, lengths, scaled, Some(at))
+}
+
+fn cross(
+    q: &Tensor,
+    kv: &Tensor,
+    lengths: &Tensor,
+    scaled: Option<f32>,
+    at: Option<&Tensor>,
+) -> Result<Tensor> {
     let [b, one, h, d] = q.dims(OP)?;
     let [kb, s, two, kh, kd] = kv.dims(OP)?;
     let floats = q.dtype() == DType::F32 && kv.dtype() == DType::F32;
-    let fits = one == 1 && two == 2 && [kb, kh, kd] == [b, h, d] && floats;
-    if !fits || lengths.shape() != [b] || lengths.dtype() != DType::U32 {
+    let each = at.map_or(kb == b, |at| at.shape() == [b, 2] && at.dtype() == DType::U32);
+    let fits = one == 1 && two == 2 && each && [kh, kd] == [h, d] && floats;
+    if !fits || lengths.shape() != [kb] || lengths.dtype() != DType::U32 {
         let expected = "f32 [B, 1, H, D], f32 [B, S, 2, H, D] and u32 lengths [B]";
         return Err(Error::shape(
             OP,
             expected,
-            format!("{q:?}, {kv:?}, {lengths:?}"),
+            format!("{q:?}, {kv:?}, {lengths:?}, {at:?}"),
         ));
     }
     if s == 0 || d == 0 || d > MOST_CHANNELS || s > 1 << 30 {
@@ -55,5 +81,6 @@ pub fn cross_decode(
         [0; 2],
         &[q, lengths, kv],
         None,
+        at,
     )
 }

@@ -1,6 +1,6 @@
 //! The registry's row, whose reference is attention's own definition for a query alone.
 
-use super::cross_decode;
+use super::{cross_decode, cross_window};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::attention::attention_decode::{Keys, steps, work};
@@ -76,27 +76,38 @@ impl Operation for CrossDecodeSpec {
             HostTensor::u32(&[b], lengths),
         ]
     }
-    fn run(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![cross_decode(&t[0], &t[1], &t[2], None)?])
+    fn run(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        // The rows again, each of the sequence behind its own.
+        let b = c.get("b");
+        let at: Vec<u32> = (0..b).flat_map(|r| [((r + 1) % b) as u32, 7]).collect();
+        let at = Tensor::from_slice(gpu, &[b, 2], &at)?;
+        Ok(vec![
+            cross_decode(&t[0], &t[1], &t[2], None)?,
+            cross_window(&t[0], &t[1], &t[2], &at, None)?,
+        ])
     }
     fn reference(&self, c: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [b, s, heads, d] = sizes(c);
         let (q, kv, lengths) = (inputs[0].as_f64(), inputs[1].as_f64(), inputs[2].as_u32());
-        let mut o = Vec::new();
-        for (n, h) in (0..b).flat_map(|n| (0..heads).map(move |h| (n, h))) {
-            let part = |part: usize| -> Vec<&[f64]> {
-                (0..lengths[n] as usize)
-                    .map(|j| &kv[(((n * s + j) * 2 + part) * heads + h) * d..][..d])
-                    .collect()
-            };
-            o.extend(attend(
-                &q[(n * heads + h) * d..][..d],
-                &part(0),
-                &part(1),
-                1.0 / (d as f64).sqrt(),
-            ));
-        }
-        vec![HostTensor::f64(&[b, 1, heads, d], o)]
+        let of = |behind: usize| {
+            let mut o = Vec::new();
+            for (row, h) in (0..b).flat_map(|n| (0..heads).map(move |h| (n, h))) {
+                let n = (row + behind) % b;
+                let part = |part: usize| -> Vec<&[f64]> {
+                    (0..lengths[n] as usize)
+                        .map(|j| &kv[(((n * s + j) * 2 + part) * heads + h) * d..][..d])
+                        .collect()
+                };
+                o.extend(attend(
+                    &q[(row * heads + h) * d..][..d],
+                    &part(0),
+                    &part(1),
+                    1.0 / (d as f64).sqrt(),
+                ));
+            }
+            HostTensor::f64(&[b, 1, heads, d], o)
+        };
+        vec![of(0), of(1)]
     }
     fn tolerance(&self, c: &Case, _: usize) -> Tolerance {
         let scores = Tolerance::sum(c.get("d"));

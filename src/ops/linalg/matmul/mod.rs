@@ -158,10 +158,26 @@ pub fn matmul_as(
     bias: Option<&Tensor>,
     out: DType,
 ) -> Result<Tensor> {
-    matmul_to(a, b, t, bias, out, None)
+    matmul_to(a, b, t, bias, out, None, None)
 }
 
-/// [`matmul_as`], to a place that waits for it where the result is f32.
+/// [`matmul_as`] whose sums fall into the parts that they would fall into for `rows` rows of `a`:
+/// each row of the result then has the bits that it has among so many.
+///
+/// # Errors
+/// As [`matmul_as`].
+pub fn matmul_among(
+    a: &Tensor,
+    b: &Tensor,
+    t: Transpose,
+    out: DType,
+    rows: usize,
+) -> Result<Tensor> {
+    matmul_to(a, b, t, None, out, None, Some(rows))
+}
+
+/// [`matmul_as`], to a place that waits for it where the result is f32, and with sums as among
+/// `rows` rows.
 fn matmul_to(
     a: &Tensor,
     b: &Tensor,
@@ -169,6 +185,7 @@ fn matmul_to(
     bias: Option<&Tensor>,
     out: DType,
     place: Option<&Tensor>,
+    rows: Option<usize>,
 ) -> Result<Tensor> {
     let floats = [a.dtype(), b.dtype(), out]
         .iter()
@@ -197,6 +214,7 @@ fn matmul_to(
             bias,
             DType::F32,
             place.filter(|_| out == DType::F32),
+            rows,
         )?;
         return cast(&wide, out);
     }
@@ -218,8 +236,9 @@ fn matmul_to(
     };
     let tile = Tile::pick(gpu, n, work(batch, m, n, k));
     // By the shape and not by the tile: a table of tiles changes no order of a sum.
+    let tiles = rows.unwrap_or(m).div_ceil(64) * n.div_ceil(64);
     let (splits, k_part) = match (batch, bias, out) {
-        (1, None, DType::F32) => parts(k, splits(gpu, m.div_ceil(64) * n.div_ceil(64))),
+        (1, None, DType::F32) => parts(k, splits(gpu, tiles)),
         _ => (1, k),
     };
     let (groups, tiles, col_tiles) = tile.grid(m, n, batch * splits);
@@ -314,7 +333,7 @@ impl Tape {
         let (sa, sb) = (a.tensor().clone(), b.tensor().clone());
         Ok(self.record_placed(y, &[a, b], move |g, needs| {
             let gradient = |input, a: &Tensor, b: &Tensor, t| {
-                matmul_to(a, b, t, None, DType::F32, needs.place(input))
+                matmul_to(a, b, t, None, DType::F32, needs.place(input), None)
             };
             let da = || match (t.a, t.b) {
                 (false, false) => gradient(0, g, &sb, Transpose::B),

@@ -28,14 +28,17 @@ struct Params {
     stride: u32,
     count: u32,
     theta: f32,
+    places: u32,
 }
 
 const OP: &str = "repetition_penalty";
 /// The logit of a banned token: below any other, and still a number.
 const BANNED: f32 = -3.0e38;
 
-fn kernel(ban: bool) -> Kernel {
-    Kernel::new(shader!("sampling/repetition_penalty")).flag("BAN", ban)
+fn kernel(ban: bool, each: bool) -> Kernel {
+    Kernel::new(shader!("sampling/repetition_penalty"))
+        .flag("BAN", ban)
+        .flag("EACH", each)
 }
 
 fn work(rows: usize, v: usize, count: usize) -> Work {
@@ -74,6 +77,32 @@ pub fn repetition_penalty(
     columns: Columns,
     penalty: f32,
 ) -> Result<Tensor> {
+    penalized(logits, sequence, columns, penalty, None)
+}
+
+/// [`repetition_penalty`] of rows that stand at places of their own: row r has the sequence and the
+/// number of columns of row r mod P of `at`, u32 [P, 2], P dividing R; there are as many sequences
+/// as there are, and no number is above that of `columns`.
+///
+/// # Errors
+/// As [`repetition_penalty`].
+pub fn repetition_penalty_each(
+    logits: &Tensor,
+    sequence: &Tensor,
+    columns: Columns,
+    penalty: f32,
+    at: &Tensor,
+) -> Result<Tensor> {
+    penalized(logits, sequence, columns, penalty, Some(at))
+}
+
+fn penalized(
+    logits: &Tensor,
+    sequence: &Tensor,
+    columns: Columns,
+    penalty: f32,
+    at: Option<&Tensor>,
+) -> Result<Tensor> {
     check(penalty)?;
     let ([rows, v], [b, length]) = (logits.dims(OP)?, sequence.dims(OP)?);
     let Columns {
@@ -86,8 +115,12 @@ pub fn repetition_penalty(
         .and_then(|n| n.checked_mul(stride)?.checked_add(first));
     let inside = stride > 0 && (count == 0 || last.is_some_and(|last| last < length));
     let types = logits.dtype() == DType::F32 && sequence.dtype() == DType::U32;
+    let places = at.map_or(b, |at| at.shape()[0]);
+    let whole = at.is_none_or(|at| at.shape() == [places, 2] && at.dtype() == DType::U32);
     if b == 0
-        || !rows.is_multiple_of(b)
+        || places == 0
+        || !whole
+        || !rows.is_multiple_of(places)
         || v == 0
         || !inside
         || !types
@@ -100,7 +133,7 @@ pub fn repetition_penalty(
         return Err(Error::shape(
             OP,
             expected,
-            format!("{logits:?}, {sequence:?}"),
+            format!("{logits:?}, {sequence:?}, {at:?}"),
         ));
     }
     let y = logits.duplicate()?;
@@ -118,13 +151,14 @@ pub fn repetition_penalty(
         stride,
         count: count_,
         theta: penalty,
+        places: places as u32,
     };
-    let kernel = kernel(penalty.is_infinite());
+    let kernel = kernel(penalty.is_infinite(), at.is_some());
     let groups = groups_for(rows * count, 64);
     logits.gpu().dispatch(
         OP,
         &kernel,
-        &[logits, sequence, &y],
+        &[logits, sequence, &y].into_iter().chain(at).collect::<Vec<_>>(),
         &params,
         groups,
         work(rows, v, count),
@@ -181,6 +215,15 @@ fn columns(case: &Case) -> Columns {
     }
 }
 
+/// Sequences and counts of rows that stand at places of their own.
+fn each_at(case: &Case) -> Vec<[u32; 2]> {
+    let (rows, b) = (case.get("r"), case.get("b"));
+    let count = |row: usize| 3 * row % (columns(case).count + 1);
+    (0..rows)
+        .map(|row| [(5 * row + 1) % b, count(row)].map(|n| n as u32))
+        .collect()
+}
+
 impl Operation for RepetitionPenalty {
     fn name(&self) -> &'static str {
         OP
@@ -221,20 +264,31 @@ impl Operation for RepetitionPenalty {
         let [r, b, v, l] = ["r", "b", "v", "l"].map(|n| case.get(n));
         vec![rng.normals(&[r, v]), rng.indices(&[b, l], v)]
     }
-    fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![repetition_penalty(
-            &inputs[0],
-            &inputs[1],
-            columns(case),
-            penalty(case),
-        )?])
+    fn run(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let (x, seq) = (&inputs[0], &inputs[1]);
+        let at = each_at(case).concat();
+        let at = Tensor::from_slice(gpu, &[at.len() / 2, 2], &at)?;
+        let (c, penalty) = (columns(case), penalty(case));
+        Ok(vec![
+            repetition_penalty(x, seq, c, penalty)?,
+            repetition_penalty_each(x, seq, c, penalty, &at)?,
+        ])
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [r, v, l] = ["r", "v", "l"].map(|n| case.get(n));
         let (x, seq) = (inputs[0].as_f64(), inputs[1].as_u32());
         let y =
             reference::repetition_penalty(x, v, seq, l, columns(case), f64::from(penalty(case)));
-        vec![HostTensor::f64(&[r, v], y)]
+        let mut each = Vec::new();
+        let at = each_at(case);
+        for (row, x) in x.chunks(v).enumerate() {
+            let [sequence, count] = at[row % at.len()].map(|n| n as usize);
+            let (own, c) = (&seq[sequence * l..][..l], columns(case));
+            let c = Columns { count, ..c };
+            let penalty = f64::from(penalty(case));
+            each.extend(reference::repetition_penalty(x, v, own, l, c, penalty));
+        }
+        [y, each].map(|y| HostTensor::f64(&[r, v], y)).to_vec()
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -243,7 +297,10 @@ impl Operation for RepetitionPenalty {
         work(case.get("r"), case.get("v"), columns(case).count)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel(false), kernel(true)]
+        [false, true]
+            .into_iter()
+            .flat_map(|ban| [false, true].map(|each| kernel(ban, each)))
+            .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let (x, seq) = (
@@ -289,6 +346,10 @@ impl Operation for RepetitionPenalty {
                 call(&odd, all, 2.0),
             ),
             ("sequences of f32", call(&floats, all, 2.0)),
+            (
+                "places of three numbers",
+                repetition_penalty_each(&x, &seq, all, 2.0, &seq).map(drop),
+            ),
         ])
     }
 }

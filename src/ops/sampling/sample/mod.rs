@@ -1,9 +1,11 @@
 //! Drawing the next token from logits, on the device: the token goes where the next step reads it,
 //! and nothing comes back to the host.
 
+mod keyed;
 mod reference;
 mod spec;
 
+pub use keyed::sample_keyed;
 pub use spec::SampleSpec;
 
 use super::random::Key;
@@ -114,6 +116,20 @@ pub struct SampleOutputs<'a> {
     pub sequence: Option<(&'a Tensor, usize)>,
 }
 
+impl SampleOutputs<'_> {
+    /// Checks that these are for so many rows.
+    fn check(&self, rows: usize, sampling: &Sampling) -> Result<()> {
+        let tokens = rows * (1 + usize::from(sampling.guidance.is_some()));
+        let fits = |t: &Tensor, shape: &[usize], dtype| t.shape() == shape && t.dtype() == dtype;
+        if fits(self.token, &[tokens], DType::U32) && fits(self.log_prob, &[rows], DType::F32) {
+            return Ok(());
+        }
+        let expected = format!("u32 tokens [{tokens}] and f32 log-probabilities [{rows}]");
+        let got = format!("{:?}, {:?}", self.token, self.log_prob);
+        Err(Error::shape(OP, expected, got))
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 struct Params {
@@ -142,6 +158,7 @@ const OP: &str = "sample";
 enum Output {
     Token,
     TokenAndSequence,
+    KeyedToken,
     Probabilities,
 }
 
@@ -152,6 +169,7 @@ fn kernel(output: Output, v: usize, guided: bool, group: u32) -> Kernel {
     let kernel = kernel.flag("PROBS", output == Output::Probabilities);
     kernel
         .flag("SEQUENCE", output == Output::TokenAndSequence)
+        .flag("KEYED", output == Output::KeyedToken)
         .flag("GUIDED", guided)
 }
 
@@ -167,6 +185,7 @@ fn kernels() -> Vec<Kernel> {
         for output in [
             Output::Token,
             Output::TokenAndSequence,
+            Output::KeyedToken,
             Output::Probabilities,
         ] {
             for v in [1, 4] {
@@ -235,20 +254,7 @@ pub fn sample(
     to: SampleOutputs,
 ) -> Result<()> {
     let [rows, v] = sampling.rows(logits)?;
-    let tokens = if sampling.guidance.is_some() {
-        2 * rows
-    } else {
-        rows
-    };
-    let fits = |t: &Tensor, shape: &[usize], dtype| t.shape() == shape && t.dtype() == dtype;
-    if !fits(to.token, &[tokens], DType::U32) || !fits(to.log_prob, &[rows], DType::F32) {
-        let expected = format!("u32 tokens [{tokens}] and f32 log-probabilities [{rows}]");
-        return Err(Error::shape(
-            OP,
-            expected,
-            format!("{:?}, {:?}", to.token, to.log_prob),
-        ));
-    }
+    to.check(rows, sampling)?;
     let mut params = sampling.params([rows, v], row0, key);
     let mut bindings = vec![logits, to.token, to.log_prob];
     let mut output = Output::Token;

@@ -1,6 +1,6 @@
 //! The registry's row.
 
-use super::{SampleOutputs, Sampling, kernels, probabilities, reference, sample, work};
+use super::{SampleOutputs, Sampling, kernels, probabilities, reference, sample, sample_keyed, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::sampling::random::Key;
@@ -73,6 +73,26 @@ fn draw(gpu: &Gpu, c: &Case, logits: &Tensor, kept: bool) -> Result<[Tensor; 3]>
     Ok([token, log_prob, sequence])
 }
 
+/// The step and the number of a row with a key of its own.
+fn row_key(row: usize) -> [u32; 2] {
+    [40 + 3 * row as u32, 90 - (row % 64) as u32]
+}
+
+fn draw_keyed(gpu: &Gpu, c: &Case, logits: &Tensor) -> Result<[Tensor; 2]> {
+    let b = c.get("b");
+    let token = Tensor::empty(gpu, &[inputs_rows(c)], DType::U32)?;
+    let log_prob = Tensor::empty(gpu, &[b], DType::F32)?;
+    let keys: Vec<u32> = (0..b).flat_map(row_key).collect();
+    let to = SampleOutputs {
+        token: &token,
+        log_prob: &log_prob,
+        sequence: None,
+    };
+    let keys = Tensor::from_slice(gpu, &[b, 2], &keys)?;
+    sample_keyed(logits, &sampling(c), KEY.seed, KEY.stream, &keys, to)?;
+    Ok([token, log_prob])
+}
+
 impl Operation for SampleSpec {
     fn name(&self) -> &'static str {
         "sample"
@@ -125,12 +145,15 @@ impl Operation for SampleSpec {
     fn run(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let [token, log_prob, sequence] = draw(gpu, c, &t[0], true)?;
         let [alone, ..] = draw(gpu, c, &t[0], false)?;
+        let [keyed, keyed_log_prob] = draw_keyed(gpu, c, &t[0])?;
         Ok(vec![
             probabilities(&t[0], &sampling(c))?,
             token,
             log_prob,
             sequence,
             alone,
+            keyed,
+            keyed_log_prob,
         ])
     }
     fn time(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<()> {
@@ -140,25 +163,38 @@ impl Operation for SampleSpec {
         let (b, v) = (c.get("b"), c.get("v"));
         let s = sampling(c);
         let (mut p, mut tokens, mut log_probs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut keyed = Vec::new();
         for (r, l) in rows(c, inputs[0].as_f64()).iter().enumerate() {
             let row = reference::distribution(l, &s);
             let (token, _) = reference::draw(l, &row.probabilities, &s, KEY, ROW0 + r);
             let plain = reference::distribution(l, &Sampling::default()).probabilities;
             log_probs.push(plain[token as usize].ln());
             tokens.push(token);
+            let [step, number] = row_key(r).map(u64::from);
+            let key = Key { step, ..KEY };
+            keyed.push(reference::draw(l, &row.probabilities, &s, key, number as usize).0);
             p.extend(row.probabilities);
         }
         let sequence = tokens
             .iter()
             .flat_map(|t| (0..SEQUENCE[0]).map(move |i| if i == SEQUENCE[1] { *t } else { 0 }));
+        let keyed_log_probs = rows(c, inputs[0].as_f64()).iter().zip(&keyed).map(|(l, token)| {
+            reference::distribution(l, &Sampling::default()).probabilities[*token as usize].ln()
+        });
+        let keyed_log_probs = HostTensor::f64(&[b], keyed_log_probs.collect());
         let sequence = HostTensor::u32(&[b, SEQUENCE[0]], sequence.collect());
-        let token = HostTensor::u32(&[inputs_rows(c)], tokens.repeat(inputs_rows(c) / b));
+        let twice = |tokens: &[u32]| {
+            HostTensor::u32(&[inputs_rows(c)], tokens.repeat(inputs_rows(c) / b))
+        };
+        let (token, keyed) = (twice(&tokens), twice(&keyed));
         vec![
             HostTensor::f64(&[b, v], p),
             token.clone(),
             HostTensor::f64(&[b], log_probs),
             sequence,
             token,
+            keyed,
+            keyed_log_probs,
         ]
     }
     /// A row may be another one where f32 cannot tell: a filter's sum within 1e-5 of its bound, two
@@ -174,7 +210,12 @@ impl Operation for SampleSpec {
         let (b, logits) = (c.get("b"), rows(c, inputs[0].widened().as_f64()));
         let clear = |(r, l): (usize, &Vec<f64>)| {
             let row = reference::distribution(l, &s);
-            row.slack > 1e-5 && reference::draw(l, &row.probabilities, &s, KEY, ROW0 + r).1 > 1e-5
+            let [step, number] = row_key(r).map(u64::from);
+            let sure = |key, number| {
+                reference::draw(l, &row.probabilities, &s, key, number).1 > 1e-5
+            };
+            let keyed = sure(Key { step, ..KEY }, number as usize);
+            row.slack > 1e-5 && keyed && sure(KEY, ROW0 + r)
         };
         let clear: Vec<usize> = (0..logits.len())
             .filter(|r| clear((*r, &logits[*r])))
@@ -216,7 +257,7 @@ impl Operation for SampleSpec {
                 abs: 1e-7,
                 rel: 4e-5,
             },
-            2 => Tolerance {
+            2 | 6 => Tolerance {
                 abs: 1e-5,
                 rel: 4e-6,
             },
@@ -249,7 +290,20 @@ impl Operation for SampleSpec {
                 },
             )
         };
+        let keyed = |keys: &Tensor, sequence| {
+            let to = SampleOutputs {
+                token: &token,
+                log_prob: &log_prob,
+                sequence,
+            };
+            sample_keyed(&x, &fine, 0, 0, keys, to)
+        };
         Ok(vec![
+            ("keys of other rows", keyed(&token, None)),
+            (
+                "keys and a sequence",
+                keyed(&sequence, Some((&sequence, 0))),
+            ),
             (
                 "a temperature below 0",
                 with(Sampling {
