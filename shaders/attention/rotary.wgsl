@@ -4,7 +4,8 @@
 //
 // x, y: f32 [B, T, PARTS, H, D], D even; the parts from the third on are copied. table: f32 [P, D],
 // the pairs (c, s) of a position. Row (b, t) has the position start + t, with EACH starts[b] + t;
-// past the table's last it has the last. As vec4 with VEC, where D is a multiple of 4, else as
+// past the table's last it has the last; with ROWS queries have rows[b, t].x and keys rows[b, t].y,
+// u32 [B T, 2]. As vec4 with VEC, where D is a multiple of 4, else as
 // vec2: one invocation turns two pairs or one. Reads 8 bytes an element, writes 4.
 struct Params {
     n: u32, units: u32, per_part: u32, parts: u32, t: u32, start: u32, last: u32, pad: u32
@@ -25,6 +26,9 @@ fn turn(x: Pairs, a: Pairs) -> Pairs { return x * a.xx + vec2<f32>(-x.y, x.x) * 
 #ifdef EACH
 @group(0) @binding(3) var<storage, read> starts: array<u32>;
 #endif
+#ifdef ROWS
+@group(0) @binding(3) var<storage, read> rows: array<vec2<u32>>;
+#endif
 #import shared/grid
 
 @compute @workgroup_size(64)
@@ -38,12 +42,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let row = part / p.parts;
-#ifdef EACH
-    let first = min(starts[row / p.t], p.last);
+#ifdef ROWS
+    let place = select(rows[row].x, rows[row].y, part % p.parts == 1u);
+#elif EACH
+    let place = min(starts[row / p.t], p.last) + row % p.t;
 #else
-    let first = p.start;
+    let place = p.start + row % p.t;
 #endif
-    var angle = table[min(first + row % p.t, p.last) * p.units + i % p.units];
+    var angle = table[min(place, p.last) * p.units + i % p.units];
 #ifdef INVERSE
 #ifdef VEC
     angle *= vec4<f32>(1.0, -1.0, 1.0, -1.0);

@@ -105,6 +105,7 @@ impl Default for Train {
 
 impl DottedConfig for PriorConfig {
     const RENAMED: &'static [(&'static str, &'static str)] = &RENAMED;
+    const ADDED: &'static [(&'static str, &'static str)] = &[("prior.order", "\"raster\"")];
 }
 
 impl Resumable for PriorConfig {
@@ -212,6 +213,7 @@ impl Train {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::Digest;
 
     #[test]
     fn the_rate_rises_and_falls() {
@@ -280,6 +282,12 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("`train.dtype`") && error.contains("f32 or f16"));
+        let mut sparse = PriorConfig::default();
+        sparse.set("prior.order", "any").unwrap();
+        sparse.resolve().unwrap();
+        sparse.set("prior.attention", "row").unwrap();
+        let error = sparse.resolve().unwrap_err().to_string();
+        assert!(error.contains("prior.attention") && error.contains("order"));
         let error = PriorConfig::default()
             .set("prior.mlp", "relu")
             .unwrap_err()
@@ -293,6 +301,19 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("prior.layers"), "{error}");
+    }
+
+    /// A key that came later changes no identity at its first value: runs of before go on.
+    #[test]
+    fn keys_that_were_added_change_no_hash() {
+        let mut config = PriorConfig::default();
+        let text = config.to_toml().unwrap();
+        let before = text.replace("\norder = \"raster\"\n", "\n");
+        assert_ne!(text, before);
+        let hash = config.sha256().unwrap();
+        assert_eq!(hash, hex::encode(sha2::Sha256::digest(before)));
+        config.set("prior.order", "any").unwrap();
+        assert_ne!(config.sha256().unwrap(), hash);
     }
 
     #[test]

@@ -54,6 +54,6 @@ pub use prior_model::PriorModel;
 pub use progress::{Progress, no_progress};
 pub use sampling::{
     Condition, KnownCodes, Parallel, ParallelSession, PendingSamples, SampleRequest, Samples,
-    SamplingOptions, SamplingSession, kept_cells, places_of_cells,
+    SamplingOptions, SamplingSession, cells_under_mask, kept_cells, places_of_cells,
 };
 pub use tiled::{TiledModel, TilingOptions};

@@ -6,10 +6,12 @@ use crate::codes::tokens::{Split, TokenDatasetInfo};
 use crate::config::Resolved;
 use crate::config::prior::PriorConfig;
 use crate::gpu::Gpu;
-use crate::models::prior::Prior;
+use crate::models::prior::order::in_order;
+use crate::models::prior::{Batch, Order, Prior};
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{ForwardContext, Parameters};
+use crate::ops::sampling::random::{Key, philox};
 
 /// Builds the model of a configuration, and its parameters.
 pub(crate) fn build(
@@ -34,7 +36,63 @@ pub enum Conditioning {
     Shuffled,
 }
 
-/// Returns the mean cross-entropy of the codes of images of a split, in nats per token.
+/// Returns orders of `cells` cells for images, one after another, each random with a probability of
+/// `share`, and otherwise row by row.
+pub(crate) fn random_orders(key: Key, share: f64, cells: usize, images: usize) -> Vec<u32> {
+    let words = philox::bits(key, cells * images);
+    let coin = Key {
+        stream: key.stream.wrapping_add(1),
+        ..key
+    };
+    let coins = philox::uniform(coin, 0.0, 1.0, images);
+    let of = |(words, coin): (&[u32], f32)| {
+        let mut order: Vec<u32> = (0..cells as u32).collect();
+        if f64::from(coin) < share {
+            order.sort_by_key(|cell| (words[*cell as usize], *cell));
+        }
+        order
+    };
+    words.chunks(cells.max(1)).zip(coins).flat_map(of).collect()
+}
+
+/// The key of the order in which an image is measured: the same in every measurement.
+fn measured(image: u32) -> Key {
+    Key {
+        seed: 0,
+        step: u64::from(image),
+        stream: MEASURED_STREAM,
+    }
+}
+
+/// The stream of random numbers of the orders that are measured: "meas".
+const MEASURED_STREAM: u32 = 0x6d65_6173;
+
+/// Uploads images, each in its order of cells: the codes of levels above, and its own row by row
+/// as tokens have them.
+pub(crate) fn upload_in_orders(
+    prior: &Prior,
+    gpu: &Gpu,
+    classes: &[u32],
+    codes: &[u32],
+    texts: Option<&Texts>,
+    orders: &[u32],
+) -> Result<Batch> {
+    let v = prior.vocabulary();
+    let (known, own) = (v.known(), v.tokens());
+    let cells = v.grid[0] * v.grid[1];
+    let ordered: Vec<u32> = codes
+        .chunks(known + own)
+        .zip(orders.chunks(cells))
+        .flat_map(|(image, order)| {
+            let own = in_order(&image[known..], order, v.codebooks, own);
+            [&image[..known], &own].concat()
+        })
+        .collect();
+    prior.upload_in(gpu, classes, &ordered, texts, orders)
+}
+
+/// Returns the mean cross-entropy of the codes of images of a split, in nats per token. A prior of
+/// any order is measured in a random one of each image, the same every time; others row by row.
 ///
 /// # Errors
 /// If an image cannot be read, or the device fails.
@@ -67,7 +125,16 @@ pub fn measure(
                 (classes, texts) = (side.read(&others)?.1, side.read_texts(&others)?);
             }
         }
-        let batch = prior.upload(gpu, &classes, &codes, texts.as_ref())?;
+        let batch = if prior.shape().order == Order::Any {
+            let cells = v.grid[0] * v.grid[1];
+            let orders: Vec<u32> = part
+                .iter()
+                .flat_map(|image| random_orders(measured(*image), 1.0, cells, 1))
+                .collect();
+            upload_in_orders(prior, gpu, &classes, &codes, texts.as_ref(), &orders)?
+        } else {
+            prior.upload(gpu, &classes, &codes, texts.as_ref())?
+        };
         let tape = Tape::no_grad(gpu);
         let loss = prior
             .losses(

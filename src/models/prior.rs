@@ -6,7 +6,9 @@
 
 mod batch;
 pub mod conditioning;
+mod conditions;
 mod decoding;
+pub mod order;
 mod pattern;
 mod training;
 mod vocabulary;
@@ -14,6 +16,7 @@ mod window;
 
 mod shape;
 
+pub use order::Order;
 pub use pattern::Pattern;
 pub use shape::{Positions, Shape, TextKind};
 
@@ -21,18 +24,19 @@ use super::text::{Text, TextFormat};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::prior::conditioning::Conditioning;
+use crate::models::prior::order::Places;
 use crate::models::prior::pattern::{Masks, Place};
 use crate::models::text::encoder::TextEncoder;
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{
-    BlockConfig, Builder, EncoderStates, ForwardContext, Handle, INIT_STD, Init, Linear, Norm,
-    linear,
+    BlockConfig, Builder, ForwardContext, Handle, INIT_STD, Init, Linear, Norm, linear,
 };
-use crate::ops::attention::attention::{Attention, Mask};
+use crate::ops::attention::attention::Attention;
 use crate::ops::attention::rotary::{Rotary, raster};
 use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
 pub use batch::Batch;
+pub use conditions::{Conditions, Memory};
 use std::ops::Range;
 pub use vocabulary::Vocabulary;
 pub use window::WindowRows;
@@ -48,8 +52,10 @@ pub struct Prior {
     classes: Option<Handle>,
     /// [Q, D], where there are several codebooks.
     codebook: Option<Handle>,
-    /// [h w, D].
+    /// [h w, D], of the place of the code to come.
     positions: Option<Handle>,
+    /// [h w + 1, D], of the place of the code before, where rows are told of it and not turned.
+    own: Option<Handle>,
     rotary: Option<Rotary>,
     /// One for each level above that the model sees.
     above: Vec<Conditioning>,
@@ -74,37 +80,6 @@ enum Reader {
         text: Text,
     },
     Encoder(TextEncoder),
-}
-
-/// Conditions of the codes of a batch: all that is known beside the codes before each.
-#[derive(Clone, Debug)]
-pub struct Conditions {
-    /// Rows of the levels above, for each cell: see [`Conditioning::rows`].
-    pub above: Vec<Var>,
-    /// Keys and values of the encoded texts.
-    pub memory: Option<Memory>,
-}
-
-/// The keys and values of texts, for each block.
-#[derive(Clone, Debug)]
-pub struct Memory {
-    /// [B, S, 2, H, D / H], for each block.
-    pub keys: Vec<Var>,
-    /// Mask of the S rows that every query of an image sees.
-    pub mask: Mask,
-    /// Rows that are seen, u32 `[B]`.
-    pub lengths: Tensor,
-}
-
-impl Memory {
-    fn encoder_states(&self, block: usize) -> Option<EncoderStates<'_>> {
-        let kv = self.keys.get(block)?;
-        Some(EncoderStates {
-            kv,
-            mask: &self.mask,
-            lengths: &self.lengths,
-        })
-    }
 }
 
 /// Losses in nats: means over codes, and over the tokens of texts.
@@ -159,7 +134,9 @@ impl Prior {
         let classes = (prefix == 1).then(|| table("classes.weight".into(), v.classes + 1));
         let codebook = (v.codebooks > 1).then(|| table("codebook.weight".into(), v.codebooks));
         let learned = shape.positions == Positions::Learned;
-        let positions = learned.then(|| table("positions.weight".into(), rows * cols));
+        let told = shape.order.tells_places();
+        let positions = (learned || told).then(|| table("positions.weight".into(), rows * cols));
+        let own = (learned && told).then(|| table("own.weight".into(), rows * cols + 1));
         let rotary = if learned {
             None
         } else {
@@ -245,6 +222,7 @@ impl Prior {
             classes,
             codebook,
             positions,
+            own,
             rotary,
             above,
             reader,
@@ -276,54 +254,6 @@ impl Prior {
         self.prefix() - 1 + self.vocabulary.tokens()
     }
 
-    /// Computes the conditions of a batch: the rows of the levels above, and the encoded texts.
-    ///
-    /// # Errors
-    /// If the device fails, or a text is missing.
-    pub fn conditions(
-        &self,
-        pass: &ForwardContext,
-        batch: &Batch,
-        dropout: Dropout,
-    ) -> Result<Conditions> {
-        // Behind the places of the model's own blocks.
-        let mut place = 1 + 2 * self.blocks.len();
-        let of = |(layers, codes): (&Conditioning, &Vec<Tensor>)| {
-            let at = (dropout, place);
-            place += layers.places();
-            layers.rows(pass, codes, at)
-        };
-        let above = self
-            .above
-            .iter()
-            .zip(&batch.above)
-            .map(of)
-            .collect::<Result<_>>()?;
-        let Reader::Encoder(encoder) = &self.reader else {
-            return Ok(Conditions {
-                above,
-                memory: None,
-            });
-        };
-        let text = batch.text()?;
-        let rows = encoder.forward(pass, text, (dropout, place))?;
-        let keys = self
-            .blocks
-            .iter()
-            .filter_map(Block::cross)
-            .map(|cross| cross.keys(pass, &rows));
-        let keys = keys.collect::<Result<_>>()?;
-        let memory = Memory {
-            keys,
-            mask: text.mask.clone(),
-            lengths: text.lengths.clone(),
-        };
-        Ok(Conditions {
-            above,
-            memory: Some(memory),
-        })
-    }
-
     /// Embeddings [B, P - 1 + length, D] of the class [B], or of the text, and, after it, of the
     /// first `length - 1` codes of images, those of each codebook u32 [B h w], with what is known
     /// of the place of the code to come; `length` of 1 to T.
@@ -333,6 +263,7 @@ impl Prior {
         batch: &Batch,
         conditions: &Conditions,
         length: usize,
+        places: Option<&Places>,
     ) -> Result<Var> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
         let (before, mut x) = match &self.reader {
@@ -375,7 +306,10 @@ impl Prior {
         }
         let mut x = tape.reshape(&x, &[b * length, d])?;
         for (layers, rows) in self.above.iter().zip(&conditions.above) {
-            let places = layers.by_image(b, 0..length, self.vocabulary.codebooks);
+            let places = match &batch.order {
+                Some(order) => self.rows_above(layers, order, length),
+                None => layers.by_image(b, 0..length, self.vocabulary.codebooks),
+            };
             let known = tape.gather(
                 rows,
                 &Tensor::from_slice(tape.gpu(), &[places.len()], &places)?,
@@ -383,6 +317,13 @@ impl Prior {
             x = tape.add(&x, &known)?;
         }
         let x = self.place(pass, tape.reshape(&x, &[b, length, d])?, 0..length)?;
+        let x = match places {
+            Some(places) => {
+                let x = tape.reshape(&x, &[b * length, d])?;
+                tape.reshape(&self.add_places(pass, &x, places)?, &[b, length, d])?
+            }
+            None => x,
+        };
         let Some(before) = before else { return Ok(x) };
         let all = tape.concat_columns(&[before, tape.reshape(&x, &[b, length * d])?])?;
         tape.reshape(&all, &[b, self.prefix() - 1 + length, d])
@@ -407,7 +348,7 @@ impl Prior {
         if let Some(table) = self.codebook {
             add(table, &|i| i % books)?;
         }
-        if let Some(table) = self.positions {
+        if let Some(table) = self.positions.filter(|_| !self.shape.order.tells_places()) {
             add(table, &|i| i / books)?;
         }
         Ok(x)
@@ -438,7 +379,10 @@ impl Prior {
         };
         let dropout = Dropout { key, ..dropout };
         let conditions = self.conditions(pass, batch, dropout)?;
-        let mut x = self.embed(pass, batch, &conditions, self.vocabulary.tokens())?;
+        let length = self.vocabulary.tokens();
+        let places = self.places_in(pass.tape.gpu(), batch, length)?;
+        let angles = self.angles(places.as_ref());
+        let mut x = self.embed(pass, batch, &conditions, length, places.as_ref())?;
         x = dropout.apply(pass, &x, 0)?;
         for (i, block) in self.blocks.iter().enumerate() {
             let at = (dropout, 1 + 2 * i);
@@ -447,7 +391,7 @@ impl Prior {
                 pass,
                 x,
                 self.attention(i),
-                self.rotary.as_ref(),
+                angles.as_ref(),
                 at,
                 encoder_states,
             )?;

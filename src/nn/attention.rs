@@ -61,8 +61,8 @@ impl CrossAttention {
             .reshape(&kv, &[b, s, 2, self.heads, d / self.heads])
     }
 
-    /// Computes what is added to x [B, T, D]: [B T, D]. Single rows of steps and of windows take the
-    /// kernels made for them.
+    /// Computes what is added to x [B, T, D]: [B T, D]. Single rows of steps and of windows take
+    /// the kernels made for them.
     ///
     /// # Errors
     /// If the shapes do not fit.

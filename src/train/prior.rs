@@ -20,7 +20,9 @@ use crate::config::prior::PriorConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::data::batch_indices;
 use crate::gpu::{Gpu, Tensor};
-use crate::inference::prior_measure::{Conditioning, build, measure};
+use crate::inference::prior_measure::{
+    Conditioning, build, measure, random_orders, upload_in_orders,
+};
 use crate::metrics::Steps;
 use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::transformer::Dropout;
@@ -39,6 +41,9 @@ use std::sync::atomic::AtomicBool;
 const BEST: &str = "best.";
 /// The stream of random numbers that decides which classes are hidden: "clas".
 const CLASS_STREAM: u32 = 0x636c_6173;
+
+/// The stream of random numbers that orders are made of: "orde".
+const ORDER_STREAM: u32 = 0x6f72_6465;
 
 /// Advice where training diverges.
 const ADVICE: &str = "Lower train.lr, or clip gradients by train.grad_clip = 1";
@@ -171,9 +176,29 @@ impl PriorTask {
                 }
             }
         }
-        let batch = self
+        let share = self
             .prior
-            .upload(&self.gpu, &classes, &codes, texts.as_ref())?;
+            .shape()
+            .order
+            .random_share(number, t.steps * t.accumulate as u64);
+        let batch = if share > 0.0 {
+            let key = Key {
+                stream: ORDER_STREAM,
+                ..key
+            };
+            let orders = random_orders(key, share, v.grid[0] * v.grid[1], classes.len());
+            upload_in_orders(
+                &self.prior,
+                &self.gpu,
+                &classes,
+                &codes,
+                texts.as_ref(),
+                &orders,
+            )?
+        } else {
+            self.prior
+                .upload(&self.gpu, &classes, &codes, texts.as_ref())?
+        };
         let tape = Tape::new(&self.gpu);
         let pass = ForwardContext::new(&tape, state.params())
             .with_activation_dtype(self.config.train.dtype.into());

@@ -8,8 +8,11 @@ use crate::cli::prior::sampling::{Passes, SamplingArgs, check_memory, sample};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
-use wgvq::inference::{KnownCodes, SampleRequest, kept_cells, places_of_cells};
+use wgvq::inference::{
+    Hierarchy, KnownCodes, PriorModel, SampleRequest, cells_under_mask, kept_cells, places_of_cells,
+};
 use wgvq::models::Level;
+use wgvq::models::prior::Order;
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result, data};
@@ -18,6 +21,7 @@ use wgvq::{Error, Result, data};
 #[command(after_long_help = "\
 Examples:
   wgvq complete runs/fashion boot.png --keep top-half
+  wgvq complete runs/fashion boot.png --mask hole.png
   wgvq complete runs/fashion boot.png --keep left-half --class boot --n 15 --temperature 0.8 \\
       -o boots.png")]
 pub struct Complete {
@@ -27,10 +31,15 @@ pub struct Complete {
     image: PathBuf,
     /// The part that is kept: top, bottom, left or right, and how much of it: half, third, quarter
     /// or a number from 0 to 1, as in top-half or left-0.3; of each level of codes, that share,
-    /// rounded to whole rows or columns. Codes are drawn row by row, each from those before it, so
-    /// that a part other than the top is kept but not looked ahead to
+    /// rounded to whole rows or columns. A prior of `prior.order = "any"` sees all that is kept;
+    /// others draw codes row by row, each from those before it, so that a part other than the top
+    /// is kept but not looked ahead to
     #[arg(long, default_value = "top-half", value_name = "SIDE-SHARE")]
     keep: String,
+    /// An image of what is drawn, in white, and what is kept, in black, in place of --keep; scaled
+    /// and cut as the image is. A code is drawn where any of its pixels is white
+    #[arg(long, value_name = "FILE", conflicts_with = "keep")]
+    mask: Option<PathBuf>,
     /// The image's class, by its name or a part of it
     #[arg(long)]
     class: Option<String>,
@@ -47,13 +56,11 @@ pub struct Complete {
     overwrite: bool,
 }
 
-/// Returns which cells of each level are kept: at least one must have something to draw. Says of
-/// which levels nothing is kept.
-fn kept_of_levels(global: &Global, keep: &str, levels: &[Level]) -> Result<Vec<Vec<bool>>> {
-    let all = kept_cells("--keep", keep, levels)?;
+/// Says of which levels nothing is kept, of the cells that `keep` keeps.
+fn tell_of_drawn(global: &Global, keep: &str, levels: &[Level], all: &[Vec<bool>]) {
     for (level, _) in levels
         .iter()
-        .zip(&all)
+        .zip(all)
         .filter(|(_, cells)| cells.iter().all(|kept| !*kept))
     {
         let [rows, columns] = level.grid;
@@ -66,7 +73,23 @@ fn kept_of_levels(global: &Global, keep: &str, levels: &[Level]) -> Result<Vec<V
             format!("{which}`{keep}` keeps none of the {rows} x {columns} codes: all are drawn");
         output::note(global, &what);
     }
-    Ok(all)
+}
+
+/// Says that what is drawn does not see all that is kept, where that is so: the priors draw row by
+/// row, and something is kept behind what is drawn.
+fn tell_of_order(global: &Global, priors: &Hierarchy, kept: &[Vec<bool>]) {
+    let blind = |(prior, kept): (&PriorModel, &Vec<bool>)| {
+        let drawn = kept.iter().position(|kept| !kept);
+        let behind = drawn.is_some_and(|first| kept[first..].contains(&true));
+        behind && prior.prior().shape().order != Order::Any
+    };
+    if priors.levels().iter().zip(kept).any(blind) {
+        output::note(
+            global,
+            "this prior draws row by row and does not see what is kept behind; one trained with \
+             `--set prior.order=any` does",
+        );
+    }
 }
 
 impl Complete {
@@ -79,7 +102,8 @@ impl Complete {
             ));
         }
         let _place = Place::file(global, &self.output, self.overwrite)?;
-        apart([self.image.clone(), model_of(&self.run)], [&self.output])?;
+        let read = [self.image.clone(), model_of(&self.run)];
+        apart(read.into_iter().chain(self.mask.clone()), [&self.output])?;
         let gpu = global.gpu()?;
         let (model, priors) = load(&gpu, &self.run)?;
         let (info, [width, height, channels]) = (priors.info(), model.image());
@@ -92,7 +116,20 @@ impl Complete {
             })?;
         let original = data::load_image(&self.image, width, height, channels)?;
         let codes = model.encode(&original)?;
-        let kept = kept_of_levels(global, &self.keep, model.levels())?;
+        let levels = model.levels();
+        let kept = match &self.mask {
+            Some(mask) => {
+                let pixels = data::load_image(mask, width, height, 1)?;
+                cells_under_mask("--mask", &pixels, [width, height], levels)?
+            }
+            None => kept_cells("--keep", &self.keep, levels)?,
+        };
+        let shown = match &self.mask {
+            Some(mask) => mask.display().to_string(),
+            None => self.keep.clone(),
+        };
+        tell_of_drawn(global, &shown, levels, &kept);
+        tell_of_order(global, &priors, &kept);
         let places = places_of_cells(model.levels(), &kept);
         // The finest level's, which are the last, cover the picture.
         let grid = model.levels().last().map_or([1, 1], |level| level.grid);

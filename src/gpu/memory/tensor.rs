@@ -350,7 +350,7 @@ impl Tensor {
         }
         let part = Tensor {
             offset: from.offset + 4 * start as u64,
-            shape: [len].into(),
+            shape: (&[len][..]).into(),
             ..from.clone()
         };
         self.copy_into(at, &part)

@@ -4,6 +4,8 @@ use crate::Result;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::PriorModel;
 use crate::inference::sampling::request::{SampleRequest, SamplingOptions};
+use crate::models::prior::order::{in_order, inverse, known_first};
+use crate::models::prior::{Batch, Order};
 use crate::models::text::Texts;
 use std::ops::Range;
 
@@ -19,11 +21,49 @@ pub(super) struct SampleBatch {
     pub(super) texts: Option<Texts>,
     /// Codes of the levels above, [B, A].
     above: Vec<u32>,
-    /// Codes, [B, T]; those that are not known are 0.
+    /// The order in which cells are drawn, where that is not row by row: the model's rows, and all
+    /// that is counted in steps, are in it.
+    pub(super) order: Option<Vec<u32>>,
+    /// Codes, [B, T], in that order; those that are not known are 0.
     pub(super) codes: Vec<u32>,
-    /// Whether each of the T codes is known.
+    /// Whether each of the T codes is known, in that order.
     pub(super) places: Vec<bool>,
     pub(super) options: SamplingOptions,
+}
+
+/// Returns the order in which a model draws the cells of images of which these codes are known,
+/// where it is not row by row: a model of any order sees all that is known, which therefore comes
+/// first.
+pub(super) fn drawing_order(model: &PriorModel, places: &[bool]) -> Option<Vec<u32>> {
+    let books = model.info().vocabulary.codebooks;
+    if model.prior.shape().order != Order::Any {
+        return None;
+    }
+    let known: Vec<bool> = places
+        .chunks(books)
+        .map(|cell| cell.iter().all(|known| *known))
+        .collect();
+    let cells = known_first(&known);
+    let raster = cells.iter().enumerate().all(|(i, cell)| i as u32 == *cell);
+    (!raster).then_some(cells)
+}
+
+/// Returns the place in the image of the `i`-th code that is drawn.
+pub(super) fn place_of(order: Option<&[u32]>, books: usize, i: usize) -> usize {
+    order.map_or(i, |cells| cells[i / books] as usize * books + i % books)
+}
+
+/// Puts codes [N, T] in an order of cells back to their places.
+pub(super) fn by_place(
+    codes: Vec<u32>,
+    order: Option<&[u32]>,
+    books: usize,
+    tokens: usize,
+) -> Vec<u32> {
+    match order {
+        Some(cells) => in_order(&codes, &inverse(cells), books, tokens),
+        None => codes,
+    }
 }
 
 impl SampleBatch {
@@ -57,15 +97,36 @@ impl SampleBatch {
         if guided {
             classes.resize(2 * which.len(), vocabulary.no_class());
         }
+        let mut places = request.known.places_of(own);
+        let order = drawing_order(model, &places);
+        if let Some(cells) = &order {
+            let books = vocabulary.codebooks;
+            codes = in_order(&codes, cells, books, own);
+            let known: Vec<u32> = places.iter().map(|known| u32::from(*known)).collect();
+            let known = in_order(&known, cells, books, own);
+            places = known.into_iter().map(|known| known == 1).collect();
+        }
         SampleBatch {
             first: which.start,
             images: which.len(),
             classes,
             texts,
             above,
+            order,
             codes,
-            places: request.known.places_of(own),
+            places,
             options,
+        }
+    }
+
+    /// Uploads codes, [B, T] in the order of the batch, for the model.
+    pub(super) fn upload(&self, model: &PriorModel, codes: &[u32]) -> Result<Batch> {
+        let (gpu, texts, rows) = (&model.gpu, self.texts.as_ref(), self.rows(codes));
+        match &self.order {
+            Some(cells) => model
+                .prior
+                .upload_in(gpu, &self.classes, &rows, texts, cells),
+            None => model.prior.upload(gpu, &self.classes, &rows, texts),
         }
     }
 
@@ -76,7 +137,7 @@ impl SampleBatch {
 
     /// Returns the model's rows: each image's codes of the levels above, and behind them its own
     /// among `codes`.
-    pub(super) fn rows(&self, codes: &[u32]) -> Vec<u32> {
+    fn rows(&self, codes: &[u32]) -> Vec<u32> {
         crate::codes::interleave(&[self.above.clone(), codes.to_vec()], self.images)
             .repeat(self.copies())
     }

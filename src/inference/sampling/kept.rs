@@ -1,4 +1,4 @@
-//! The part of an image that a completion keeps, by its side and its share.
+//! The part of an image that a completion keeps: by its side and its share, or by a mask.
 
 use crate::models::Level;
 use crate::{Error, Result};
@@ -28,6 +28,51 @@ pub fn kept_cells(option: &str, keep: &str, levels: &[Level]) -> Result<Vec<Vec<
     }
     Ok(all)
 }
+
+/// Returns which cells of each level's grid are kept under a mask, row by row: `mask` has a byte
+/// for each pixel of an image of so many columns and rows, and a cell is drawn if one of the pixels
+/// over it is white, 128 or more.
+///
+/// ```
+/// use wgvq::inference::cells_under_mask;
+/// use wgvq::models::Level;
+///
+/// let level = Level { name: String::new(), grid: [1, 2], codebook_size: 8, codebooks: 1 };
+/// let cells = cells_under_mask("mask", &[0, 0, 0, 255], [4, 1], &[level])?;
+/// assert_eq!(cells, [[true, false]]);
+/// # Ok::<(), wgvq::Error>(())
+/// ```
+///
+/// # Errors
+/// If the mask has other pixels, or none that is white; the error is one about `option`.
+pub fn cells_under_mask(
+    option: &str,
+    mask: &[u8],
+    [width, height]: [usize; 2],
+    levels: &[Level],
+) -> Result<Vec<Vec<bool>>> {
+    if mask.len() != width * height {
+        let what = format!("{} pixels of a mask of {width} x {height}", mask.len());
+        return Err(Error::config(option, what));
+    }
+    if mask.iter().all(|v| *v < WHITE) {
+        let what = "no pixel of the mask is white: nothing is left to complete";
+        return Err(Error::config(option, what));
+    }
+    let of_level = |level: &Level| {
+        let [rows, columns] = level.grid;
+        let mut kept = vec![true; rows * columns];
+        for (i, _) in mask.iter().enumerate().filter(|(_, v)| **v >= WHITE) {
+            let (x, y) = (i % width, i / width);
+            kept[y * rows / height * columns + x * columns / width] = false;
+        }
+        kept
+    };
+    Ok(levels.iter().map(of_level).collect())
+}
+
+/// What is as bright is white.
+const WHITE: u8 = 128;
 
 /// Returns whether each code of an image is known, of the cells that are kept of each level's grid:
 /// [`KnownCodes::places`](super::KnownCodes::places).
@@ -98,6 +143,26 @@ mod tests {
                 count(bad).unwrap_err().to_string().contains("--keep"),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn white_is_drawn() {
+        let level = |grid| Level {
+            name: String::new(),
+            grid,
+            codebook_size: 8,
+            codebooks: 1,
+        };
+        let levels = [level([1, 1]), level([2, 3])];
+        let mut mask = vec![0; 6 * 4];
+        (mask[6 + 4], mask[3 * 6]) = (128, 255);
+        let cells = cells_under_mask("--mask", &mask, [6, 4], &levels).unwrap();
+        assert_eq!(cells[0], [false]);
+        assert_eq!(cells[1], [true, true, false, false, true, true]);
+        for mask in [&mask[1..], &[127; 24][..]] {
+            let error = cells_under_mask("--mask", mask, [6, 4], &levels).unwrap_err();
+            assert!(error.to_string().contains("--mask"), "{error}");
         }
     }
 

@@ -12,7 +12,7 @@ mod session;
 mod step;
 mod uncached;
 
-pub use kept::{kept_cells, places_of_cells};
+pub use kept::{cells_under_mask, kept_cells, places_of_cells};
 pub use parallel::ParallelSession;
 pub use request::{Condition, KnownCodes, Parallel, SampleRequest, SamplingOptions};
 pub use samples::{PendingSamples, Samples};

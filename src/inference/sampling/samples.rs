@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::gpu::{Gpu, Readback};
+use crate::inference::sampling::batch::by_place;
 
 /// Codes that were sampled.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +28,11 @@ pub struct PendingSamples {
     )]
     pub(super) gpu: Gpu,
     pub(super) codes: Readback,
+    /// The order of the cells in which the codes come.
+    pub(super) order: Option<Vec<u32>>,
+    /// Codes of a cell, and of an image.
+    pub(super) books: usize,
+    pub(super) tokens: usize,
     pub(super) log_probs: Readback,
     /// The length of a row of the log-probabilities.
     pub(super) stride: usize,
@@ -47,6 +53,7 @@ impl PendingSamples {
     /// If the device fails.
     pub async fn get(self) -> Result<Samples> {
         let codes = self.codes.get().await?;
+        let codes = by_place(codes, self.order.as_deref(), self.books, self.tokens);
         let log_probs = self.log_probs.get::<f32>().await?;
         let sum = |n: usize| {
             log_probs

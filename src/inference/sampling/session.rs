@@ -5,15 +5,17 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Readback, Tensor};
 use crate::inference::PriorModel;
-use crate::inference::sampling::batch::SampleBatch;
+use crate::inference::sampling::batch::{SampleBatch, place_of};
 use crate::inference::sampling::request::SamplingOptions;
 use crate::inference::sampling::samples::PendingSamples;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::inference::sampling::samples::Samples;
+use crate::models::prior::order::{in_order, inverse};
 use crate::models::prior::{Conditions, Memory};
 use crate::nn::ForwardContext;
 use crate::nn::transformer::Dropout;
 use crate::ops::attention::attention_decode::KvCache;
+use crate::ops::quantize::gather::gather;
 use crate::ops::sampling::sample::{SampleOutputs, sample};
 
 /// Sampling under way: all images of a request together, the same place of each at a time.
@@ -41,6 +43,10 @@ pub struct SamplingSession<'a> {
     /// The number of the first image, and how many there are.
     first: usize,
     images: usize,
+    /// The order of the cells, where it is not row by row, and the codes of one. What follows is in
+    /// this order.
+    order: Option<Vec<u32>>,
+    books: usize,
     /// Whether each place is known.
     places: Vec<bool>,
     /// The place that is next, and the first that was not known.
@@ -89,12 +95,7 @@ impl<'a> SamplingSession<'a> {
         let mut state = None;
         if prefix < t {
             let caches = prior.caches(gpu, rows)?;
-            let inputs = prior.upload(
-                gpu,
-                &batch.classes,
-                &batch.rows(&batch.codes),
-                batch.texts.as_ref(),
-            )?;
+            let inputs = batch.upload(model, &batch.codes)?;
             let lengths: Vec<u32> = (0..t as u32)
                 .flat_map(|i| std::iter::repeat_n(before + i, stride))
                 .collect();
@@ -121,6 +122,8 @@ impl<'a> SamplingSession<'a> {
             options: batch.options,
             first: batch.first,
             images: b,
+            order: batch.order,
+            books: prior.vocabulary().codebooks,
             places: batch.places,
             at: prefix,
             prefix,
@@ -144,11 +147,12 @@ impl<'a> SamplingSession<'a> {
         let Some(state) = self.state.as_mut().filter(|_| i < self.places.len()) else {
             return Ok(false);
         };
+        let place = place_of(self.order.as_deref(), self.books, i);
         let tape = Tape::no_grad(&model.gpu);
         let pass = ForwardContext::new(&tape, &model.params);
         if i > self.prefix {
             let here = |(rows_above, places): &(Var, Tensor)| {
-                Ok((rows_above.clone(), places.view(i * stride, &[rows])?))
+                Ok((rows_above.clone(), places.view(place * stride, &[rows])?))
             };
             let above = state.above.iter().map(here).collect::<Result<Vec<_>>>()?;
             let lengths = state.lengths.view(i * stride, &[rows])?;
@@ -160,6 +164,7 @@ impl<'a> SamplingSession<'a> {
                 state.memory.as_ref(),
                 &state.caches,
                 &lengths,
+                self.order.as_deref(),
             )?;
         }
         match state.known.as_ref().filter(|_| self.places[i]) {
@@ -174,7 +179,7 @@ impl<'a> SamplingSession<'a> {
                     log_prob: &log_prob,
                     sequence: Some((&self.sequence, i)),
                 };
-                let key = model.key(&self.options, i);
+                let key = model.key(&self.options, place);
                 sample(&logits, &self.options.sampling, key, self.first, to)?;
                 self.drawn += 1;
             }
@@ -199,7 +204,18 @@ impl<'a> SamplingSession<'a> {
     /// # Errors
     /// If the device fails.
     pub fn codes(&self) -> Result<Readback> {
-        self.sequence.read_async()
+        let Some(cells) = &self.order else {
+            return self.sequence.read_async();
+        };
+        let t = self.places.len();
+        let of_image: Vec<u32> = (0..t as u32).collect();
+        let from = in_order(&of_image, &inverse(cells), self.books, t);
+        let from: Vec<u32> = (0..self.images)
+            .flat_map(|image| from.iter().map(move |i| (image * t) as u32 + i))
+            .collect();
+        let from = Tensor::from_slice(&self.model.gpu, &[from.len()], &from)?;
+        let rows = self.sequence.reshape(&[self.images * t, 1])?;
+        gather(&rows, &from)?.read_async()
     }
 
     /// Ends the session, and starts reading what was drawn.
@@ -210,6 +226,9 @@ impl<'a> SamplingSession<'a> {
         Ok(PendingSamples {
             gpu: self.model.gpu.clone(),
             codes: self.sequence.read_async()?,
+            order: self.order.clone(),
+            books: self.books,
+            tokens: self.places.len(),
             log_probs: self.log_probs.read_async()?,
             stride: self.stride,
             images: self.images,

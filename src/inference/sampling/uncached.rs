@@ -5,7 +5,7 @@ use crate::Result;
 use crate::autograd::Tape;
 use crate::gpu::{DType, Tensor};
 use crate::inference::PriorModel;
-use crate::inference::sampling::batch::SampleBatch;
+use crate::inference::sampling::batch::{SampleBatch, by_place, place_of};
 use crate::inference::sampling::samples::Samples;
 use crate::nn::ForwardContext;
 use crate::nn::transformer::Dropout;
@@ -23,17 +23,13 @@ pub(super) async fn sample_uncached(
     let mut total = vec![0.0f32; b];
     let token = Tensor::zeros(gpu, &[rows], DType::U32)?;
     let log_prob = Tensor::empty(gpu, &[b], DType::F32)?;
+    let (order, books) = (batch.order.as_deref(), prior.vocabulary().codebooks);
     let mut drawn = 0;
     for i in (0..t).filter(|i| !batch.places[*i]) {
         {
             let tape = Tape::no_grad(gpu);
             let pass = ForwardContext::new(&tape, &model.params);
-            let inputs = prior.upload(
-                gpu,
-                &batch.classes,
-                &batch.rows(&codes),
-                batch.texts.as_ref(),
-            )?;
+            let inputs = batch.upload(model, &codes)?;
             let conditions = prior.conditions(&pass, &inputs, Dropout::OFF)?;
             let logits = prior.prefill(&pass, &inputs, &conditions, i, None)?;
             let sequence = Tensor::from_slice(gpu, &[b, t], &codes)?;
@@ -43,7 +39,7 @@ pub(super) async fn sample_uncached(
                 log_prob: &log_prob,
                 sequence: None,
             };
-            let key = model.key(options, i);
+            let key = model.key(options, place_of(order, books, i));
             sample(&logits, &options.sampling, key, batch.first, to)?;
         }
         let tokens = token.read_async()?.get::<u32>().await?;
@@ -59,7 +55,7 @@ pub(super) async fn sample_uncached(
         progress(drawn)?;
     }
     Ok(Samples {
-        codes,
+        codes: by_place(codes, order, books, t),
         log_likelihood: total,
         passes: vec![(t - batch.prefix()) as u32; b],
     })

@@ -13,6 +13,9 @@ pub struct Batch {
     pub codes: Vec<Tensor>,
     /// Codes of each level above, by codebook.
     pub above: Vec<Vec<Tensor>>,
+    /// The order of the cells of each image, u32 [B, h w], in which its codes stand here; `None` is
+    /// row by row.
+    pub order: Option<Vec<u32>>,
     /// The images' texts, where the model reads them.
     pub text: Option<TextBatch>,
 }

@@ -83,7 +83,9 @@ impl Prior {
     ) -> Result<Tensor> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
         let length = self.prefix() + known;
-        let mut x = self.embed(pass, batch, conditions, known + 1)?;
+        let places = self.places_in(tape.gpu(), batch, known + 1)?;
+        let angles = self.angles(places.as_ref());
+        let mut x = self.embed(pass, batch, conditions, known + 1, places.as_ref())?;
         let patterns = &self.shape.attention;
         let masks = Masks::new(
             tape.gpu(),
@@ -102,7 +104,7 @@ impl Prior {
                 pass,
                 &x,
                 attention,
-                self.rotary.as_ref(),
+                angles.as_ref(),
                 rows,
                 (Dropout::OFF, 0),
                 encoder_states,
@@ -136,7 +138,8 @@ impl Prior {
     /// Takes in one code of each image, u32 `[B]`, the `known`-th from 1 on, and returns the logits
     /// [B, K] of the code after it; `lengths` are the rows that the caches hold, `[B]`,
     /// `conditions` what the levels above say of each cell, with the rows of them that belong to
-    /// the code after it, u32 `[B]`, and `memory` what an encoder made of the texts.
+    /// the code after it, u32 `[B]`, and `memory` what an encoder made of the texts; `cells` is the
+    /// order of the cells of all images, where it is not row by row.
     ///
     /// # Errors
     /// If the device fails.
@@ -149,6 +152,7 @@ impl Prior {
         memory: Option<&Memory>,
         caches: &[KvCache],
         lengths: &Tensor,
+        cells: Option<&[u32]>,
     ) -> Result<Tensor> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, code.dims("prior")?);
         let books = self.vocabulary.codebooks;
@@ -157,6 +161,24 @@ impl Prior {
             x = tape.add(&x, &tape.gather(rows, places)?)?;
         }
         let mut x = self.place(pass, tape.reshape(&x, &[b, 1, d])?, known..known + 1)?;
+        let places = if self.shape.order.tells_places() {
+            let raster;
+            let cells = match cells {
+                Some(cells) => cells,
+                None => {
+                    raster = self.raster_cells(1);
+                    &raster
+                }
+            };
+            self.places_of(tape.gpu(), &vec![self.row_of(cells, known); b])?
+        } else {
+            None
+        };
+        if let Some(places) = &places {
+            x = self.add_places(pass, &tape.reshape(&x, &[b, d])?, places)?;
+            x = tape.reshape(&x, &[b, 1, d])?;
+        }
+        let angles = self.angles(places.as_ref());
         for (i, (block, cache)) in self.blocks.iter().zip(caches).enumerate() {
             let (rows, encoder_states) = (
                 Phase::Decode(cache, lengths),
@@ -166,7 +188,7 @@ impl Prior {
                 pass,
                 &x,
                 self.attention(i),
-                self.rotary.as_ref(),
+                angles.as_ref(),
                 rows,
                 (Dropout::OFF, 0),
                 encoder_states,

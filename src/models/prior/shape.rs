@@ -1,5 +1,6 @@
 //! The sizes of a prior: the keys of `[prior]`.
 
+use crate::models::prior::order::Order;
 use crate::models::prior::pattern::{Pattern, check_kernel};
 use crate::nn::{MlpKind, NormKind};
 use crate::{Error, Result};
@@ -69,6 +70,9 @@ pub struct Shape {
     pub attention: Vec<Pattern>,
     /// Side in cells of what [`Pattern::Convolution`] sees; odd.
     pub attention_kernel: usize,
+    /// The order in which codes are predicted: `raster`, row by row; `annealed`, trained on random
+    /// orders first; or `any`, from whichever codes are known.
+    pub order: Order,
 }
 
 impl Default for Shape {
@@ -91,6 +95,7 @@ impl Default for Shape {
             text_weight: 0.125,
             attention: Vec::new(),
             attention_kernel: 5,
+            order: Order::Raster,
         }
     }
 }
@@ -198,6 +203,11 @@ impl Shape {
                 "attention",
                 format!("{} patterns: at most 256", self.attention.len()),
             );
+        }
+        if self.order.tells_places() && self.attention.iter().any(|p| *p != Pattern::Full) {
+            let what = "every code sees all those before it where `order` is not `raster`: it is \
+                        full then";
+            return wrong("attention", what.into());
         }
         check_kernel(self.attention_kernel)
     }

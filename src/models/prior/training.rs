@@ -76,7 +76,54 @@ impl Prior {
             classes: Tensor::from_slice(gpu, &[classes.len()], classes)?,
             codes,
             above,
+            order: None,
             text,
+        })
+    }
+
+    /// [`Prior::upload`] of codes in an order of cells of each image, `cells` [B, h w], or one for
+    /// all; those of levels above stand as ever.
+    ///
+    /// # Errors
+    /// As [`Prior::upload`]; if an order is none of all cells, or the model knows the raster's
+    /// alone.
+    pub fn upload_in(
+        &self,
+        gpu: &Gpu,
+        classes: &[u32],
+        codes: &[u32],
+        texts: Option<&Texts>,
+        cells: &[u32],
+    ) -> Result<Batch> {
+        let v = &self.vocabulary;
+        let each = v.grid[0] * v.grid[1];
+        let mut seen = vec![false; each];
+        let whole = |order: &[u32]| {
+            seen.fill(false);
+            let mut once = |cell: &u32| {
+                let new = seen.get_mut(*cell as usize).filter(|seen| !**seen);
+                new.map(|seen| *seen = true).is_some()
+            };
+            order.len() == each && order.iter().all(&mut once)
+        };
+        let orders = match cells.len() {
+            n if n == each => cells.repeat(classes.len()),
+            _ => cells.to_vec(),
+        };
+        if orders.len() != each * classes.len() || !orders.chunks(each).all(whole) {
+            let expected = format!(
+                "an order of {each} cells for each of {} images",
+                classes.len()
+            );
+            return Err(Error::shape("prior", expected, cells.len()));
+        }
+        if !self.shape.order.tells_places() {
+            let what = "a prior of `prior.order = \"raster\"` predicts codes row by row";
+            return Err(Error::invalid("prior", what));
+        }
+        Ok(Batch {
+            order: Some(orders),
+            ..self.upload(gpu, classes, codes, texts)?
         })
     }
 

@@ -1,11 +1,12 @@
 //! Decoding of several places of each sequence in one pass, over caches of keys and values: to the
 //! bits of as many steps.
 
+use super::order::Places;
 use super::{Memory, Prior};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::{ForwardContext, Parameters};
 use crate::nn::transformer::{Dropout, Phase, Window};
+use crate::nn::{ForwardContext, Parameters};
 use crate::ops::attention::attention_decode::KvCache;
 use crate::{Error, Result};
 
@@ -24,13 +25,15 @@ pub struct WindowRows {
     /// has such.
     book: Option<Tensor>,
     cell: Option<Tensor>,
+    told: Option<Places>,
     above: Vec<Tensor>,
 }
 
 impl Prior {
-    /// Lays out `cells` cells of sequences of codes u32 [N, T], from cell `first[n]` on, for
-    /// [`Prior::window`]; a sequence without a first cell has no rows. There is nothing to compute
-    /// for the first place, which [`Prior::prefill`] predicts, and past the last.
+    /// Lays out the places of sequences of codes u32 [N, T] for [`Prior::window`]: from `first[n]`
+    /// on, as far as `cells` cells go that begin with its own; a sequence without a first place has
+    /// none. The places before it are in the caches already. `order` is that of the cells of all
+    /// sequences, where it is not row by row.
     ///
     /// # Errors
     /// If they are not whole sequences, or the device cannot hold them.
@@ -40,6 +43,7 @@ impl Prior {
         codes: &[u32],
         first: &[Option<usize>],
         cells: usize,
+        order: Option<&[u32]>,
     ) -> Result<WindowRows> {
         let (t, books) = (self.vocabulary.tokens(), self.vocabulary.codebooks);
         if codes.len() != first.len() * t || cells == 0 {
@@ -51,15 +55,20 @@ impl Prior {
         let mut inputs = vec![Vec::with_capacity(rows / books); books];
         let (mut at, mut places, mut of_cell) = (vec![], vec![], vec![]);
         let mut above = vec![Vec::new(); self.above.len()];
+        let (raster, mut told) = (self.raster_cells(1), Vec::new());
+        let route = order.unwrap_or(&raster);
         for (n, first) in first.iter().enumerate() {
             for i in 0..cells * books {
-                let place = first.map(|first| first * books + i);
+                let place = first.filter(|first| first / books * books + i >= *first);
+                let place = place.map(|first| first / books * books + i);
                 let place = place.filter(|place| (1..t).contains(place));
                 inputs[i % books].push(place.map_or(0, |i| codes[n * t + i - 1]));
                 let row = place.map_or(u32::MAX, |i| (before + i) as u32);
                 at.extend([n as u32, row]);
                 places.push(row);
                 let cell = place.unwrap_or(0) / books;
+                told.push(self.row_of(route, place.unwrap_or(0)));
+                let cell = route[cell] as usize;
                 of_cell.push(cell as u32);
                 for (rows, layers) in above.iter_mut().zip(&self.above) {
                     rows.push(layers.row(n, cell));
@@ -71,12 +80,19 @@ impl Prior {
         Ok(WindowRows {
             sequences: first.len(),
             cells,
-            codes: inputs.iter().map(|codes| upload(codes)).collect::<Result<_>>()?,
+            codes: inputs
+                .iter()
+                .map(|codes| upload(codes))
+                .collect::<Result<_>>()?,
             at: Tensor::from_slice(gpu, &[rows, 2], &at)?,
             places: upload(&places)?,
             book: self.codebook.map(|_| upload(&of_book)).transpose()?,
             cell: self.positions.map(|_| upload(&of_cell)).transpose()?,
-            above: above.iter().map(|rows| upload(rows)).collect::<Result<_>>()?,
+            told: self.places_of(gpu, &told)?,
+            above: above
+                .iter()
+                .map(|rows| upload(rows))
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -116,12 +132,17 @@ impl Prior {
         for (known, rows) in above.iter().zip(&rows.above) {
             x = tape.add(&x, &tape.gather(known, rows)?)?;
         }
-        let learned = [(self.codebook, &rows.book), (self.positions, &rows.cell)];
+        let by_cell = self.positions.filter(|_| rows.told.is_none());
+        let learned = [(self.codebook, &rows.book), (by_cell, &rows.cell)];
         for (table, rows) in learned {
             if let (Some(table), Some(rows)) = (table, rows) {
                 x = tape.add(&x, &tape.gather(&pass.param(table)?, rows)?)?;
             }
         }
+        if let Some(places) = &rows.told {
+            x = self.add_places(&pass, &x, places)?;
+        }
+        let angles = self.angles(rows.told.as_ref());
         let mut x = tape.reshape(&x, &[cells * books, 1, d])?;
         for (i, (block, cache)) in self.blocks.iter().zip(caches).enumerate() {
             let (at, places) = (&rows.at, &rows.places);
@@ -129,7 +150,7 @@ impl Prior {
                 &pass,
                 &x,
                 self.attention(i),
-                self.rotary.as_ref(),
+                angles.as_ref(),
                 Phase::Window(Window { cache, at, places }),
                 (Dropout::OFF, 0),
                 memory.and_then(|m| m.encoder_states(i)),

@@ -12,7 +12,7 @@ mod slot;
 use crate::autograd::Tape;
 use crate::gpu::{DType, Tensor};
 use crate::inference::PriorModel;
-use crate::inference::sampling::batch::SampleBatch;
+use crate::inference::sampling::batch::{SampleBatch, by_place, place_of};
 use crate::inference::sampling::request::SampleRequest;
 use crate::inference::sampling::samples::Samples;
 use crate::models::prior::{Prior, WindowRows};
@@ -57,6 +57,8 @@ pub struct ParallelSession<'a> {
     copies: usize,
     /// Cells in a pass.
     cells: usize,
+    /// The order of the cells, where it is not row by row: places are counted in it.
+    order: Option<Vec<u32>>,
     known: Vec<bool>,
     prefix: usize,
     slots: Vec<Option<Slot>>,
@@ -99,8 +101,9 @@ impl<'a> ParallelSession<'a> {
     ) -> Result<Self> {
         let v = &model.info().vocabulary;
         let t = v.tokens();
-        let known = request.known.places_of(t);
-        let prefix = known.iter().take_while(|known| **known).count();
+        let first = SampleBatch::new(model, request, images.start..images.start);
+        let prefix = first.prefix();
+        let (order, known) = (first.order, first.places);
         let copies = 1 + usize::from(request.options.sampling.guidance.is_some());
         let slots = images.len().min(request.options.batch);
         let caches = if prefix < t {
@@ -117,6 +120,7 @@ impl<'a> ParallelSession<'a> {
             all: copies * slots,
             copies,
             cells: cells_in_pass(model, copies * slots, window),
+            order,
             known,
             prefix,
             slots: (0..slots).map(|_| None).collect(),
@@ -159,7 +163,7 @@ impl<'a> ParallelSession<'a> {
         let t = self.known.len();
         for slot in self.slots.iter().flatten() {
             let at = (slot.image - self.images.start) * t;
-            codes[at..at + t].copy_from_slice(&slot.codes);
+            codes[at..at + t].copy_from_slice(&self.by_place(slot));
         }
         codes
     }
@@ -206,12 +210,7 @@ impl<'a> ParallelSession<'a> {
             free.iter().for_each(|slot| self.put_away(*slot));
             return Ok(());
         }
-        let inputs = prior.upload(
-            gpu,
-            &batch.classes,
-            &batch.rows(&batch.codes),
-            batch.texts.as_ref(),
-        )?;
+        let inputs = batch.upload(model, &batch.codes)?;
         let rows = self.copies * n;
         let sequences: Vec<usize> = (0..self.copies)
             .flat_map(|copy| free.iter().map(move |slot| (copy, slot)))
@@ -234,7 +233,7 @@ impl<'a> ParallelSession<'a> {
             log_prob: &log_prob,
             sequence: None,
         };
-        let key = model.key(options, prefix);
+        let key = model.key(options, self.place(prefix));
         sample(&logits, &options.sampling, key, batch.first, to)?;
         let (token, log_prob) = (token.read_async()?, log_prob.read_async()?);
         let (token, log_prob) = (token.get::<u32>().await?, log_prob.get::<f32>().await?);
@@ -258,13 +257,14 @@ impl<'a> ParallelSession<'a> {
         let first: Vec<Option<usize>> = self
             .slots
             .iter()
-            .map(|slot| slot.as_ref().map(|slot| slot.front / books))
+            .map(|slot| slot.as_ref().map(|slot| slot.front))
             .collect();
         let rows: WindowRows = model.prior.window_rows(
             gpu,
             &sequences.repeat(self.copies),
             &first.repeat(self.copies),
             self.cells,
+            self.order.as_deref(),
         )?;
         let tape = Tape::no_grad(gpu);
         let logits = model.prior.window(
@@ -282,13 +282,17 @@ impl<'a> ParallelSession<'a> {
         for (q, logits) in logits.iter().enumerate() {
             let of_slot = |(slot, first): (usize, &Option<usize>)| {
                 let image = self.slots[slot].as_ref().map_or(0, |slot| slot.image);
-                let first = first.unwrap_or(0);
+                let first = first.unwrap_or(0) / books;
                 (first..first + self.cells).map(move |cell| (slot, image, cell))
             };
             let of_rows = || first.iter().enumerate().flat_map(of_slot);
             let n = slots * self.cells;
             let keys: Vec<u32> = of_rows()
-                .flat_map(|(_, image, cell)| [(cell * books + q) as u32, image as u32])
+                .flat_map(|(_, image, cell)| {
+                    // Past the last place nothing is drawn.
+                    let step = (cell * books + q).min(t - 1);
+                    [self.place(step) as u32, image as u32]
+                })
                 .collect();
             let keys = Tensor::from_slice(gpu, &[n, 2], &keys)?;
             let penalized = if penalty == 1.0 {
@@ -301,7 +305,11 @@ impl<'a> ParallelSession<'a> {
                     .collect();
                 let at = Tensor::from_slice(gpu, &[n, 2], &at)?;
                 let (first, stride) = (q, books);
-                let columns = Columns { first, stride, count };
+                let columns = Columns {
+                    first,
+                    stride,
+                    count,
+                };
                 repetition_penalty_each(logits, &sequences, columns, penalty, &at)?
             };
             let token = Tensor::zeros(gpu, &[self.copies * n], DType::U32)?;
@@ -312,7 +320,14 @@ impl<'a> ParallelSession<'a> {
                 sequence: None,
             };
             let key = model.key(options, 0);
-            sample_keyed(&penalized, &options.sampling, key.seed, key.stream, &keys, to)?;
+            sample_keyed(
+                &penalized,
+                &options.sampling,
+                key.seed,
+                key.stream,
+                &keys,
+                to,
+            )?;
             read.push((token.read_async()?, log_prob.read_async()?));
         }
         let mut drawn = vec![(0, 0.0); slots * self.cells * books];
@@ -328,7 +343,7 @@ impl<'a> ParallelSession<'a> {
                 if let Some(slot) = &mut self.slots[slot] {
                     slot.passes += 1;
                 }
-                self.take(slot, first * books, drawn);
+                self.take(slot, first / books * books, drawn);
             }
         }
         Ok(())
@@ -337,7 +352,13 @@ impl<'a> ParallelSession<'a> {
     /// Takes in what was drawn for an image, and puts it away where all of it is final.
     fn take(&mut self, slot: usize, first: usize, drawn: &[(u32, f32)]) {
         let v = &self.model.info().vocabulary;
-        let (books, row) = (v.codebooks, v.grid[1] * v.codebooks);
+        let books = v.codebooks;
+        // Neighbours in another order lie anywhere.
+        let row = if self.order.is_some() {
+            books
+        } else {
+            v.grid[1] * books
+        };
         let Some(own) = &mut self.slots[slot] else {
             return;
         };
@@ -351,11 +372,25 @@ impl<'a> ParallelSession<'a> {
         }
     }
 
+    /// Returns the place in the image of the code at step `i`.
+    fn place(&self, i: usize) -> usize {
+        let books = self.model.info().vocabulary.codebooks;
+        place_of(self.order.as_deref(), books, i)
+    }
+
+    /// Returns an image's codes by their places.
+    fn by_place(&self, slot: &Slot) -> Vec<u32> {
+        let books = self.model.info().vocabulary.codebooks;
+        let (codes, t) = (slot.codes.clone(), self.known.len());
+        by_place(codes, self.order.as_deref(), books, t)
+    }
+
     /// Moves an image to the samples.
     fn put_away(&mut self, slot: usize) {
         if let Some(slot) = self.slots[slot].take() {
             let (image, t) = (slot.image - self.images.start, self.known.len());
-            self.samples.codes[image * t..(image + 1) * t].copy_from_slice(&slot.codes);
+            let codes = self.by_place(&slot);
+            self.samples.codes[image * t..(image + 1) * t].copy_from_slice(&codes);
             self.samples.log_likelihood[image] = slot.log_likelihood();
             self.samples.passes[image] = slot.passes;
         }

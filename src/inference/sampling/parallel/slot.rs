@@ -79,7 +79,10 @@ mod tests {
         assert_eq!((s.front, &s.codes[..]), (4, &[7, 1, 2, 9, 4, 5][..]));
         assert_eq!(s.log_probs, [0.0, -1.0, -2.0, -3.0, 0.0, 0.0]);
         // What was final before stays, whatever a pass says of it.
-        assert_eq!(s.take(2, &[(0, 0.0), (0, 0.0), (8, -5.0), (6, -6.0)], &known), 1);
+        assert_eq!(
+            s.take(2, &[(0, 0.0), (0, 0.0), (8, -5.0), (6, -6.0)], &known),
+            1
+        );
         assert_eq!((s.front, &s.codes[..]), (5, &[7, 1, 2, 9, 8, 6][..]));
         // Past the end nothing is drawn.
         assert_eq!(s.take(4, &[(0, 0.0), (6, -1.0), (3, -1.0)], &known), 1);

@@ -229,7 +229,8 @@ impl Operation for AttentionDecodeSpec {
             .map(|o| HostTensor::f64(&[b, 1, heads, d], o));
         let outputs: Vec<HostTensor> = outputs.collect();
         // A window gives what the steps give.
-        [outputs.clone(), outputs].concat()
+        [outputs.clone(), outputs]
+            .concat()
             .into_iter()
             .chain([k.clone(), v.clone(), k, v, HostTensor::u32(&[b], grown)])
             .collect()

@@ -7,8 +7,8 @@ use crate::{Error, Result};
 
 impl KvCache {
     /// Writes keys and values, qkv [N, T, 3, H, D], as T rows of sequence s of the cache from row t
-    /// on, (s, t) = `at[n]`, u32 [N, 2]; rows past the cache's last are left out. No two may fall on
-    /// one place.
+    /// on, (s, t) = `at[n]`, u32 [N, 2]; rows past the cache's last are left out. No two may fall
+    /// on one place.
     ///
     /// # Errors
     /// If the shapes do not fit, or T is more than the cache has.

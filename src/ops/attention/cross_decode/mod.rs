@@ -52,7 +52,9 @@ fn cross(
     let [b, one, h, d] = q.dims(OP)?;
     let [kb, s, two, kh, kd] = kv.dims(OP)?;
     let floats = q.dtype() == DType::F32 && kv.dtype() == DType::F32;
-    let each = at.map_or(kb == b, |at| at.shape() == [b, 2] && at.dtype() == DType::U32);
+    let each = at.map_or(kb == b, |at| {
+        at.shape() == [b, 2] && at.dtype() == DType::U32
+    });
     let fits = one == 1 && two == 2 && each && [kh, kd] == [h, d] && floats;
     if !fits || lengths.shape() != [kb] || lengths.dtype() != DType::U32 {
         let expected = "f32 [B, 1, H, D], f32 [B, S, 2, H, D] and u32 lengths [B]";

@@ -18,6 +18,9 @@ use crate::{Error, Result, shader};
 pub struct Rotary {
     /// [P, D]: (cos, sin) of each pair.
     table: Tensor,
+    /// Positions of the query and of the key of each row, u32 [B T, 2]; by default both follow from
+    /// where a sequence starts.
+    rows: Option<Tensor>,
 }
 
 /// Position of a sequence's first row in the table.
@@ -92,7 +95,18 @@ impl Rotary {
             .collect();
         Ok(Rotary {
             table: Tensor::from_slice(gpu, &[count, d], &table)?,
+            rows: None,
         })
+    }
+
+    /// Returns the same angles for rows whose queries and keys stand at positions of their own, u32
+    /// [B T, 2], wherever a sequence starts: a query at the place that it asks about, a key at the
+    /// one that it tells of. Positions past the table's last read the last.
+    pub fn at_rows(&self, rows: &Tensor) -> Rotary {
+        Rotary {
+            rows: Some(rows.clone()),
+            ..self.clone()
+        }
     }
 
     fn turn(&self, x: &Tensor, start: Start, inverse: bool) -> Result<Tensor> {
@@ -113,6 +127,7 @@ impl Rotary {
             return Err(Error::shape(op, "f32", format!("{x:?}")));
         }
         let first = match start {
+            _ if self.rows.is_some() => 0,
             Start::At(at) if at.checked_add(t).is_some_and(|end| end <= count) => at as u32,
             Start::At(at) => {
                 return Err(Error::invalid(
@@ -129,6 +144,12 @@ impl Rotary {
                 ));
             }
         };
+        if let Some(rows) = &self.rows
+            && (rows.shape() != [b * t, 2] || rows.dtype() != DType::U32)
+        {
+            let expected = format!("u32 positions [{}, 2]", b * t);
+            return Err(Error::shape(op, expected, format!("{rows:?}")));
+        }
         let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
         let vec = d.is_multiple_of(4);
         let units = if vec { d / 4 } else { d / 2 };
@@ -136,10 +157,18 @@ impl Rotary {
         let params =
             [n, units, h * units, parts, t, first as usize, count - 1, 0].map(|v| v as u32);
         let mut bindings = vec![x, &self.table, &y];
-        if let Start::Each(starts) = start {
-            bindings.push(starts);
-        }
-        let kernel = kernel(vec, matches!(start, Start::Each(_)), inverse);
+        let places = match (&self.rows, start) {
+            (Some(rows), _) => {
+                bindings.push(rows);
+                Places::Rows
+            }
+            (None, Start::Each(starts)) => {
+                bindings.push(starts);
+                Places::Each
+            }
+            (None, Start::At(_)) => Places::At,
+        };
+        let kernel = kernel(vec, places, inverse);
         x.gpu().dispatch(
             op,
             &kernel,
@@ -162,10 +191,19 @@ impl Rotary {
     }
 }
 
-fn kernel(vec: bool, each: bool, inverse: bool) -> Kernel {
+/// Where a kernel finds a row's position.
+#[derive(Clone, Copy, PartialEq)]
+enum Places {
+    At,
+    Each,
+    Rows,
+}
+
+fn kernel(vec: bool, places: Places, inverse: bool) -> Kernel {
     Kernel::new(shader!("attention/rotary"))
         .flag("VEC", vec)
-        .flag("EACH", each)
+        .flag("EACH", places == Places::Each)
+        .flag("ROWS", places == Places::Rows)
         .flag("INVERSE", inverse)
 }
 

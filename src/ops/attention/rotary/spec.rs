@@ -1,6 +1,6 @@
 //! The registry's row.
 
-use super::{Rotary, Start, kernel, raster, reference, work};
+use super::{Places, Rotary, Start, kernel, raster, reference, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -9,7 +9,8 @@ use crate::spec::{
 };
 
 /// The registry's row of [`Rotary`]: `axes` 1 or 2; `parts` 1 or 3; every sequence starts at
-/// `start`, or with `each` at a place of its own up to it.
+/// `start`, or with `each` 1 at a place of its own up to it; with 2 every row has places of its own
+/// for query and key.
 pub struct RotarySpec;
 
 const BASE: f64 = 10_000.0;
@@ -33,10 +34,25 @@ fn positions(c: &Case) -> Vec<f64> {
 
 fn rotary(gpu: &Gpu, c: &Case) -> Result<Rotary> {
     let positions = positions(c);
-    if c.get("axes") == 2 {
-        return Rotary::axial(gpu, positions.as_chunks().0, c.get("d"), BASE);
+    let rotary = if c.get("axes") == 2 {
+        Rotary::axial(gpu, positions.as_chunks().0, c.get("d"), BASE)?
+    } else {
+        Rotary::line(gpu, &positions, c.get("d"), BASE)?
+    };
+    if c.get("each") < 2 {
+        return Ok(rotary);
     }
-    Rotary::line(gpu, &positions, c.get("d"), BASE)
+    let rows = row_places(c).concat();
+    let rows = Tensor::from_slice(gpu, &[rows.len() / 2, 2], &rows)?;
+    Ok(rotary.at_rows(&rows))
+}
+
+/// Places of the query and the key of each row.
+fn row_places(c: &Case) -> Vec<[u32; 2]> {
+    let most = c.get("t") + c.get("start") + 2;
+    (0..c.get("b") * c.get("t"))
+        .map(|row| [5 * row % most, (3 * row + 1) % most].map(|at| at as u32))
+        .collect()
 }
 
 fn start<'a>(c: &Case, starts: &'a Tensor) -> Start<'a> {
@@ -61,6 +77,10 @@ fn turned(c: &Case, x: &[f64], starts: &[u32], sign: f64) -> HostTensor {
     let angles = reference::angles(&positions(c), d, c.get("axes"), BASE);
     let angle = |r: usize| {
         let (part, row) = (r / h % parts, r / h / parts);
+        if c.get("each") == 2 {
+            let place = row_places(c)[row].get(part).copied()?;
+            return Some(&angles[place as usize * (d / 2)..][..d / 2]);
+        }
         let first = if c.get("each") == 1 {
             starts[row / t] as usize
         } else {
@@ -85,6 +105,9 @@ impl Operation for RotarySpec {
             [1, 3, 5, 1, 3, 10, 17, 1],
             [2, 3, 67, 1, 2, 16, 40, 1],
             [1, 3, 3, 5, 1, 4, 9, 1],
+            [2, 3, 3, 7, 2, 8, 4, 2],
+            [1, 3, 5, 1, 2, 6, 11, 2],
+            [2, 1, 2, 9, 3, 4, 0, 2],
         ]
         .map(sized)
         .to_vec()
@@ -98,9 +121,9 @@ impl Operation for RotarySpec {
         crate::spec::case::check(c, &self.cases(), self.name())?;
         let fine = [1, 2].contains(&c.get("axes"))
             && [1, 3].contains(&c.get("parts"))
-            && c.get("each") <= 1;
+            && c.get("each") <= 2;
         if !fine || !c.get("d").is_multiple_of(2 * c.get("axes")) {
-            let what = "axes is 1 or 2, parts 1 or 3, each 0 or 1, and d a multiple of 2 axes";
+            let what = "axes is 1 or 2, parts 1 or 3, each 0 to 2, and d a multiple of 2 axes";
             return Err(crate::Error::data(format!("case `{c}`: {what}")));
         }
         Ok(())
@@ -122,9 +145,10 @@ impl Operation for RotarySpec {
     fn run(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(vec![rotary(gpu, c)?.rotate(&t[0], start(c, &t[1]))?])
     }
-    fn time(&self, _: &Gpu, c: &Case, t: &[Tensor]) -> Result<()> {
+    fn time(&self, gpu: &Gpu, c: &Case, t: &[Tensor]) -> Result<()> {
         Rotary {
             table: t[2].clone(),
+            rows: rotary(gpu, c)?.rows,
         }
         .rotate(&t[0], start(c, &t[1]))
         .map(drop)
@@ -140,11 +164,12 @@ impl Operation for RotarySpec {
     }
     fn kernels(&self) -> Vec<Kernel> {
         let both = [false, true];
+        let places = [Places::At, Places::Each, Places::Rows];
         let pairs = both
             .into_iter()
-            .flat_map(|vec| both.map(|each| (vec, each)));
+            .flat_map(|vec| places.map(|places| (vec, places)));
         pairs
-            .flat_map(|(vec, each)| both.map(|inverse| kernel(vec, each, inverse)))
+            .flat_map(|(vec, places)| both.map(|inverse| kernel(vec, places, inverse)))
             .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
@@ -183,6 +208,10 @@ impl Operation for RotarySpec {
             ),
             ("fewer starts than sequences", turn(&x, Start::Each(&short))),
             ("starts that are floats", turn(&x, Start::Each(&floats))),
+            refused(
+                "places of other rows",
+                fine.at_rows(&short).rotate(&x, Start::At(0)),
+            ),
         ])
     }
     fn gradient(&self) -> Option<&dyn Gradient> {
@@ -202,6 +231,7 @@ impl Gradient for RotarySpec {
             &v[0],
             &Rotary {
                 table: v[2].tensor().clone(),
+                rows: rotary(tape.gpu(), c)?.rows,
             },
             start(c, v[1].tensor()),
         )

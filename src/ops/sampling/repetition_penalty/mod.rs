@@ -158,7 +158,10 @@ fn penalized(
     logits.gpu().dispatch(
         OP,
         &kernel,
-        &[logits, sequence, &y].into_iter().chain(at).collect::<Vec<_>>(),
+        &[logits, sequence, &y]
+            .into_iter()
+            .chain(at)
+            .collect::<Vec<_>>(),
         &params,
         groups,
         work(rows, v, count),

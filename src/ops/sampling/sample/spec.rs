@@ -1,6 +1,8 @@
 //! The registry's row.
 
-use super::{SampleOutputs, Sampling, kernels, probabilities, reference, sample, sample_keyed, work};
+use super::{
+    SampleOutputs, Sampling, kernels, probabilities, reference, sample, sample_keyed, work,
+};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::sampling::random::Key;
@@ -178,14 +180,14 @@ impl Operation for SampleSpec {
         let sequence = tokens
             .iter()
             .flat_map(|t| (0..SEQUENCE[0]).map(move |i| if i == SEQUENCE[1] { *t } else { 0 }));
-        let keyed_log_probs = rows(c, inputs[0].as_f64()).iter().zip(&keyed).map(|(l, token)| {
+        let all_rows = rows(c, inputs[0].as_f64());
+        let keyed_log_probs = all_rows.iter().zip(&keyed).map(|(l, token)| {
             reference::distribution(l, &Sampling::default()).probabilities[*token as usize].ln()
         });
         let keyed_log_probs = HostTensor::f64(&[b], keyed_log_probs.collect());
         let sequence = HostTensor::u32(&[b, SEQUENCE[0]], sequence.collect());
-        let twice = |tokens: &[u32]| {
-            HostTensor::u32(&[inputs_rows(c)], tokens.repeat(inputs_rows(c) / b))
-        };
+        let twice =
+            |tokens: &[u32]| HostTensor::u32(&[inputs_rows(c)], tokens.repeat(inputs_rows(c) / b));
         let (token, keyed) = (twice(&tokens), twice(&keyed));
         vec![
             HostTensor::f64(&[b, v], p),
@@ -211,9 +213,8 @@ impl Operation for SampleSpec {
         let clear = |(r, l): (usize, &Vec<f64>)| {
             let row = reference::distribution(l, &s);
             let [step, number] = row_key(r).map(u64::from);
-            let sure = |key, number| {
-                reference::draw(l, &row.probabilities, &s, key, number).1 > 1e-5
-            };
+            let sure =
+                |key, number| reference::draw(l, &row.probabilities, &s, key, number).1 > 1e-5;
             let keyed = sure(Key { step, ..KEY }, number as usize);
             row.slack > 1e-5 && keyed && sure(KEY, ROW0 + r)
         };
