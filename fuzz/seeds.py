@@ -114,6 +114,12 @@ def codes():
     return safetensors({"codes": ("U32", [2, 2, 2], bytes(32))}, CODES)
 
 
+def packed():
+    """One image of a code on each of two levels; the target adds the checksum."""
+    head = b"wgvq" + bytes([1, 0]) + bytes.fromhex("0123456789abcdef")
+    return head + bytes([1, 1, 8, 8, 3, 1, 1, 1, 1]) + bytes([5, 77, 130, 9])
+
+
 SEEDS = {
     "idx": idx,
     "idx_gzip": lambda: gzip.compress(idx(), mtime=0),
@@ -124,6 +130,7 @@ SEEDS = {
     "captions": lambda: CAPTIONS,
     "tar": tar,
     "codes": codes,
+    "packed": packed,
 }
 
 

@@ -35,6 +35,8 @@ check() {
     printf '== %s: %d s\n' "$name" $((SECONDS - began))
 }
 
+check "the C interface" "C compiler" "command -v cc && command -v c++" -- scripts/capi.sh test
+
 wasm=wasm32-unknown-unknown
 # shellcheck disable=SC2016
 has_wasm='[ -d "$(rustc --print sysroot)/lib/rustlib/'$wasm'/lib" ]'

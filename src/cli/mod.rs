@@ -138,6 +138,12 @@ enum Command {
     Encode(first_stage::codes::Encode),
     /// Turn codes into images
     Decode(first_stage::codes::Decode),
+    /// Count the codes of a data set, so that `wgvq pack` makes smaller files
+    Statistics(first_stage::statistics::Statistics),
+    /// Turn images into packed codes: a file of as few bytes as the codes need
+    Pack(first_stage::pack::Pack),
+    /// Turn packed codes into images
+    Unpack(first_stage::pack::Unpack),
     /// Write a trained model, or a part of it, for other programs: its decoder, a folder for the
     /// Hugging Face Hub, ONNX files, NumPy arrays
     Export(first_stage::export::Export),
@@ -209,6 +215,9 @@ pub fn main() -> ExitCode {
         Command::Report(c) => c.run(global),
         Command::Encode(c) => c.run(global),
         Command::Decode(c) => c.run(global),
+        Command::Statistics(c) => c.run(global),
+        Command::Pack(c) => c.run(global),
+        Command::Unpack(c) => c.run(global),
         Command::Export(c) => c.run(global),
         Command::Prior(c) => c.run(global),
         Command::Sample(c) => c.run(global),

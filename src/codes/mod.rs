@@ -1,5 +1,9 @@
 //! Files of codes that describe themselves: which model made them, on what grids, from what images.
 
+#[cfg(feature = "pack")]
+pub mod entropy;
+#[cfg(feature = "pack")]
+pub mod packed;
 mod sized;
 
 #[cfg(feature = "text")]

@@ -393,6 +393,13 @@ impl FirstStageModel {
         self.gpu.block_on(self.to_codes_async(images, names))
     }
 
+    /// Returns the codes of no image: what describes this model's codes, as
+    /// [`codes::packed::unpack`](crate::codes::packed::unpack) asks for it.
+    #[cfg(feature = "pack")]
+    pub fn no_codes(&self) -> Codes {
+        self.codes_file(Vec::new(), self.levels.clone(), self.image, Vec::new())
+    }
+
     /// Returns codes of images of a size, with what describes them.
     pub(super) fn codes_file(
         &self,

@@ -21,6 +21,8 @@ pub struct Coded {
     pub psnr: f64,
     /// Its levels of codes, the coarsest first.
     pub levels: Vec<LevelRate>,
+    /// Bits per pixel of packed files, one of each picture, headers and all.
+    pub packed: f64,
 }
 
 /// Rate of one level of codes.
@@ -94,16 +96,16 @@ fn summed(run: &Coded, of: fn(&LevelRate) -> f64) -> String {
 /// The tables in Markdown: the runs, and the codecs.
 pub fn table(runs: &[Coded], codecs: &Codecs) -> String {
     let mut text = String::from(
-        "| run | PSNR, dB | MSE | bits per pixel, entropy | bits per pixel, log2 K | JPEG's at \
-         that PSNR |\n| --- | --- | --- | --- | --- | --- |\n",
+        "| run | PSNR, dB | MSE | bits per pixel, packed files | entropy of the codes | log2 K | \
+         JPEG's at that PSNR |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for run in runs {
         let (entropy, nominal) = (summed(run, |l| l.entropy), summed(run, |l| l.nominal));
         let jpeg = jpeg_rate(codecs, run.psnr);
         let _ = writeln!(
             text,
-            "| {} | {:.2} | {:.5} | {entropy} | {nominal} | {jpeg} |",
-            run.name, run.psnr, run.mse
+            "| {} | {:.2} | {:.5} | {:.3} | {entropy} | {nominal} | {jpeg} |",
+            run.name, run.psnr, run.mse, run.packed
         );
     }
     text.push_str("\n| codec | PSNR, dB | MSE | bits per pixel |\n| --- | --- | --- | --- |\n");
@@ -129,10 +131,10 @@ pub fn table(runs: &[Coded], codecs: &Codecs) -> String {
 /// Without loss, PSNR is infinite.
 pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
     let header = "kind,name,level,quality,psnr,mse,bits_per_pixel,nominal_bits_per_pixel,\
-                  jpeg_bits_per_pixel";
+                  jpeg_bits_per_pixel,packed_bits_per_pixel";
     let none = String::new;
     let six = |value: f64| format!("{value:.6}");
-    let mut rows: Vec<[String; 9]> = Vec::new();
+    let mut rows: Vec<[String; 10]> = Vec::new();
     for run in runs {
         let jpeg = match at_psnr(&codecs.jpeg, run.psnr) {
             Some(At::Rate(rate)) => six(rate),
@@ -148,6 +150,7 @@ pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
             six(run.entropy()),
             six(run.nominal()),
             jpeg,
+            six(run.packed),
         ]);
         for l in run.levels.iter().filter(|l| !l.name.is_empty()) {
             let (name, level) = (run.name.clone(), l.name.clone());
@@ -161,6 +164,7 @@ pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
                 none(),
                 entropy,
                 nominal,
+                none(),
                 none(),
             ]);
         }
@@ -176,6 +180,7 @@ pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
             psnr,
             mse,
             six(rate),
+            none(),
             none(),
             none(),
         ]
@@ -215,7 +220,8 @@ const CODECS: [Colour; 3] = [Colour::INK, Colour(107, 114, 128), Colour(156, 163
 const MOST: usize = 24;
 
 /// PSNR over bits per pixel: JPEG's curve, a line where each codec without loss lies, and each run
-/// at its entropy (a dot) and at log2 K (the end of the thin line). The bytes of a PNG file.
+/// at its packed files (a ring), at its codes' entropy (a dot) and at log2 K, with a thin line
+/// through all three. The bytes of a PNG file.
 ///
 /// # Errors
 /// If there is no run, or more than the chart can tell apart.
@@ -236,7 +242,7 @@ pub fn chart(title: &str, caption: &str, runs: &[Coded], codecs: &Codecs) -> Res
         .collect();
     let ends = runs
         .iter()
-        .flat_map(|r| [(r.entropy(), r.psnr), (r.nominal(), r.psnr)]);
+        .flat_map(|r| [r.packed, r.entropy(), r.nominal()].map(|rate| (rate, r.psnr)));
     let good = |(rate, psnr): &(f64, f64)| *rate > 0.0 && rate.is_finite() && psnr.is_finite();
     let all: Vec<(f64, f64)> = jpeg.iter().copied().chain(ends).filter(good).collect();
     let words = Words {
@@ -293,12 +299,14 @@ pub fn chart(title: &str, caption: &str, runs: &[Coded], codecs: &Codecs) -> Res
         .map(|(name, colour)| (name.to_owned(), colour))
         .collect();
     for (run, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
-        stroke::path(
-            &mut canvas,
-            &place(&[(run.entropy(), run.psnr), (run.nominal(), run.psnr)]),
-            1.2,
-            *colour,
-        );
+        let mut rates = [run.packed, run.entropy(), run.nominal()];
+        rates.sort_by(f64::total_cmp);
+        let line = rates.map(|rate| (rate, run.psnr));
+        stroke::path(&mut canvas, &place(&line), 1.2, *colour);
+        if let [at] = place(&[(run.packed, run.psnr)])[..] {
+            stroke::path(&mut canvas, &[at], 9.0, *colour);
+            stroke::path(&mut canvas, &[at], 5.0, Colour::WHITE);
+        }
         if let [at] = place(&[(run.entropy(), run.psnr)])[..] {
             stroke::path(&mut canvas, &[at], 11.0, Colour::WHITE);
             stroke::path(&mut canvas, &[at], 9.0, *colour);
@@ -355,6 +363,7 @@ mod tests {
             mse: 10f64.powf(-psnr / 10.0),
             psnr,
             levels: levels.iter().map(level).collect(),
+            packed: 0.75,
         }
     }
 
@@ -367,7 +376,7 @@ mod tests {
         let text = table(&runs, &codecs());
         assert!(
             text.contains(
-                "| two | 25.00 | 0.00316 | 0.500 (top 0.100, bottom 0.400) | 0.625 (top 0.125, \
+                "| two | 25.00 | 0.00316 | 0.750 | 0.500 (top 0.100, bottom 0.400) | 0.625 (top 0.125, \
                  bottom 0.500) | 2.000 |"
             ),
             "{text}"
@@ -380,14 +389,14 @@ mod tests {
         let rows: Vec<&str> = text.lines().collect();
         assert!(
             rows.iter()
-                .all(|r| r.replace("\"low, one\"", "x").matches(',').count() == 8),
+                .all(|r| r.replace("\"low, one\"", "x").matches(',').count() == 9),
             "{text}"
         );
         assert_eq!(
             rows[1],
-            "run,two,,,25.0000,0.00316228,0.500000,0.625000,2.000000"
+            "run,two,,,25.0000,0.00316228,0.500000,0.625000,2.000000,0.750000"
         );
-        assert_eq!(rows[2], "level,two,top,,,,0.100000,0.125000,");
+        assert_eq!(rows[2], "level,two,top,,,,0.100000,0.125000,,");
         assert_eq!(rows.len(), 1 + 2 + 2 + 2 + 1 + 2);
     }
 

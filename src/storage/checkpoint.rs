@@ -180,7 +180,7 @@ pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
 }
 
 /// SHA-256 over names, types, shapes and elements.
-fn tensor_sum(tensors: &BTreeMap<String, HostTensor>) -> String {
+pub(crate) fn tensor_sum(tensors: &BTreeMap<String, HostTensor>) -> String {
     let mut hash = Sha256::new();
     for (name, t) in tensors {
         hash.update(format!("{name} {:?} {:?}\n", t.dtype, t.shape));

@@ -39,6 +39,7 @@ mod lines;
 mod low_precision;
 mod lpips;
 mod models;
+mod packing;
 mod passes;
 mod photographs;
 mod prior;

@@ -1,20 +1,19 @@
 //! `wgvq encode` and `wgvq decode`
 
 use crate::cli::common::apart::{apart, model_of};
-use crate::cli::common::images::{Memory, name_of, png, tell_memory, unique};
-use crate::cli::common::made::{self, PICTURES, replaced};
+use crate::cli::common::images::{Memory, name_of, tell_memory};
 use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
 use crate::cli::common::place::refuse_existing;
+use crate::cli::first_stage::decoded::Pictures;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::{Codes, load_all, save_all};
 use wgvq::gpu::Gpu;
 use wgvq::inference::FirstStageModel;
-use wgvq::storage::atomic;
-use wgvq::{Error, Result, data};
+use wgvq::{Result, data};
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -80,7 +79,8 @@ impl Encode {
             apart(read(), std::iter::once(&self.output).chain(&arrays))?;
         }
         if self.native_size {
-            let all = self.native(global, &model)?;
+            let all = whole_images(global, &model, &self.images, &self.memory)?;
+            save_all(&self.output, &all)?;
             if global.json {
                 self.tell(&all, &[], &gpu);
             } else {
@@ -93,14 +93,7 @@ impl Encode {
             tell_memory(global, &gpu);
             return Ok(CommandStatus::Done);
         }
-        let [w, h, c] = model.image();
-        let mut pixels = Vec::new();
-        let mut names = Vec::new();
-        for path in &self.images {
-            pixels.extend(data::load_image(path, w, h, c)?);
-            names.push(name_of(path));
-        }
-        let codes = model.to_codes(&pixels, names)?;
+        let codes = resized_images(&model, &self.images)?;
         if self.npy {
             // The file and the arrays beside it are one: all of them are there, or none.
             let staged = place.staged()?;
@@ -134,34 +127,6 @@ impl Encode {
         Ok(CommandStatus::Done)
     }
 
-    /// Images at their own size.
-    fn native(&self, global: &Global, model: &FirstStageModel) -> Result<Vec<Codes>> {
-        let channels = model.image()[2];
-        let mut tiled = model.tiled(self.memory.tiling());
-        let mut all = Vec::new();
-        for path in &self.images {
-            let (pixels, size) = data::load_image_whole(path, channels)?;
-            let mut bar = Bar::new(global, "tiles");
-            let codes = tiled.to_codes(&pixels, size, name_of(path), &mut |done, of| {
-                bar.show(done, of);
-                Ok(())
-            })?;
-            bar.finish();
-            let [w, h] = size;
-            output::note(
-                global,
-                &format!(
-                    "{}: {w} x {h} pixels, {} codes",
-                    path.display(),
-                    grids(&codes)
-                ),
-            );
-            all.push(codes);
-        }
-        save_all(&self.output, &all)?;
-        Ok(all)
-    }
-
     /// Prints what was written, as JSON.
     fn tell(&self, all: &[Codes], arrays: &[String], gpu: &Gpu) {
         let image = |codes: &Codes| -> Vec<serde_json::Value> {
@@ -191,6 +156,56 @@ impl Encode {
     }
 }
 
+/// Encodes images at their own size, the large ones in tiles.
+///
+/// # Errors
+/// If one cannot be read, or does not fit the memory.
+pub fn whole_images(
+    global: &Global,
+    model: &FirstStageModel,
+    images: &[PathBuf],
+    memory: &Memory,
+) -> Result<Vec<Codes>> {
+    let channels = model.image()[2];
+    let mut tiled = model.tiled(memory.tiling());
+    let mut all = Vec::new();
+    for path in images {
+        let (pixels, size) = data::load_image_whole(path, channels)?;
+        let mut bar = Bar::new(global, "tiles");
+        let codes = tiled.to_codes(&pixels, size, name_of(path), &mut |done, of| {
+            bar.show(done, of);
+            Ok(())
+        })?;
+        bar.finish();
+        let [w, h] = size;
+        output::note(
+            global,
+            &format!(
+                "{}: {w} x {h} pixels, {} codes",
+                path.display(),
+                grids(&codes)
+            ),
+        );
+        all.push(codes);
+    }
+    Ok(all)
+}
+
+/// Encodes images at the model's size.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn resized_images(model: &FirstStageModel, images: &[PathBuf]) -> Result<Codes> {
+    let [w, h, c] = model.image();
+    let mut pixels = Vec::new();
+    let mut names = Vec::new();
+    for path in images {
+        pixels.extend(data::load_image(path, w, h, c)?);
+        names.push(name_of(path));
+    }
+    model.to_codes(&pixels, names)
+}
+
 /// Returns the grids of an image's codes, in words.
 fn grids(codes: &Codes) -> String {
     let grids: Vec<String> = codes
@@ -204,82 +219,20 @@ fn grids(codes: &Codes) -> String {
 impl Decode {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let all = load_all(&self.codes)?;
-        let names: Vec<String> = all.iter().flat_map(|codes| codes.names.clone()).collect();
-        let names: Vec<String> = unique(&names)
-            .into_iter()
-            .map(|name| format!("{name}.png"))
-            .collect();
-        let place = Place::folder(global, &self.output)?;
-        place.holds_none(names.iter().map(String::as_str), self.overwrite)?;
-        place.holds_none([PICTURES], true)?;
-        let old = replaced(&self.output, self.overwrite);
-        let written = names.iter().map(|name| self.output.join(name));
-        apart([self.codes.clone(), model_of(&self.run)], written)?;
+        let pictures = Pictures {
+            global,
+            run: &self.run,
+            codes: &self.codes,
+            out: &self.output,
+            memory: &self.memory,
+            overwrite: self.overwrite,
+        };
+        let (place, names) = pictures.place(&all)?;
         let gpu = global.gpu()?;
         let model = FirstStageModel::load(&gpu, &self.run)?;
         all.iter()
             .try_for_each(|codes| codes.check_model(model.hash()))?;
-        let channels = model.image()[2];
-        if let Some(codes) = all.iter().find(|codes| codes.image[2] != channels) {
-            let (names, theirs) = (codes.names.join(", "), codes.image[2]);
-            let what =
-                format!("{names}: {theirs} channels, but the model's images have {channels}");
-            return Err(Error::file(&self.codes, what));
-        }
-        let staged = place.staged()?;
-        let mut rest = names.iter().map(|name| staged.path().join(name));
-        for codes in &all {
-            let [w, h, c] = codes.image;
-            let images = if codes.image == model.image() {
-                model.decode(&codes.indices)?
-            } else {
-                let mut bar = Bar::new(global, "tiles");
-                let mut tiled = model.tiled(self.memory.tiling());
-                let image = tiled.decode(&codes.indices, [w, h], &mut |done, of| {
-                    bar.show(done, of);
-                    Ok(())
-                })?;
-                bar.finish();
-                image
-            };
-            for (pixels, path) in images.chunks(w * h * c).zip(rest.by_ref()) {
-                atomic::write(&path, &png(pixels, w, h, c)?)?;
-            }
-        }
-        made::list(&self.output, staged.path(), &names, self.overwrite)?;
-        staged.put(&old)?;
-        if global.json {
-            let images: Vec<String> = names
-                .iter()
-                .map(|name| output::shown(&self.output.join(name)))
-                .collect();
-            let line = serde_json::json!({
-                "out": output::shown(&self.output), "images": images,
-                "peak_device_bytes": gpu.memory().peak,
-            });
-            output::result(&line.to_string());
-        } else {
-            output::result(&format!(
-                "{}: {} images",
-                self.output.display(),
-                names.len()
-            ));
-        }
-        if all.iter().any(|codes| codes.image != model.image()) {
-            tell_memory(global, &gpu);
-        }
+        pictures.write(&place, &gpu, &model, &all, &names)?;
         Ok(CommandStatus::Done)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn names_stay_in_the_folder_and_apart() {
-        let names = ["a", "a", "../../etc/passwd", "", "a-2", "A"].map(String::from);
-        assert_eq!(
-            super::unique(&names),
-            ["a", "a-2", "______etc_passwd", "image", "a-2-2", "A-3"]
-        );
     }
 }

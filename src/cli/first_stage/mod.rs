@@ -2,12 +2,15 @@
 
 pub mod codes;
 pub mod compare;
+pub mod decoded;
 pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod model_card;
+pub mod pack;
 pub mod plan;
 pub mod reconstruct;
 pub mod report;
 pub mod report_page;
+pub mod statistics;
 pub mod train;

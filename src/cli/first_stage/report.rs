@@ -5,11 +5,14 @@ use crate::cli::common::pictures::folder_of;
 use crate::cli::common::pictures::source_of;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::inspect::{chosen, name_of, open, shape};
+use crate::cli::first_stage::pack::Counted;
 use crate::cli::first_stage::report_page::PageRequest;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::Codes;
+use wgvq::codes::entropy::CodeStatistics;
+use wgvq::codes::packed::pack;
 use wgvq::data::absolute;
 use wgvq::inference::FirstStageModel;
 use wgvq::report::codecs::{self, At, QUALITIES, at_psnr};
@@ -95,8 +98,9 @@ impl Report {
         );
         let names = names(&self.runs);
         let mut runs = Vec::new();
-        for (model, name) in models.iter().zip(names) {
-            runs.push(coded(model, name, &pixels, count)?);
+        for ((model, name), run) in models.iter().zip(names).zip(&self.runs) {
+            let statistics = Counted::default().load(run)?;
+            runs.push(coded(model, name, &pixels, count, statistics.as_ref())?);
         }
         output::note(
             global,
@@ -117,7 +121,7 @@ impl Report {
             .map_or(set.name.clone(), |n| n.to_string_lossy().into_owned());
         let size = format!("{} x {}", shape.width, shape.height);
         let title = format!("PSNR, dB, of {count} held-out images of {data}, {size}");
-        let caption = "dots: entropy of the codes; thin lines: up to log2 K; codecs: whole files";
+        let caption = "rings: packed files; dots: entropy of the codes; line's end: log2 K";
         let png = chart(&title, caption, &runs, &codecs)?;
         let staged = place.staged()?;
         atomic::write(
@@ -136,7 +140,7 @@ impl Report {
         output::note(
             global,
             "WebP is lossless: there is no lossy encoder of it here. Files' headers count, the \
-             models do not.",
+             models and the statistics of codes (`wgvq statistics`) do not.",
         );
         output::note(
             global,
@@ -186,19 +190,35 @@ pub fn names(runs: &[PathBuf]) -> Vec<String> {
     plain.iter().enumerate().map(of).collect()
 }
 
-/// Reconstructs images and measures the rate of their codes.
-fn coded(model: &FirstStageModel, name: String, pixels: &[u8], count: usize) -> Result<Coded> {
+/// Reconstructs images and measures the rate of their codes, and of a packed file of each.
+fn coded(
+    model: &FirstStageModel,
+    name: String,
+    pixels: &[u8],
+    count: usize,
+    statistics: Option<&CodeStatistics>,
+) -> Result<Coded> {
     let codes = model.to_codes(pixels, vec![String::new(); count])?;
     let error = mse(pixels, &model.decode(&codes.indices)?)?;
     let [w, h, _] = model.image();
     let levels = (0..codes.levels.len())
         .map(|level| rate(&codes, level, w * h))
         .collect();
+    let mut bytes = 0;
+    for image in codes.indices.chunks(codes.per_image()) {
+        let one = Codes {
+            names: vec![String::new()],
+            indices: image.to_vec(),
+            ..codes.clone()
+        };
+        bytes += pack(&[one], statistics)?.bytes.len();
+    }
     Ok(Coded {
         name,
         mse: error,
         psnr: psnr(error),
         levels,
+        packed: 8.0 * bytes as f64 / (count * w * h) as f64,
     })
 }
 
@@ -234,7 +254,7 @@ fn line(run: &Coded, codecs: &Codecs) -> serde_json::Value {
     };
     serde_json::json!({
         "run": run.name, "mse": run.mse, "psnr": run.psnr, "bits_per_pixel": run.entropy(),
-        "nominal_bits_per_pixel": run.nominal(),
+        "nominal_bits_per_pixel": run.nominal(), "packed_bits_per_pixel": run.packed,
         "levels": run.levels.iter().map(level).collect::<Vec<_>>(),
         "jpeg_bits_per_pixel": jpeg,
     })

@@ -281,6 +281,7 @@ fn rated() -> Vec<u8> {
             entropy,
             nominal: 1.3 * entropy,
         }],
+        packed: 0.8 * entropy,
     };
     let runs = [run("ema", 22.0, 0.3), run("residual", 27.0, 0.9)];
     rate::chart("rate", "on 64 pictures", &runs, &codecs).unwrap()
