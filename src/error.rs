@@ -194,6 +194,17 @@ impl Error {
             what: what.to_string(),
         }
     }
+    /// Returns whether this says that there is not so much memory, of the device or the host, or
+    /// that the device binds no tensor of such a size.
+    pub fn is_of_memory(&self) -> bool {
+        matches!(
+            self,
+            Error::Budget { .. }
+                | Error::OutOfMemory { .. }
+                | Error::Limit { .. }
+                | Error::Memory { .. }
+        )
+    }
     /// Creates an [`Error::Data`].
     pub fn data(what: impl std::fmt::Display) -> Self {
         Error::Data {

@@ -1,10 +1,10 @@
 //! The configuration of a contrastive model.
 
-use crate::Result;
 use crate::config::section::flat_section;
 use crate::config::train_common::{ACCUMULATE, TrainCommon, embeds};
 use crate::config::{DottedConfig, Resolved, learning_rate};
 use crate::models::contrastive::Shape;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Everything that decides what the model becomes, beside images and texts.
@@ -63,6 +63,9 @@ impl Default for Train {
     }
 }
 
+/// Pairs of a step, at most.
+const MOST_PAIRS: usize = 1 << 14;
+
 impl DottedConfig for ContrastiveConfig {
     const ADDED: &'static [(&'static str, &'static str)] = &[ACCUMULATE];
 }
@@ -74,7 +77,15 @@ impl ContrastiveConfig {
     /// On the first value that is not usable: its key, the value and what is allowed.
     pub fn resolve(&self) -> Result<Resolved<ContrastiveConfig>> {
         self.model.check()?;
-        self.train.validate(2..=1 << 14)?;
+        self.train.validate(2..=MOST_PAIRS)?;
+        if self.train.images() > MOST_PAIRS {
+            let what = format!(
+                "{} passes of {} pairs: each image of a step is held against each text, and there \
+                 are at most {MOST_PAIRS}",
+                self.train.accumulate, self.train.batch_size
+            );
+            return Err(Error::config("train.accumulate", what));
+        }
         Ok(Resolved::of(self.clone()))
     }
 

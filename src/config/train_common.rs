@@ -2,9 +2,9 @@
 
 use super::learning_rate;
 use super::words::word_keys;
-use crate::Result;
 use crate::config::{StepSchedule, check};
 use crate::gpu::DType;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -16,7 +16,7 @@ pub struct TrainCommon {
     /// Images of a pass; a step has [`TrainCommon::accumulate`] of them.
     pub batch_size: usize,
     /// Passes of a step, whose gradients are averaged: a step sees `batch_size` times as many
-    /// images, and takes the memory of one pass.
+    /// images, and the activations of one pass are in memory at a time.
     pub accumulate: usize,
     /// Adam's learning rate at its highest.
     pub lr: f32,
@@ -69,6 +69,8 @@ pub struct StageTrain {
 pub(super) const RENAMED: [(&str, &str); 1] =
     [("train.checkpoint_blocks", "train.gradient_checkpointing")];
 
+/// Images of a step, at most.
+const MOST_IMAGES: usize = 1 << 24;
 /// `train.accumulate`, which first stages and contrastive models did not always have.
 pub(super) const ACCUMULATE: (&str, &str) = ("train.accumulate", "1");
 
@@ -163,6 +165,14 @@ impl TrainCommon {
             (1..=1 << 16).contains(&self.accumulate),
             "from 1 to 65536",
         )?;
+        let images = self.batch_size.saturating_mul(self.accumulate);
+        if images > MOST_IMAGES {
+            let what = format!(
+                "{} passes of {} images: a step has at most {MOST_IMAGES} images",
+                self.accumulate, self.batch_size
+            );
+            return Err(Error::config("train.accumulate", what));
+        }
         check(
             "train.lr",
             self.lr,

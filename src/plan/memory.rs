@@ -41,7 +41,7 @@ pub fn peaks(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result
                 images: images / passes,
                 bytes,
             }),
-            Err(e) if is_too_much(&e) => {}
+            Err(e) if e.is_of_memory() => {}
             // The model computes something of all images of a step together.
             Err(Error::Config { .. }) if passes > 1 => break,
             Err(e) => return Err(e),
@@ -55,7 +55,7 @@ pub fn peaks(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result
 /// says to have ([`Gpu::device_memory`]), or within the engine's budget.
 ///
 /// # Errors
-/// If none fits; if one pass does not, and the model does not allow several.
+/// If not even passes of one image fit; if one pass does not, and the model does not allow several.
 pub fn fitting(
     gpu: &Gpu,
     config: &ResolvedConfig,
@@ -75,7 +75,7 @@ fn first_that_fits(
     data: &Arc<ImageSet>,
 ) -> Result<(ResolvedConfig, Peak)> {
     let (images, mut refused) = (config.train.images(), None);
-    for passes in (config.train.accumulate..=images).filter(|n| images.is_multiple_of(*n)) {
+    for passes in (1..=images).filter(|n| images.is_multiple_of(*n)) {
         let tried = in_passes(config, passes);
         match peak(gpu, &tried, data) {
             Ok(bytes) => {
@@ -87,24 +87,18 @@ fn first_that_fits(
                 };
                 return Ok((tried, peak));
             }
-            Err(e) if is_too_much(&e) => refused = Some(e),
-            // Several passes are no way out: what counts is that one does not fit.
-            Err(Error::Config { .. }) if refused.is_some() => break,
+            Err(e) if e.is_of_memory() => refused = Some(e),
+            Err(Error::Config { key, what }) => {
+                let Some(refused) = refused else {
+                    return Err(Error::Config { key, what });
+                };
+                let what = format!("one pass takes too much ({refused}), and {what}");
+                return Err(Error::Config { key, what });
+            }
             Err(e) => return Err(e),
         }
     }
     Err(refused.unwrap_or_else(|| Error::invalid("plan", "a step without images")))
-}
-
-/// Whether it says that there is not so much memory.
-fn is_too_much(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Budget { .. }
-            | Error::OutOfMemory { .. }
-            | Error::Limit { .. }
-            | Error::Memory { .. }
-    )
 }
 
 /// Returns the configuration with the images of its steps in so many passes.
@@ -132,6 +126,10 @@ fn peak(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result<u64>
         trainer.step()?;
         gpu.finish()
     });
+    if took.is_err() {
+        // What was recorded or is on its way holds its buffers until it is done.
+        let _ = gpu.finish();
+    }
     let peak = gpu.memory().peak;
     // Buffers of this size are of no use to the next.
     gpu.trim();

@@ -80,7 +80,13 @@ pub fn check_contrastive(
     Contrastive::new(&mut builder, &config.model, image, text)?;
     builder.check(gpu)?;
     let sizes = [config.train.batch_size, text.length, config.model.dim];
-    batch_fits(gpu, "the texts that the contrastive model reads", sizes)
+    batch_fits(gpu, "the texts that the contrastive model reads", sizes)?;
+    let pairs = config.train.images();
+    batch_fits(
+        gpu,
+        "the pairs of images and texts of a step",
+        [pairs, pairs, 1],
+    )
 }
 
 /// A contrastive model in training.

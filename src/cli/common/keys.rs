@@ -29,7 +29,7 @@ pub struct Keys {
     /// Training steps
     #[arg(long)]
     pub steps: Option<u64>,
-    /// Images per step
+    /// Images of a step; with train.accumulate, of each of its passes
     #[arg(long)]
     pub batch: Option<u64>,
     /// Adam's learning rate

@@ -27,7 +27,7 @@ use wgvq::storage::atomic;
 use wgvq::storage::checkpoint;
 use wgvq::storage::checkpoint::Checkpoint;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::{Start, check, run};
+use wgvq::train::{Start, check, levels_of, run};
 use wgvq::{Error, Result};
 
 /// `wgvq compare --quantizers ema,fsq,lfq --steps 500 --out compared`
@@ -242,6 +242,10 @@ impl Compare {
             .iter()
             .try_for_each(|e| self.started(e, &data, &round).map(drop))?;
         let gpu = global.gpu()?;
+        let size = [data.width, data.height, data.channels];
+        entries
+            .iter()
+            .try_for_each(|e| levels_of(&gpu, &e.config, size).map(drop))?;
         let (steps, batch) = (first.train.steps, first.train.images());
         let budget = format!("{}: {steps} steps of {batch} each", data.name);
         output::note(

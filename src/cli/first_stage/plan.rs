@@ -37,8 +37,18 @@ impl Plan {
             global,
             &format!("taking a few steps on {} to measure them", gpu.info().name),
         );
-        let plan = Found::of(&gpu, &config, &data)?;
-        let peaks = peaks(&gpu, &config, &data)?;
+        let (plan, peaks) = match Found::of(&gpu, &config, &data) {
+            Ok(plan) => (plan, peaks(&gpu, &config, &data)?),
+            Err(e) if e.is_of_memory() => {
+                let peaks = peaks(&gpu, &config, &data)?;
+                if !peaks.is_empty() && !global.json {
+                    output::note(global, "a step does not fit; in several passes it takes:");
+                    table_of(&peaks);
+                }
+                return Err(e);
+            }
+            Err(e) => return Err(e),
+        };
         if global.json {
             let line = serde_json::json!({
                 "parameters": plan.parameters, "discriminator": plan.discriminator,

@@ -92,7 +92,11 @@ impl FirstStageTask {
     /// where the device binds as much.
     fn evaluation_batch(&self) -> usize {
         let (width, height) = (self.data.width, self.data.height);
-        let wanted = images_at_a_time(width, height);
+        let wanted = match &self.config.train {
+            // What is taken in several passes has no room for more than a pass.
+            train if train.accumulate > 1 => images_at_a_time(width, height).min(train.batch_size),
+            _ => images_at_a_time(width, height),
+        };
         self.stage.batch(&self.gpu, wanted, width, height)
     }
 

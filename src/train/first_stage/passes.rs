@@ -212,6 +212,14 @@ impl LevelParts {
         if rest.is_empty() {
             return Ok(first);
         }
+        let same = |seen: &Vec<CodebookBatch>| {
+            seen.len() == first.len() && seen.iter().all(|one| one.moments.is_none())
+        };
+        if !same(&first) || !rest.iter().all(same) {
+            let what = "the quantizer takes statistics of all latents of a step, or gives other \
+                        parts in each pass; leave it 1";
+            return Err(Error::config("train.accumulate", what));
+        }
         let joined = |(i, first): (usize, CodebookBatch)| {
             let of = |part: fn(&CodebookBatch) -> &Tensor| {
                 let rest = rest.iter().filter_map(|seen| seen.get(i));

@@ -33,6 +33,7 @@ pub fn levels_of(
     [width, height, channels]: [usize; 3],
 ) -> Result<Vec<Level>> {
     let (stage, _) = build(gpu, config, [height, width, channels], &Registry::default())?;
+    passes::check(config, &stage)?;
     Ok(stage.levels(width, height))
 }
 
