@@ -153,6 +153,8 @@ enum Command {
     Sample(prior::sample::Sample),
     /// Complete an image of which a part is given
     Complete(prior::complete::Complete),
+    /// Measure how far a run's samples lie from real images, each figure beside its floor
+    Evaluate(prior::evaluate::Evaluate),
     /// Images from texts: train on captioned images, draw, and measure
     #[command(name = "text2image")]
     Text2Image(text2image::Text2Image),
@@ -222,6 +224,7 @@ pub fn main() -> ExitCode {
         Command::Prior(c) => c.run(global),
         Command::Sample(c) => c.run(global),
         Command::Complete(c) => c.run(global),
+        Command::Evaluate(c) => c.run(global),
         Command::Text2Image(c) => c.run(global),
         Command::Info => tools::info::run(global),
         Command::Doctor(c) => c.run(global),

@@ -6,6 +6,7 @@
 //! | [`TiledModel`] | the same for images of any size, within a memory budget |
 //! | [`Decoder`] | codes to images alone, from a smaller file |
 //! | [`PriorModel`], [`Hierarchy`] | samples codes, of one level or of all |
+//! | [`ClassifierModel`] | features and classes of images |
 //! | [`ContrastiveModel`] | scores images against texts |
 //!
 //! Sampling goes [`SampleRequest`] → [`SamplingSession`] → [`Samples`]. What waits for the device
@@ -16,6 +17,8 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod arrays;
+#[cfg(not(target_arch = "wasm32"))]
+mod classifier_model;
 pub(crate) mod contrastive_model;
 mod decoder;
 mod deprecated;
@@ -40,6 +43,8 @@ mod tiles;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tokenize;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use classifier_model::{ClassifierInfo, ClassifierModel, Seen};
 pub use contrastive_model::ContrastiveModel;
 pub use decoder::{DECODER_FORMAT, Decoder, DecoderView};
 #[allow(deprecated)]

@@ -1,5 +1,6 @@
 //! Models: plain structs of layers.
 
+pub mod classifier;
 pub mod contrastive;
 pub mod first_stage;
 mod level;

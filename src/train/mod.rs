@@ -1,6 +1,8 @@
 //! Training in a folder: the loop, the tasks (first stages, priors, contrastive models), what they
 //! log, and what they do where a run diverges.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod classifier;
 pub mod contrastive;
 pub mod first_stage;
 pub mod objective;

@@ -19,6 +19,7 @@ mod coopmat;
 mod damaged;
 mod data_script;
 mod deprecated;
+mod distances;
 mod doctor;
 mod embed;
 mod embed_train;
