@@ -36,6 +36,7 @@ pub fn operations() -> &'static [&'static dyn Operation] {
         &elementwise::copy::Copy,
         &attention::cross_decode::CrossDecodeSpec,
         &loss::cross_entropy::CrossEntropySpec,
+        &quantize::diveq::Diveq,
         &image::downsample::Downsample,
         &sampling::dropout::Dropout,
         &quantize::ema_update::EmaUpdate,

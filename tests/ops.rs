@@ -34,6 +34,7 @@ const WITH_A_GRADIENT: &[&str] = &[
     "conv2d",
     "conv_transpose2d",
     "cross_entropy",
+    "diveq",
     "downsample",
     "dropout",
     "entropy",

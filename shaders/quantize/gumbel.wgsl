@@ -2,7 +2,7 @@
 //   kl[n] = KL(softmax(l[n,:]) || uniform)
 //
 // with standard Gumbel noise g (Jang et al. 2016, equation 2; the KL term as in Ramesh et al. 2021,
-// section 2.1).
+// section 2.1). PLAIN: g is 0, and y the softmax of l / tau itself.
 //
 // l: f32 [R, K], rows row0 .. row0 + R of the whole; y: f32 [R, K]; index: u32 [R]; kl: f32 [R].
 // One workgroup makes one row, four codes at a time to an invocation, which VEC loads and stores at
@@ -27,7 +27,9 @@ var<immediate> p: Params;
 #import shared/grid
 #import shared/reduce
 #import shared/group_max
+#ifndef PLAIN
 #import shared/gumbel
+#endif
 
 // Past the last code stands what no code loses to.
 #for (x, past) in (l, LOWEST) (y, LOWEST)
@@ -48,7 +50,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var m = LOWEST;
     for (var block = lane; 4u * block < p.k; block += GROUP) {
         let logit = load_l(base, block);
+#ifdef PLAIN
+        let t = logit * p.inv_tau;
+#else
         let t = (logit + gumbel_block(block, p.row0 + row)) * p.inv_tau;
+#endif
         store_y(base, block, t);
         m = max(m, max(max(logit.x, logit.y), max(logit.z, logit.w)));
 #unroll j 0 4

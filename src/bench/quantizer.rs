@@ -6,6 +6,7 @@ use crate::autograd::Tape;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{ForwardContext, HostTensors, Init, Parameters};
 use crate::ops::norm::batch_norm;
+use crate::ops::quantize::fsq;
 use crate::ops::quantize::vq_search::VqSearch;
 use crate::ops::sampling::random::Key;
 use crate::ops::sampling::random::philox::gumbel;
@@ -114,7 +115,7 @@ impl QuantizerForward {
         if bare {
             options.dim = options.code_channels();
         }
-        if self.kind.name == "lfq" {
+        if matches!(self.kind.name, "lfq" | "bsq") {
             options.codebook_size = self.k.next_power_of_two().max(2);
         }
         let groups = (1..=4).rev().find(|g| self.d.is_multiple_of(*g));
@@ -166,7 +167,7 @@ impl QuantizerForward {
         );
         quantizer.learn(&params, &out.seen, 1)?;
         let after = quantizer.save()?;
-        let searches = !matches!(self.kind.name, "fsq" | "lfq" | "gumbel");
+        let searches = !matches!(self.kind.name, "fsq" | "lfq" | "bsq" | "gumbel" | "ibq");
         for seen in out.seen.iter().filter(|_| searches) {
             let (x, index) = (
                 HostTensor::download(&seen.latents)?,
@@ -232,9 +233,9 @@ impl QuantizerForward {
         let wide = latents.widened();
         let x = wide.as_f64();
         let want = match self.kind.name {
-            "fsq" => crate::ops::quantize::fsq::reference::quantize(x, &levels(self.k)).1,
-            "lfq" => crate::ops::quantize::bits::reference::signs(x, latents.shape[1]).1,
-            "gumbel" => return self.drawn(x, &got, params, seed),
+            "fsq" => fsq::reference::quantize(x, &levels(self.k), fsq::Activation::Tanh).1,
+            "lfq" | "bsq" => crate::ops::quantize::bits::reference::signs(x, latents.shape[1]).1,
+            "gumbel" | "ibq" => return self.drawn(x, &got, params, seed),
             other => {
                 return Err(Error::data(format!(
                     "no reference for the codes of `{other}`"
@@ -263,7 +264,7 @@ impl QuantizerForward {
     }
 
     /// Returns the codes that Gumbel noise draws at some of the rows, of latents that are
-    /// normalised over all of them.
+    /// normalised over all of them; those of `ibq` are the likeliest without either.
     fn drawn(
         &self,
         x: &[f64],
@@ -277,14 +278,16 @@ impl QuantizerForward {
                 .map(|(_, v)| v.iter().map(|v| f64::from(*v)).collect())
                 .unwrap_or_default()
         };
-        let (weight, bias) = (wide("quantize.logits.weight"), wide("quantize.logits.bias"));
-        let (k, d) = (self.k, self.d);
-        let x = batch_norm::reference::batch_norm(
-            x,
-            &vec![1.0; d],
-            &vec![0.0; d],
-            crate::quantize::gumbel::EPS,
-        );
+        let (k, d, noise) = (self.k, self.d, self.kind.name == "gumbel");
+        let (weight, bias, x) = if noise {
+            let (ones, zeros) = (vec![1.0; d], vec![0.0; d]);
+            let eps = crate::quantize::gumbel::EPS;
+            let x = batch_norm::reference::batch_norm(x, &ones, &zeros, eps);
+            let (weight, bias) = (wide("quantize.logits.weight"), wide("quantize.logits.bias"));
+            (weight, bias, x)
+        } else {
+            (wide("quantize.codebook"), vec![0.0; k], x.to_vec())
+        };
         let key = Key {
             seed,
             step: 1,
@@ -300,7 +303,7 @@ impl QuantizerForward {
                     .zip(&weight[c * d..][..d])
                     .map(|(a, b)| a * b)
                     .sum();
-                logit + bias[c] + gumbel(key, *row, c)
+                logit + bias[c] + if noise { gumbel(key, *row, c) } else { 0.0 }
             };
             let values: Vec<f64> = (0..k).map(value).collect();
             let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -311,7 +314,8 @@ impl QuantizerForward {
             worst: differ as f64,
             max_error: 0.0,
             detail: format!(
-                "gumbel: {differ} of {} codes are not the likeliest",
+                "{}: {differ} of {} codes are not the likeliest",
+                self.kind.name,
                 rows.len()
             ),
             pass: differ == 0 && !rows.is_empty(),

@@ -50,13 +50,13 @@ impl RunConfig {
             ("codebook_dim", "fsq") => {
                 Some("`fsq` has a channel to each of quantizer.levels: set that".into())
             }
-            ("codebook_dim", "lfq") => Some(
-                "`lfq` has log2 of quantizer.codebook_size channels: set that, or quantizer.dim"
-                    .into(),
-            ),
+            ("codebook_dim", "lfq" | "bsq") => Some(format!(
+                "`{kind}` has log2 of quantizer.codebook_size channels: set that, or quantizer.dim"
+            )),
             ("levels", _) => only(&["fsq"], "quantizer.codebook_size sets its codes"),
+            ("activation", _) => only(&["fsq"], CHOOSE),
             ("entropy_loss_weight" | "diversity_gamma" | "inv_temperature", _) => only(
-                &["lfq"],
+                &["lfq", "bsq", "ibq"],
                 "quantizer.codebook_diversity_loss_weight is like it for codebooks",
             ),
             ("num_quantizers" | "shared_codebook" | "quantize_dropout", _) => only(
@@ -75,11 +75,23 @@ impl RunConfig {
                 &["gumbel"],
                 "choose that by --quantizer, or set quantizer.sample_codebook_temp",
             ),
-            ("commitment_weight", _) => only(
-                &["ema", "vq", "cosine", "simvq", "residual", "product", "lfq"],
-                CHOOSE,
-            ),
-            ("codebook_weight", _) => only(&["vq", "simvq"], CHOOSE),
+            ("commitment_weight" | "codebook_weight", "vq" | "simvq")
+                if self.quantizer.directional_reparam =>
+            {
+                Some("quantizer.directional_reparam learns without that loss: switch it off".into())
+            }
+            ("commitment_weight", _) => {
+                only(&[&NEAREST[..], &["lfq", "bsq", "ibq"]].concat(), CHOOSE)
+            }
+            ("codebook_weight", _) => only(&["vq", "simvq", "ibq"], CHOOSE),
+            ("directional_reparam_variance", "vq" | "simvq")
+                if !self.quantizer.directional_reparam =>
+            {
+                Some("set quantizer.directional_reparam".into())
+            }
+            ("directional_reparam" | "directional_reparam_variance", _) => {
+                only(&["vq", "simvq"], CHOOSE)
+            }
             ("decay", _) => only(&PLACED, CHOOSE),
             ("eps", _) => only(&AVERAGED, CHOOSE),
             ("kmeans_init" | "kmeans_iters" | "threshold_ema_dead_code", _) => {
@@ -179,6 +191,14 @@ mod tests {
         for (kind, key, instead) in [
             ("fsq", "quantizer.codebook_size", "quantizer.levels"),
             ("lfq", "quantizer.codebook_dim", "quantizer.codebook_size"),
+            ("bsq", "quantizer.codebook_dim", "quantizer.codebook_size"),
+            ("lfq", "quantizer.activation", "fsq"),
+            ("ema", "quantizer.directional_reparam", "simvq"),
+            (
+                "vq",
+                "quantizer.directional_reparam_variance",
+                "quantizer.directional_reparam",
+            ),
             ("ema", "quantizer.levels", "quantizer.codebook_size"),
             ("ema", "quantizer.groups", "residual"),
             ("vq", "quantizer.temperature", "gumbel"),

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext};
-use crate::ops::quantize::fsq::Levels;
+use crate::ops::quantize::fsq::{Activation, Levels};
 
 /// Each channel rounded to a few levels.
 #[derive(Debug)]
@@ -22,8 +22,16 @@ impl Fsq {
     /// # Errors
     /// If a level is below 2, or there are more than 2^24 codes.
     pub fn new(gpu: &Gpu, levels: &[usize]) -> Result<Fsq> {
+        Fsq::with_activation(gpu, levels, Activation::Tanh)
+    }
+
+    /// Creates a quantizer of these levels, whose channels `activation` bounds.
+    ///
+    /// # Errors
+    /// As [`Fsq::new`].
+    pub fn with_activation(gpu: &Gpu, levels: &[usize], activation: Activation) -> Result<Fsq> {
         Ok(Fsq {
-            levels: Levels::new(gpu, levels)?,
+            levels: Levels::with_activation(gpu, levels, activation)?,
         })
     }
 }
@@ -60,7 +68,8 @@ impl Fsq {
 /// # Errors
 /// As [`Fsq::new`].
 pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
-    Projected::around(b, o, Box::new(Fsq::new(gpu, &o.levels)?))
+    let inner = Fsq::with_activation(gpu, &o.levels, o.activation)?;
+    Projected::around(b, o, Box::new(inner))
 }
 
 impl Quantizer for Fsq {

@@ -90,6 +90,28 @@ impl Tape {
     }
 }
 
+/// Computes the weighted entropies of each choice and of the codes' use, where the options ask for
+/// them.
+pub(super) fn entropy_terms(
+    tape: &Tape,
+    o: &Options,
+    x: &Var,
+    sharpness: f32,
+) -> Result<Vec<(Term, Var)>> {
+    let w = o.entropy_loss_weight;
+    if w <= 0.0 {
+        return Ok(Vec::new());
+    }
+    let [each, all] = tape.sign_entropies(x, sharpness)?;
+    Ok(vec![
+        (Term::Regularizer, tape.scale(&each, w, 0.0)?),
+        (
+            Term::Regularizer,
+            tape.scale(&all, -w * o.diversity_gamma, 0.0)?,
+        ),
+    ])
+}
+
 impl Quantizer for Lfq {
     fn name(&self) -> &str {
         "lfq"
@@ -114,15 +136,7 @@ impl Quantizer for Lfq {
         let (z_q, index) = tape.signs(z_e)?;
         let mut losses = Vec::new();
         if let Mode::Train { .. } = mode {
-            if o.entropy_loss_weight > 0.0 {
-                let [each, all] = tape.sign_entropies(z_e, o.inv_temperature)?;
-                let w = o.entropy_loss_weight;
-                losses.push((Term::Regularizer, tape.scale(&each, w, 0.0)?));
-                losses.push((
-                    Term::Regularizer,
-                    tape.scale(&all, -w * o.diversity_gamma, 0.0)?,
-                ));
-            }
+            losses = entropy_terms(tape, o, z_e, o.inv_temperature)?;
             if o.commitment_weight > 0.0 {
                 let loss = tape.loss(Loss::Mse, z_e, &z_q.detach())?;
                 losses.push((

@@ -6,12 +6,16 @@
 //! | `gumbel` | a code drawn by the Gumbel-softmax | [`gumbel`] |
 //! | `fsq` | each channel rounded to a few levels | [`fsq`] |
 //! | `lfq` | the signs of the channels | [`lfq`] |
+//! | `bsq` | the signs of the channels, on the sphere | [`bsq`] |
+//! | `ibq` | the code of the largest product; all learn by the softmax | [`ibq`] |
 //! | `residual` | several, each on what the one before left | [`residual`] |
 //! | `product` | several, each on a group of channels | [`product`] |
 
+pub mod bsq;
 pub mod estimator;
 pub mod fsq;
 pub mod gumbel;
+pub mod ibq;
 mod latents;
 pub mod lfq;
 pub mod mask;
@@ -79,6 +83,16 @@ pub fn all() -> &'static [Kind] {
             name: "simvq",
             about: "nearest code of a frozen codebook behind a learned linear map",
             build: vq::simvq,
+        },
+        Kind {
+            name: "bsq",
+            about: "the signs of the channels, on the sphere; no codebook",
+            build: bsq::build,
+        },
+        Kind {
+            name: "ibq",
+            about: "the code of the largest product; all codes learn by the softmax",
+            build: ibq::build,
         },
     ]
 }

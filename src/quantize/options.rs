@@ -1,6 +1,6 @@
 //! The options of all quantizers, named as users of vector-quantize-pytorch know them.
 
-use crate::ops::quantize::fsq::Levels;
+use crate::ops::quantize::fsq::{Activation, Levels};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct Options {
     /// the two differ, a linear map leads in and another out.
     pub dim: usize,
     /// Channels of a code, D; 0 is the quantizer's own: 64, for `cosine` 16. `fsq` has one to a
-    /// level, `lfq` log2 K.
+    /// level, `lfq` and `bsq` log2 K.
     pub codebook_dim: usize,
     /// Weight of the commitment loss, beta.
     pub commitment_weight: f32,
@@ -40,6 +40,12 @@ pub struct Options {
     /// Hand the gradient on by the rotation that takes a latent to its code, instead of straight
     /// through.
     pub rotation_trick: bool,
+    /// Move each latent as far as its code lies, in a direction that noise turns a little (DiVeQ),
+    /// instead of straight through: `vq` and `simvq` then learn by the reconstruction alone,
+    /// without commitment and codebook losses.
+    pub directional_reparam: bool,
+    /// Variance of that noise.
+    pub directional_reparam_variance: f32,
     /// Draw codes at random by distance while training, instead of the nearest.
     pub stochastic_sample_codes: bool,
     /// Temperature of such a draw.
@@ -53,12 +59,15 @@ pub struct Options {
     pub orthogonal_reg_weight: f32,
     /// `fsq`: levels of each channel.
     pub levels: Vec<usize>,
-    /// `lfq`: weight of the entropy loss.
+    /// `fsq`: what bounds a channel before it is rounded: `tanh`, or `sigmoid`, which is
+    /// 2 sigmoid(1.6 x) - 1 and uses the levels more evenly (iFSQ).
+    pub activation: Activation,
+    /// `lfq`, `bsq` and `ibq`: weight of the entropy loss.
     pub entropy_loss_weight: f32,
-    /// `lfq`: how much raising the entropy of the codes' use counts beside lowering that of each
-    /// choice.
+    /// `lfq`, `bsq` and `ibq`: how much raising the entropy of the codes' use counts beside
+    /// lowering that of each choice.
     pub diversity_gamma: f32,
-    /// `lfq`: sharpness of the softmax over codes in that loss.
+    /// `lfq`, `bsq` and `ibq`: sharpness of the softmax over codes in that loss.
     pub inv_temperature: f32,
     /// `residual`: quantizers in the stack.
     pub num_quantizers: usize,
@@ -99,12 +108,15 @@ impl Default for Options {
             threshold_ema_dead_code: -1.0,
             use_cosine_sim: false,
             rotation_trick: false,
+            directional_reparam: false,
+            directional_reparam_variance: 1e-3,
             stochastic_sample_codes: false,
             sample_codebook_temp: 1.0,
             codebook_diversity_loss_weight: 0.0,
             codebook_diversity_temperature: 100.0,
             orthogonal_reg_weight: 0.0,
             levels: vec![8, 5, 5, 5],
+            activation: Activation::Tanh,
             entropy_loss_weight: 0.1,
             diversity_gamma: 1.0,
             inv_temperature: 100.0,
@@ -135,7 +147,7 @@ impl Options {
     pub fn code_channels(&self) -> usize {
         match (self.kind.as_str(), self.codebook_dim) {
             ("fsq", _) => self.levels.len(),
-            ("lfq", _) => self.codebook_size.max(1).ilog2() as usize,
+            ("lfq" | "bsq", _) => self.codebook_size.max(1).ilog2() as usize,
             ("cosine", 0) => 16,
             (_, 0) => 64,
             (_, d) => d,
@@ -257,7 +269,17 @@ impl Options {
         positive("temperature", self.temperature)?;
         positive("temperature_min", self.temperature_min)?;
         not_negative("kl_weight", self.kl_weight)?;
+        not_negative(
+            "directional_reparam_variance",
+            self.directional_reparam_variance,
+        )?;
         let learns = matches!(kind, "vq" | "simvq");
+        let moved = self.directional_reparam;
+        let what = "false unless the codebook learns by gradient, as those of `vq` and `simvq` do";
+        check("directional_reparam", &moved, !moved || learns, what)?;
+        let what = "false with quantizer.rotation_trick: a gradient passes in one way";
+        let one = !(moved && self.rotation_trick);
+        check("directional_reparam", &moved, one, what)?;
         let what = "0 unless the codebook learns by gradient, as those of `vq` and `simvq` do";
         check(
             "orthogonal_reg_weight",
@@ -278,13 +300,13 @@ impl Options {
                     .map_err(|e| Error::config("quantizer.levels", e))
                     .map(drop)
             }
-            "lfq" => {
+            "lfq" | "bsq" => {
                 let power = k.is_power_of_two() && k >= 2;
                 check(
                     "codebook_size",
                     &k,
                     power,
-                    "a power of two for `lfq`, whose codes are signs",
+                    "a power of two for `lfq` and `bsq`, whose codes are signs",
                 )
             }
             "residual" => {

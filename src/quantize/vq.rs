@@ -2,6 +2,7 @@
 //! "Neural discrete representation learning"), which learns in one of three ways.
 
 mod construct;
+mod learning;
 
 use super::latents::{arrive, check_latents, count, only, squared_distances};
 use super::options::Options;
@@ -10,7 +11,7 @@ use super::regularize;
 use super::state::{restore, saved};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
-use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters};
+use crate::nn::{Builder, ForwardContext, HostTensors, Init, Parameters};
 use crate::ops::elementwise::scale::scale;
 use crate::ops::linalg::matmul::Transpose;
 use crate::ops::loss::loss::Loss;
@@ -26,26 +27,13 @@ use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
 pub use construct::{cosine, ema, gradient, simvq};
 use construct::{numbers, ones};
+use learning::Learning;
 
 /// Streams of random numbers.
 const INITIAL: u32 = 0x434f_4445;
 const SAMPLES: u32 = 0x534d_504c;
 /// The step of what happens before the first.
 const AT_START: u64 = u64::MAX;
-
-/// The way in which a codebook learns.
-#[derive(Debug)]
-enum Learning {
-    /// A moving average of the latents that chose each code (van den Oord et al. 2017, appendix
-    /// A.1).
-    Average(Ema),
-    /// By gradient: the codebook loss of van den Oord et al. 2017, equation 3. Counts are kept for
-    /// the revival.
-    Gradient { codes: Handle, counts: Tensor },
-    /// A frozen codebook behind a learned linear map (Zhu et al. 2024, "Addressing representation
-    /// collapse in vector quantized models with one linear layer").
-    Mapped { frozen: Tensor, map: Handle },
-}
 
 /// The nearest code of a codebook.
 #[derive(Debug)]
@@ -200,30 +188,6 @@ impl VectorQuantizer {
         )
         .map(Some)
     }
-
-    /// Returns the tensors of the state that decoding reads.
-    fn codes(&self) -> Vec<(&'static str, &Tensor)> {
-        match &self.book {
-            Learning::Average(ema) => vec![("codebook", &ema.codebook)],
-            Learning::Gradient { .. } => Vec::new(),
-            Learning::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
-        }
-    }
-
-    /// The state by name.
-    fn state(&self) -> Vec<(&'static str, &Tensor)> {
-        match &self.book {
-            Learning::Average(ema) => {
-                vec![
-                    ("codebook", &ema.codebook),
-                    ("ema_counts", &ema.counts),
-                    ("ema_sums", &ema.sums),
-                ]
-            }
-            Learning::Gradient { counts, .. } => vec![("ema_counts", counts)],
-            Learning::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
-        }
-    }
 }
 
 /// All latents that were seen, as one matrix.
@@ -255,6 +219,8 @@ impl Quantizer for VectorQuantizer {
              0)"
         } else if o.stochastic_sample_codes {
             "the draw of codes, numbered by latent (set quantizer.stochastic_sample_codes = false)"
+        } else if o.directional_reparam {
+            "noise that is numbered by latent (set quantizer.directional_reparam = false)"
         } else {
             return None;
         };
@@ -350,21 +316,32 @@ impl Quantizer for VectorQuantizer {
         };
         let codes = tape.gather(&codebook, &index)?;
         let mut losses = Vec::new();
-        if let Mode::Train { .. } = mode {
-            let commitment = tape.loss(Loss::Mse, &x, &codes.detach())?;
-            losses.push((
-                Term::Commitment,
-                tape.scale(&commitment, o.commitment_weight, 0.0)?,
-            ));
-            if codebook.needs_gradient() {
-                let loss = tape.loss(Loss::Mse, &codes, &x.detach())?;
-                losses.push((Term::Codebook, tape.scale(&loss, o.codebook_weight, 0.0)?));
+        let mut z_q = None;
+        if let Mode::Train { step } = mode {
+            if o.directional_reparam {
+                // The reconstruction moves latents and codes; nothing else has to.
+                let variance = o.directional_reparam_variance;
+                z_q = Some(tape.directional(&x, &codes, variance, [o.seed, step])?);
+            } else {
+                let commitment = tape.loss(Loss::Mse, &x, &codes.detach())?;
+                losses.push((
+                    Term::Commitment,
+                    tape.scale(&commitment, o.commitment_weight, 0.0)?,
+                ));
+                if codebook.needs_gradient() {
+                    let loss = tape.loss(Loss::Mse, &codes, &x.detach())?;
+                    losses.push((Term::Codebook, tape.scale(&loss, o.codebook_weight, 0.0)?));
+                }
             }
             losses.extend(regularize::terms(tape, o, &x, &codebook, self.metric())?);
         }
+        let z_q = match z_q {
+            Some(z_q) => z_q,
+            None => tape.estimate(&x, codes.tensor(), o.rotation_trick)?,
+        };
         let n = index.len();
         Ok(Quantized {
-            z_q: tape.estimate(&x, codes.tensor(), o.rotation_trick)?,
+            z_q,
             counts: count(&index, k)?,
             indices: index.reshape(&[n, 1])?,
             losses,
@@ -449,21 +426,21 @@ impl Quantizer for VectorQuantizer {
     }
 
     fn save(&self) -> Result<HostTensors> {
-        saved(self.state())
+        saved(self.book.state())
     }
 
     fn save_codes(&self) -> Result<HostTensors> {
-        saved(self.codes())
+        saved(self.book.codes())
     }
 
     fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
-        restore(self.name, codes, &self.codes())?;
+        restore(self.name, codes, &self.book.codes())?;
         self.initialized = true;
         Ok(())
     }
 
     fn load(&mut self, state: &HostTensors) -> Result<()> {
-        restore(self.name, state, &self.state())?;
+        restore(self.name, state, &self.book.state())?;
         self.initialized = true;
         Ok(())
     }

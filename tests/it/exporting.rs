@@ -204,12 +204,15 @@ fn onnx_runtime_gives_the_same_codes_and_pixels() {
         ("simvq", true),
         ("fsq", true),
         ("lfq", true),
+        ("bsq", true),
+        ("ibq", true),
         ("residual", false),
         ("product", false),
     ] {
         let out = folder.path().join(kind);
         let sizes = match kind {
-            "lfq" => "quantizer.codebook_dim=5",
+            "lfq" | "bsq" => "quantizer.codebook_dim=5",
+            "fsq" => "quantizer.activation=sigmoid",
             _ => "train.seed=1",
         };
         let args = ["--quantizer", kind, "--set", sizes, "--quiet"];

@@ -1,5 +1,6 @@
 //! The same quantizer in vector-quantize-pytorch: indices, outputs, losses, gradients and the state
-//! after a step, on the same numbers. `scripts/fixtures/quantizers.py` made the files.
+//! after a step, on the same numbers; and the formulas of later papers in PyTorch.
+//! `scripts/fixtures/quantizers.py` made the files.
 
 use crate::common::fixture::Fixture;
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use wgvq::autograd::Tape;
 use wgvq::gpu::{Gpu, Tensor};
 use wgvq::nn::{ForwardContext, HostTensors, Init, Parameters};
 use wgvq::ops::linalg::matmul::Transpose;
+use wgvq::ops::quantize::fsq::Activation;
 use wgvq::quantize::{Mode, Options, Quantizer, Registry, Term, mask};
 
 /// Checks that the values agree, small ones by a share of the largest.
@@ -33,7 +35,7 @@ fn options(f: &Fixture) -> Options {
     let kind = o["kind"].as_str().unwrap();
     let commitment = number(
         "commitment_weight",
-        if kind == "lfq" {
+        if matches!(kind, "lfq" | "bsq") {
             number("commitment_loss_weight", 0.0)
         } else {
             0.25
@@ -45,10 +47,9 @@ fn options(f: &Fixture) -> Options {
         codebook_dim: size("codebook_dim", f.floats["z"].0[1]),
         commitment_weight: commitment as f32,
         // There the codebook loss has the commitment loss's weight; SimVQ's are 1 and a quarter.
-        codebook_weight: if kind == "simvq" {
-            1.0
-        } else {
-            commitment as f32
+        codebook_weight: match kind {
+            "simvq" => 1.0,
+            _ => number("codebook_weight", commitment) as f32,
         },
         decay: number("decay", 0.99) as f32,
         kmeans_init: false,
@@ -60,7 +61,12 @@ fn options(f: &Fixture) -> Options {
         levels: o["levels"].as_array().map_or(vec![8, 5, 5, 5], |l| {
             l.iter().map(|n| n.as_u64().unwrap() as usize).collect()
         }),
+        activation: match o["activation"].as_str() {
+            Some("sigmoid") => Activation::Sigmoid,
+            _ => Activation::Tanh,
+        },
         entropy_loss_weight: number("entropy_loss_weight", 0.1) as f32,
+        inv_temperature: number("inv_temperature", 100.0) as f32,
         num_quantizers: size("num_quantizers", 1),
         shared_codebook: o["shared_codebook"].as_bool().unwrap_or(false),
         groups: size("groups", 1),
@@ -241,7 +247,7 @@ fn compare(name: &str) {
         want.is_empty(),
         matches!(
             f.metadata["options"]["kind"].as_str(),
-            Some("vq" | "fsq" | "lfq" | "simvq")
+            Some("vq" | "fsq" | "lfq" | "simvq" | "bsq" | "ibq")
         ),
         "{name}"
     );
@@ -259,4 +265,24 @@ fixtures! {
     lfq_64 lfq_512 lfq_projected
     residual residual_shared product
     simvq simvq_rotation
+    ifsq_75555 ifsq_8555
+    bsq_64 bsq_512
+    ibq ibq_entropy
+}
+
+/// The estimator with noise that is given: values, and gradients of latents and codes.
+#[test]
+fn diveq() {
+    let gpu = Gpu::new(Default::default()).unwrap();
+    let f = Fixture::load("quantizers/diveq");
+    let variance = f.metadata["options"]["variance"].as_f64().unwrap() as f32;
+    let tape = Tape::new(&gpu);
+    let [z, codes] = ["z", "codes"].map(|name| tape.leaf(&f.tensor(&gpu, name)));
+    let noise = f.tensor(&gpu, "noise");
+    let moved = tape.diveq(&z, &codes, &noise, variance.sqrt()).unwrap();
+    let read = |t: &Tensor| t.read::<f32>().unwrap();
+    f.close("z_q", &read(moved.tensor()), 1e-5);
+    let mut gradients = tape.backward_with(&moved, f.tensor(&gpu, "w")).unwrap();
+    f.close("dz", &read(&gradients.take(&z).unwrap()), 1e-5);
+    f.close("dcodes", &read(&gradients.take(&codes).unwrap()), 1e-5);
 }

@@ -39,7 +39,15 @@ pub type ResolvedConfig = Resolved<RunConfig>;
 
 impl DottedConfig for RunConfig {
     const RENAMED: &'static [(&'static str, &'static str)] = &RENAMED;
-    const ADDED: &'static [(&'static str, &'static str)] = &[ACCUMULATE];
+    const ADDED: &'static [(&'static str, &'static str)] = &[
+        ACCUMULATE,
+        ("quantizer.directional_reparam", "false"),
+        (
+            "quantizer.directional_reparam_variance",
+            "0.0010000000474974513",
+        ),
+        ("quantizer.activation", "\"tanh\""),
+    ];
 }
 
 impl Resumable for RunConfig {
@@ -151,6 +159,22 @@ mod tests {
             config.sha256().unwrap(),
             RunConfig::default().sha256().unwrap()
         );
+    }
+
+    /// A run of an earlier version goes on although there are more keys now.
+    #[test]
+    fn keys_that_were_added_are_in_no_hash_at_their_defaults() {
+        let config = RunConfig::default();
+        let text = config.to_toml().unwrap();
+        for (key, value) in RunConfig::ADDED {
+            let name = key.split_once('.').unwrap().1;
+            assert!(text.contains(&format!("\n{name} = {value}\n")), "{key}");
+            assert_eq!(text.matches(&format!("\n{name} = ")).count(), 1, "{key}");
+        }
+        let mut other = config.clone();
+        other.set("quantizer.activation", "sigmoid").unwrap();
+        assert_ne!(other.identity().unwrap(), config.identity().unwrap());
+        assert_ne!(other.sha256().unwrap(), config.sha256().unwrap());
     }
 
     #[test]
@@ -298,6 +322,9 @@ mod tests {
             ("fsq", "quantizer.levels", "8,1,5"),
             ("fsq", "quantizer.levels", "4096,4097"),
             ("lfq", "quantizer.codebook_size", "500"),
+            ("bsq", "quantizer.codebook_size", "500"),
+            ("ema", "quantizer.directional_reparam", "true"),
+            ("vq", "quantizer.directional_reparam_variance", "-1"),
             ("product", "quantizer.groups", "5"),
             ("product", "quantizer.groups", "0"),
             ("residual", "quantizer.num_quantizers", "0"),

@@ -4,6 +4,7 @@ use super::graph::{Attribute, Element};
 use super::layers::Layers;
 use crate::gpu::Tensor;
 use crate::inference::FirstStageModel;
+use crate::ops::quantize::fsq::{Activation, bound};
 use crate::storage::checkpoint::HostTensor;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -116,12 +117,17 @@ fn codebook(l: &Layers, cosine: bool) -> Result<(usize, Vec<f32>)> {
 
 /// The nearest code of each row: the least `|e|^2 - 2 x e`.
 fn nearest(l: &mut Layers, x: &str, (d, codes): (usize, Vec<f32>)) -> String {
+    let lengths = codes.chunks(d).map(|row| row.iter().map(|v| v * v).sum());
+    let lengths: Vec<f32> = lengths.collect();
+    least(l, x, (d, codes), lengths)
+}
+
+/// The code of each row of the least length less twice the product.
+fn least(l: &mut Layers, x: &str, (d, codes): (usize, Vec<f32>), lengths: Vec<f32>) -> String {
     let k = codes.len() / d;
     let turned: Vec<f32> = (0..d * k)
         .map(|at| -2.0 * codes[at % k * d + at / k])
         .collect();
-    let lengths = codes.chunks(d).map(|row| row.iter().map(|v| v * v).sum());
-    let lengths: Vec<f32> = lengths.collect();
     let turned = l.graph.numbers("code_vectors", &[d, k], &turned);
     let lengths = l.graph.numbers("code_lengths", &[k], &lengths);
     let products = l.op("MatMul", &[x, &turned]);
@@ -131,6 +137,13 @@ fn nearest(l: &mut Layers, x: &str, (d, codes): (usize, Vec<f32>)) -> String {
         ("keepdims", Attribute::Int(1)),
     ];
     l.graph.node("ArgMin", &[&distances], &axis)
+}
+
+/// The code of each row of the largest product: the least `-2 x e`.
+fn likeliest(l: &mut Layers, x: &str) -> Result<String> {
+    let (d, codes) = codebook(l, false)?;
+    let lengths = vec![0.0; codes.len() / d];
+    Ok(least(l, x, (d, codes), lengths))
 }
 
 /// The signs of the channels as bits, the first the highest.
@@ -147,11 +160,8 @@ fn signs(l: &mut Layers, x: &str, channels: usize) -> String {
 }
 
 /// Bounded channels, rounded to their levels: the digits of the code, the first the lowest.
-fn levels(l: &mut Layers, x: &str, levels: &[usize]) -> String {
-    let bounds: Vec<[f64; 3]> = levels
-        .iter()
-        .map(|n| crate::ops::quantize::fsq::bound(*n))
-        .collect();
+fn levels(l: &mut Layers, x: &str, levels: &[usize], activation: Activation) -> String {
+    let bounds: Vec<[f64; 3]> = levels.iter().map(|n| bound(*n, activation)).collect();
     let mut column = |name: &str, of: &dyn Fn(usize) -> f64| {
         let values: Vec<f32> = (0..levels.len()).map(|i| of(i) as f32).collect();
         l.graph.numbers(name, &[levels.len()], &values)
@@ -159,7 +169,12 @@ fn levels(l: &mut Layers, x: &str, levels: &[usize]) -> String {
     let half = column("half", &|i| bounds[i][0]);
     let offset = column("offset", &|i| (levels[i] / 2) as f64 - bounds[i][1]);
     let shift = column("shift", &|i| bounds[i][2]);
-    let shifted = l.op("Add", &[x, &shift]);
+    let mut shifted = l.op("Add", &[x, &shift]);
+    if activation != Activation::Tanh {
+        let steepness = [activation.steepness() as f32];
+        let steepness = l.graph.numbers("steepness", &[1], &steepness);
+        shifted = l.op("Mul", &[&shifted, &steepness]);
+    }
     let bounded = l.op("Tanh", &[&shifted]);
     let wide = l.op("Mul", &[&bounded, &half]);
     let digits = l.op("Add", &[&wide, &offset]);
@@ -201,8 +216,10 @@ pub fn codes<'a>(
             let codebook = codebook(&l, cosine)?;
             nearest(&mut l, &x, codebook)
         }
-        "lfq" => signs(&mut l, &x, q.code_channels()),
-        "fsq" => levels(&mut l, &x, &q.levels),
+        "ibq" => likeliest(&mut l, &x)?,
+        // On the sphere the signs are the same.
+        "lfq" | "bsq" => signs(&mut l, &x, q.code_channels()),
+        "fsq" => levels(&mut l, &x, &q.levels, q.activation),
         _ => return Ok(None),
     };
     l.graph

@@ -4,6 +4,7 @@ pub mod assignment;
 pub mod bits;
 pub mod code_softmax;
 pub mod codebook_use;
+pub mod diveq;
 pub mod ema_update;
 pub mod entropy;
 pub mod fsq;

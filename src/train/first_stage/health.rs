@@ -112,9 +112,13 @@ fn collapse(row: &Row, capacity: Capacity, o: &Options) -> String {
              quantizer.temperature_steps or quantizer.kl_weight"
         }
         "fsq" => "the latents hardly move: train longer, or with a larger train.lr",
-        "lfq" => {
+        "lfq" | "bsq" => {
             "the entropy loss is too weak: raise quantizer.entropy_loss_weight or \
              quantizer.diversity_gamma"
+        }
+        "ibq" => {
+            "few codes have large products with the latents: raise \
+             quantizer.entropy_loss_weight or quantizer.diversity_gamma"
         }
         "simvq" => {
             "the map learns too slowly: raise train.lr, or take fewer quantizer.codebook_dim"

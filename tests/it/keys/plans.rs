@@ -109,7 +109,8 @@ fn a_plan_is_what_a_run_then_takes() {
             "{name}: {:?}",
             model.tensors.keys().collect::<Vec<_>>()
         );
-        assert_eq!(plan.codebook == 0, matches!(kind, "fsq" | "lfq"), "{name}");
+        let none = matches!(kind, "fsq" | "lfq" | "bsq");
+        assert_eq!(plan.codebook == 0, none, "{name}");
         assert_eq!(plan.discriminator > 0, config.gan.is_on(), "{name}");
         if config.gan.is_on() {
             let (saved, _) =

@@ -5,6 +5,7 @@ use crate::common::gpu;
 use std::sync::Arc;
 use wgvq::config::run::RunConfig;
 use wgvq::inference::FirstStageModel;
+use wgvq::ops::quantize::fsq::Activation;
 use wgvq::quantize::{self, Options, Registry};
 use wgvq::train::Trainer;
 
@@ -30,15 +31,23 @@ fn each_trains_resumes_and_is_read_back() {
     let gpu = gpu();
     let data = Arc::new(wgvq::data::open("emoji", &Default::default()).unwrap());
     let folder = tempfile::tempdir().unwrap();
-    for kind in quantize::all() {
-        let config = tiny(kind.name);
+    let moved = |kind: &str| {
+        let mut config = tiny(kind);
+        config.quantizer.directional_reparam = true;
+        config
+    };
+    let mut bounded = tiny("fsq");
+    bounded.quantizer.activation = Activation::Sigmoid;
+    let each = quantize::all().iter().map(|kind| tiny(kind.name));
+    for config in each.chain([moved("vq"), moved("simvq"), bounded]) {
+        let name = config.quantizer.kind.clone();
         let new = || {
             Trainer::new(
                 &gpu,
                 &config.resolve(&Registry::default()).unwrap(),
                 data.clone(),
             )
-            .unwrap_or_else(|e| panic!("{}: {e}", kind.name))
+            .unwrap_or_else(|e| panic!("{}: {e}", name))
         };
         let mut whole = new();
         let mut half = None;
@@ -57,7 +66,7 @@ fn each_trains_resumes_and_is_read_back() {
         assert!(
             weights == resumed.weights().unwrap(),
             "{}: resumed is not the same",
-            kind.name
+            name
         );
         let rows = whole.rows(true).unwrap();
         assert!(
@@ -66,15 +75,15 @@ fn each_trains_resumes_and_is_read_back() {
                     .iter()
                     .all(|r| r.losses.loss.is_finite() && r.codes.used >= 1.0),
             "{}: {rows:?}",
-            kind.name
+            name
         );
         let evaluation = whole.evaluate().unwrap();
         assert!(
             evaluation.ssim.is_finite() && evaluation.used >= 1 && evaluation.entropy_bits >= 0.0,
             "{}: {evaluation:?}",
-            kind.name
+            name
         );
-        let path = folder.path().join(format!("{}.safetensors", kind.name));
+        let path = folder.path().join(format!("{}.safetensors", name));
         let image = [data.width, data.height, data.channels];
         let state = serde_json::json!({
             "config": config,
@@ -86,7 +95,7 @@ fn each_trains_resumes_and_is_read_back() {
         };
         wgvq::storage::checkpoint::save_file(&path, &model).unwrap();
         let trained =
-            FirstStageModel::load(&gpu, &path).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
+            FirstStageModel::load(&gpu, &path).unwrap_or_else(|e| panic!("{}: {e}", name));
         let pictures: Vec<u8> = (0..3)
             .flat_map(|i| data.image(i).unwrap().to_vec())
             .collect();
@@ -97,11 +106,9 @@ fn each_trains_resumes_and_is_read_back() {
             codes.indices.len(),
             3 * 64 * trained.levels()[0].codebooks,
             "{}",
-            kind.name
+            name
         );
-        let file = folder
-            .path()
-            .join(format!("{}-codes.safetensors", kind.name));
+        let file = folder.path().join(format!("{}-codes.safetensors", name));
         codes.save(&file).unwrap();
         let again = wgvq::codes::Codes::load(&file).unwrap();
         assert_eq!(again, codes);
@@ -109,7 +116,7 @@ fn each_trains_resumes_and_is_read_back() {
             trained.decode(&again.indices).unwrap().len(),
             pictures.len(),
             "{}",
-            kind.name
+            name
         );
     }
 }

@@ -1,6 +1,7 @@
 //! Finite scalar quantization: each channel is bounded and rounded to one of a few levels, and the
 //! codebook is their product, never stored (Mentzer et al. 2023, "Finite scalar quantization:
-//! VQ-VAE made simple").
+//! VQ-VAE made simple"). What bounds it may be a sigmoid instead of the paper's tanh (Lin et al.
+//! 2026, "iFSQ: improving FSQ for image generation with 1 line of code").
 
 pub(crate) mod reference;
 mod spec;
@@ -10,6 +11,7 @@ pub use spec::FsqSpec;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::{Error, Result, shader};
+use serde::{Deserialize, Serialize};
 
 /// Codes at most: indices are u32, and counts by code are kept.
 const MOST: usize = 1 << 24;
@@ -28,19 +30,56 @@ fn work(n: usize, d: usize) -> Work {
     }
 }
 
+/// What bounds a channel before it is rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// `tanh(z)` (Mentzer et al. 2023): of normal latents it uses the outer levels most.
+    #[default]
+    Tanh,
+    /// `2 sigmoid(1.6 z) - 1` (Lin et al. 2026): of normal latents it uses the levels evenly.
+    Sigmoid,
+}
+
+impl Activation {
+    /// Returns the factor s by which the activation is `tanh(s z)`.
+    pub(crate) fn steepness(self) -> f64 {
+        match self {
+            Activation::Tanh => 1.0,
+            Activation::Sigmoid => 0.8,
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    n: u32,
+    d: u32,
+    steepness: f32,
+}
+
 /// Levels per channel, on a device.
 #[derive(Clone, Debug)]
 pub struct Levels {
     counts: Vec<usize>,
+    activation: Activation,
     /// vec4 [D] = (half, offset, shift, L).
     constants: Tensor,
 }
 
 /// `(half, offset, shift)` of a channel of `level` levels: see shaders/quantize/fsq.wgsl.
-pub(crate) fn bound(level: usize) -> [f64; 3] {
-    let half = (level - 1) as f64 * (1.0 + 1e-3) / 2.0;
+pub(crate) fn bound(level: usize, activation: Activation) -> [f64; 3] {
+    let half = (level - 1) as f64 / 2.0;
     let offset = if level.is_multiple_of(2) { 0.5 } else { 0.0 };
-    [half, offset, (offset / half).atanh()]
+    match activation {
+        Activation::Tanh => {
+            let half = half * (1.0 + 1e-3);
+            [half, offset, (offset / half).atanh()]
+        }
+        // Symmetric about 0, so that even numbers of levels are used evenly, too.
+        Activation::Sigmoid => [half, offset, 0.0],
+    }
 }
 
 impl Levels {
@@ -49,14 +88,20 @@ impl Levels {
     /// # Errors
     /// If there is no channel, a level is below 2, or the codes are more than 2^24.
     pub fn new(gpu: &Gpu, levels: &[usize]) -> Result<Levels> {
+        Levels::with_activation(gpu, levels, Activation::Tanh)
+    }
+
+    /// Checks levels and sends their constants to the device, channels bounded by `activation`.
+    ///
+    /// # Errors
+    /// As [`Levels::new`].
+    pub fn with_activation(gpu: &Gpu, levels: &[usize], activation: Activation) -> Result<Levels> {
         Levels::size(levels)?;
-        let constants: Vec<f32> = levels
-            .iter()
-            .flat_map(|level| bound(*level).into_iter().chain([*level as f64]))
-            .map(|v| v as f32)
-            .collect();
+        let row = |level: &usize| bound(*level, activation).into_iter().chain([*level as f64]);
+        let constants: Vec<f32> = levels.iter().flat_map(row).map(|v| v as f32).collect();
         Ok(Levels {
             counts: levels.to_vec(),
+            activation,
             constants: Tensor::from_slice(gpu, &[levels.len(), 4], &constants)?,
         })
     }
@@ -98,6 +143,14 @@ impl Levels {
         self.counts.len()
     }
 
+    fn params(&self, n: usize) -> Params {
+        Params {
+            n: n as u32,
+            d: self.channels() as u32,
+            steepness: self.activation.steepness() as f32,
+        }
+    }
+
     fn check(&self, op: &'static str, z: &Tensor) -> Result<usize> {
         match z.shape() {
             [n, d] if *d == self.channels() && z.dtype() == DType::F32 => Ok(*n),
@@ -122,7 +175,7 @@ impl Levels {
             "fsq",
             &kernel(false),
             &bindings,
-            &[n as u32, d as u32],
+            &self.params(n),
             groups_for(n, 64),
             work(n, d),
         )?;
@@ -144,7 +197,7 @@ impl Levels {
             "fsq",
             &kernel(true),
             &bindings,
-            &[n as u32, d as u32],
+            &self.params(n),
             groups_for(n, 64),
             work(n, d),
         )?;
@@ -159,7 +212,7 @@ impl Levels {
     pub fn distances(&self, z: &Tensor) -> Result<Vec<f32>> {
         self.check("fsq", z)?;
         let off = |(z, level): (&f32, &usize)| {
-            let b = reference::bounded(f64::from(*z), *level);
+            let b = reference::bounded(f64::from(*z), *level, self.activation);
             ((b - b.round_ties_even()) / (level / 2) as f64).powi(2)
         };
         let row = |row: &[f32]| row.iter().zip(&self.counts).map(off).sum::<f64>() as f32;
@@ -174,7 +227,7 @@ impl Levels {
             "fsq",
             &grad_kernel(),
             &bindings,
-            &[n as u32, d as u32],
+            &self.params(n),
             groups_for(n * d, 64),
             work(n, d),
         )?;

@@ -1,6 +1,6 @@
 //! The registry's row.
 
-use super::{Levels, grad_kernel, kernel, reference, work};
+use super::{Activation, Levels, grad_kernel, kernel, reference, work};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -27,16 +27,29 @@ fn levels(case: &Case) -> &'static [usize] {
     SETS[case.get("set").min(SETS.len() - 1)]
 }
 
+fn activation(case: &Case) -> Activation {
+    if case.get("sigmoid") == 1 {
+        Activation::Sigmoid
+    } else {
+        Activation::Tanh
+    }
+}
+
+fn of(gpu: &Gpu, case: &Case) -> Result<Levels> {
+    Levels::with_activation(gpu, levels(case), activation(case))
+}
+
 impl Operation for FsqSpec {
     fn name(&self) -> &'static str {
         "fsq"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 7, 65, 131, 1_031, 257, 63]
-            .iter()
-            .enumerate()
-            .map(|(set, n)| case(&[("set", set), ("n", *n)]))
-            .collect()
+        let rows = [1, 7, 65, 131, 1_031, 257, 63];
+        let tanh = rows.iter().enumerate();
+        let tanh = tanh.map(|(set, n)| case(&[("set", set), ("n", *n)]));
+        let sigmoid = rows.iter().enumerate();
+        let sigmoid = sigmoid.map(|(set, n)| case(&[("sigmoid", 1), ("set", set), ("n", *n)]));
+        tanh.chain(sigmoid).collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("set", 3), ("n", 16_384)])]
@@ -47,7 +60,8 @@ impl Operation for FsqSpec {
         let mut z = Vec::with_capacity(n * levels.len());
         while z.len() < n * levels.len() {
             let value = 2.0 * rng.normal() as f32;
-            let bounded = reference::bounded(value as f64, levels[z.len() % levels.len()]);
+            let level = levels[z.len() % levels.len()];
+            let bounded = reference::bounded(value as f64, level, activation(case));
             if ((bounded - bounded.floor()) - 0.5).abs() > 1e-5 {
                 z.push(value);
             }
@@ -58,16 +72,16 @@ impl Operation for FsqSpec {
         ]
     }
     fn run(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        let levels = Levels::new(gpu, levels(case))?;
+        let levels = of(gpu, case)?;
         let (codes, index) = levels.quantize(&t[0])?;
         Ok(vec![codes, index, levels.codes_of(&t[1])?])
     }
     fn time(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
-        Levels::new(gpu, levels(case))?.quantize(&t[0]).map(drop)
+        of(gpu, case)?.quantize(&t[0]).map(drop)
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let (levels, shape) = (levels(case), &inputs[0].shape);
-        let (codes, index) = reference::quantize(inputs[0].as_f64(), levels);
+        let (codes, index) = reference::quantize(inputs[0].as_f64(), levels, activation(case));
         let decoded = reference::codes_of(inputs[1].as_u32(), levels);
         vec![
             HostTensor::f64(shape, codes),
@@ -109,7 +123,7 @@ impl Gradient for FsqSpec {
         vec![0]
     }
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
-        Ok(tape.fsq(&v[0], &Levels::new(tape.gpu(), levels(case))?)?.0)
+        Ok(tape.fsq(&v[0], &of(tape.gpu(), case)?)?.0)
     }
     fn reference(
         &self,
@@ -117,7 +131,8 @@ impl Gradient for FsqSpec {
         inputs: &[HostTensor],
         upstream: &HostTensor,
     ) -> Vec<HostTensor> {
-        let dz = reference::gradient(inputs[0].as_f64(), upstream.as_f64(), levels(case));
+        let (z, g) = (inputs[0].as_f64(), upstream.as_f64());
+        let dz = reference::gradient(z, g, levels(case), activation(case));
         vec![HostTensor::f64(&inputs[0].shape, dz)]
     }
     /// Computes the codes without the rounding.
@@ -134,7 +149,7 @@ impl Gradient for FsqSpec {
         };
         let code = |(i, z): (usize, &f64)| {
             let level = levels[i % levels.len()];
-            reference::bounded(*z, level) / (level / 2) as f64
+            reference::bounded(*z, level, activation(case)) / (level / 2) as f64
         };
         HostTensor::f64(&inputs[0].shape, z.iter().enumerate().map(code).collect())
     }
@@ -155,22 +170,24 @@ mod tests {
     #[test]
     fn indices_and_codes_are_a_bijection() {
         let gpu = Gpu::new(Default::default()).expect("an adapter");
-        for set in SETS {
-            let levels = Levels::new(&gpu, set).unwrap();
+        let both = [Activation::Tanh, Activation::Sigmoid];
+        for (set, activation) in SETS.iter().flat_map(|set| both.map(|a| (*set, a))) {
+            let levels = Levels::with_activation(&gpu, set, activation).unwrap();
             let all: Vec<u32> = (0..levels.codes() as u32).collect();
             let codes = levels
                 .codes_of(&Tensor::from_slice(&gpu, &[all.len()], &all).unwrap())
                 .unwrap();
-            // Latents that the bound takes to the codes: atanh of (code + offset) / half, less the
-            // shift.
+            // Latents that the bound takes to the codes: atanh of (code + offset) / half, over the
+            // steepness, less the shift. At the ends a sigmoid is infinitely far.
             let values: Vec<f32> = codes.read().unwrap();
             let z: Vec<f32> = values
                 .iter()
                 .enumerate()
                 .map(|(i, code)| {
                     let level = set[i % set.len()];
-                    let [half, offset, shift] = crate::ops::quantize::fsq::bound(level);
-                    (((*code as f64 * (level / 2) as f64 + offset) / half).atanh() - shift) as f32
+                    let [half, offset, shift] = crate::ops::quantize::fsq::bound(level, activation);
+                    let bounded = (*code as f64 * (level / 2) as f64 + offset) / half;
+                    (bounded.atanh() / activation.steepness() - shift).clamp(-30.0, 30.0) as f32
                 })
                 .collect();
             let z = Tensor::from_slice(&gpu, &[all.len(), set.len()], &z).unwrap();

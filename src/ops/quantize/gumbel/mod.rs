@@ -2,8 +2,10 @@
 //! Gumbel-softmax"; Ramesh et al. 2021, "Zero-shot text-to-image generation", section 2.1).
 //!
 //! Logits are a linear map of the latents, and what is chosen is a mixture of codes, or the
-//! likeliest code with the mixture's gradient. Latents go through in parts, forward and again
-//! backward, so that the N x K matrices never exist as a whole.
+//! likeliest code with the mixture's gradient. Without noise it is index backpropagation (Shi et
+//! al. 2024, "Scalable image tokenization with index backpropagation quantization"): the likeliest
+//! code, and a gradient for all of them. Latents go through in parts, forward and again backward,
+//! so that the N x K matrices never exist as a whole.
 
 pub(crate) mod reference;
 mod spec;
@@ -68,10 +70,37 @@ struct GradParams {
     scale: f32,
 }
 
-/// Forward and backward; `vec` where 4 divides K.
-fn kernels(vec: bool) -> [Kernel; 2] {
-    [shader!("quantize/gumbel"), shader!("quantize/gumbel_grad")]
-        .map(|s| Kernel::new(s).flag("VEC", vec))
+/// How codes are chosen: by the Gumbel-softmax, or without its noise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice {
+    options: GumbelOptions,
+    noise: bool,
+}
+
+/// The softmax alone, straight through.
+const WITHOUT_NOISE: Choice = Choice {
+    options: GumbelOptions {
+        temperature: 1.0,
+        straight_through: true,
+        key: Key {
+            seed: 0,
+            step: 0,
+            stream: 0,
+        },
+    },
+    noise: false,
+};
+
+/// The forward kernel; `vec` where 4 divides K.
+fn kernel(vec: bool, noise: bool) -> Kernel {
+    Kernel::new(shader!("quantize/gumbel"))
+        .flag("VEC", vec)
+        .flag("PLAIN", !noise)
+}
+
+/// The backward kernel; `vec` where 4 divides K.
+fn grad_kernel(vec: bool) -> Kernel {
+    Kernel::new(shader!("quantize/gumbel_grad")).flag("VEC", vec)
 }
 
 /// Rows that go through at a time: a multiple of 64, where parts of a tensor may begin.
@@ -89,7 +118,8 @@ struct Part {
     kl: Tensor,
 }
 
-fn part(x: &Tensor, codes: Codes<&Tensor>, draw: GumbelOptions, start: usize) -> Result<Part> {
+fn part(x: &Tensor, codes: Codes<&Tensor>, choice: Choice, start: usize) -> Result<Part> {
+    let draw = choice.options;
     let ([n, d], [k, _], gpu) = (x.dims("gumbel")?, codes.weight.dims("gumbel")?, x.gpu());
     let rows = rows_per_part(k).min(n - start);
     let x = x.view(start * d, &[rows, d])?;
@@ -111,7 +141,7 @@ fn part(x: &Tensor, codes: Codes<&Tensor>, draw: GumbelOptions, start: usize) ->
     let bindings = [&logits, &y, &index, &kl];
     gpu.dispatch(
         "gumbel",
-        &kernels(k.is_multiple_of(4))[0],
+        &kernel(k.is_multiple_of(4), choice.noise),
         &bindings,
         &params,
         crate::gpu::groups_for(rows, 1),
@@ -178,6 +208,23 @@ impl Tape {
     /// # Errors
     /// If the shapes do not fit, or the temperature is not above 0.
     pub fn gumbel(&self, x: &Var, codes: Codes<&Var>, draw: GumbelOptions) -> Result<GumbelOutput> {
+        let noise = true;
+        let options = draw;
+        self.chosen(x, codes, Choice { options, noise })
+    }
+
+    /// Chooses the likeliest code for each row of x [N, D], with the gradient of the mixture that
+    /// the softmax of all logits makes: index backpropagation (Shi et al. 2024, equation 5). Where
+    /// `weight` and `codebook` are one, every code learns from every row.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn index_backpropagation(&self, x: &Var, codes: Codes<&Var>) -> Result<GumbelOutput> {
+        self.chosen(x, codes, WITHOUT_NOISE)
+    }
+
+    fn chosen(&self, x: &Var, codes: Codes<&Var>, choice: Choice) -> Result<GumbelOutput> {
+        let draw = choice.options;
         let saved = Codes {
             weight: codes.weight.tensor().clone(),
             bias: codes.bias.tensor().clone(),
@@ -191,7 +238,7 @@ impl Tape {
         let kl = Tensor::empty(gpu, &[n], DType::F32)?;
         let mut only = None;
         for start in (0..n).step_by(rows_per_part(k)) {
-            let p = part(&x_saved, borrow(&saved), draw, start)?;
+            let p = part(&x_saved, borrow(&saved), choice, start)?;
             let rows = if draw.straight_through {
                 gather(&saved.codebook, &p.index)?
             } else {
@@ -206,7 +253,7 @@ impl Tape {
         let mean = reduce::mean(&kl)?;
         let inputs = [x, codes.weight, codes.bias, codes.codebook];
         let values = self.record_many(vec![z_q, mean], &inputs, move |g, _| {
-            backward(&x_saved, &saved, draw, &g, only)
+            backward(&x_saved, &saved, choice, &g, only)
         });
         let [z_q, kl] = <[Var; 2]>::try_from(values)
             .map_err(|_| Error::invalid("gumbel", "two values were made"))?;
@@ -227,10 +274,11 @@ fn borrow(c: &Codes<Tensor>) -> Codes<&Tensor> {
 fn backward(
     x: &Tensor,
     codes: &Codes<Tensor>,
-    draw: GumbelOptions,
+    choice: Choice,
     g: &[Option<Tensor>],
     mut only: Option<Part>,
 ) -> Result<Vec<Option<Tensor>>> {
+    let draw = choice.options;
     let [n, d, k, e] = check(x, borrow(codes), draw)?;
     let gpu = x.gpu();
     let [g_z, g_kl] = [&g[0], &g[1]];
@@ -249,7 +297,7 @@ fn backward(
     for start in (0..n).step_by(rows_per_part(k)) {
         let p = only
             .take()
-            .map_or_else(|| part(x, borrow(codes), draw, start), Ok)?;
+            .map_or_else(|| part(x, borrow(codes), choice, start), Ok)?;
         let rows = p.index.len();
         let dl = match g_z {
             Some(g) => {
@@ -273,7 +321,7 @@ fn backward(
         let bindings = [&p.logits, &p.y, &g_kl, &dl];
         gpu.dispatch(
             "gumbel",
-            &kernels(k.is_multiple_of(4))[1],
+            &grad_kernel(k.is_multiple_of(4)),
             &bindings,
             &params,
             crate::gpu::groups_for(rows, 1),

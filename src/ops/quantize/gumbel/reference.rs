@@ -1,6 +1,6 @@
 //! The Gumbel-softmax in plain loops.
 
-use super::{Codes, GumbelOptions};
+use super::{Choice, Codes};
 use crate::ops::sampling::random::philox::gumbel;
 use crate::spec::Real;
 
@@ -22,7 +22,15 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).map(|(a, b)| *a * *b).sum()
 }
 
-pub fn forward<T: Real>(x: &[T], codes: Codes<&[T]>, d: usize, draw: GumbelOptions) -> Forward<T> {
+pub fn forward<T: Real>(x: &[T], codes: Codes<&[T]>, d: usize, choice: Choice) -> Forward<T> {
+    let draw = choice.options;
+    let noise = |row: usize, code: usize| {
+        if choice.noise {
+            T::of(gumbel(draw.key, row, code))
+        } else {
+            T::zero()
+        }
+    };
     let (k, tau) = (codes.bias.len(), T::of(draw.temperature as f64));
     let e = codes.codebook.len() / k;
     let n = x.len() / d;
@@ -37,9 +45,7 @@ pub fn forward<T: Real>(x: &[T], codes: Codes<&[T]>, d: usize, draw: GumbelOptio
         let l: Vec<T> = (0..k)
             .map(|c| dot(x, &codes.weight[c * d..][..d]) + codes.bias[c])
             .collect();
-        let t: Vec<T> = (0..k)
-            .map(|c| (l[c] + T::of(gumbel(draw.key, row, c))) / tau)
-            .collect();
+        let t: Vec<T> = (0..k).map(|c| (l[c] + noise(row, c)) / tau).collect();
         let best = (0..k).fold(0, |best, c| if t[c] > t[best] { c } else { best });
         let (y, q) = (softmax(&t), softmax(&l));
         let mix = |j: usize| (0..k).map(|c| y[c] * codes.codebook[c * e + j]).sum::<T>();
@@ -68,13 +74,14 @@ pub fn backward<T: Real>(
     x: &[T],
     codes: Codes<&[T]>,
     d: usize,
-    draw: GumbelOptions,
+    choice: Choice,
     g: &[T],
     g_kl: T,
 ) -> [Vec<T>; 4] {
+    let draw = choice.options;
     let (k, tau) = (codes.bias.len(), T::of(draw.temperature as f64));
     let (e, n) = (codes.codebook.len() / k, x.len() / d);
-    let f = forward(x, codes, d, draw);
+    let f = forward(x, codes, d, choice);
     let zeros = |len: usize| vec![T::zero(); len];
     let (mut dx, mut dw, mut db, mut de) = (zeros(n * d), zeros(k * d), zeros(k), zeros(k * e));
     for row in 0..n {

@@ -1,6 +1,8 @@
 //! The registry's row.
 
-use super::{Codes, GumbelOptions, kernels, reference};
+use super::{
+    Choice, Codes, GumbelOptions, GumbelOutput, WITHOUT_NOISE, grad_kernel, kernel, reference,
+};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -26,6 +28,16 @@ fn draw(case: &Case) -> GumbelOptions {
     }
 }
 
+fn choice(case: &Case) -> Choice {
+    if case.get("plain") == 1 {
+        return WITHOUT_NOISE;
+    }
+    Choice {
+        options: draw(case),
+        noise: true,
+    }
+}
+
 fn codes<T>(v: &[T]) -> Codes<&T> {
     Codes {
         weight: &v[1],
@@ -46,8 +58,15 @@ fn slices(inputs: &[HostTensor]) -> Codes<&[f64]> {
 const KL: f32 = 3.0;
 
 impl GumbelSpec {
+    fn chosen(tape: &Tape, case: &Case, v: &[Var]) -> Result<GumbelOutput> {
+        if case.get("plain") == 1 {
+            return tape.index_backpropagation(&v[0], codes(v));
+        }
+        tape.gumbel(&v[0], codes(v), draw(case))
+    }
+
     fn record(tape: &Tape, case: &Case, v: &[Var]) -> Result<(Var, Tensor)> {
-        let drawn = tape.gumbel(&v[0], codes(v), draw(case))?;
+        let drawn = GumbelSpec::chosen(tape, case, v)?;
         // z_q plus 3 kl in every element: one output that depends on both.
         let (n, e) = (case.get("n"), case.get("d"));
         let ones = Tensor::empty(tape.gpu(), &[n * e, 1], DType::F32)?;
@@ -79,11 +98,12 @@ impl Operation for GumbelSpec {
             (67, 268, 8),
             (1_091, 1_000, 4),
         ];
-        (0..2)
-            .flat_map(|hard| {
-                shapes.map(|(n, k, d)| case(&[("hard", hard), ("n", n), ("k", k), ("d", d)]))
-            })
-            .collect()
+        let drawn = (0..2).flat_map(|hard| {
+            shapes.map(|(n, k, d)| case(&[("hard", hard), ("n", n), ("k", k), ("d", d)]))
+        });
+        let plain = shapes
+            .map(|(n, k, d)| case(&[("plain", 1), ("hard", 1), ("n", n), ("k", k), ("d", d)]));
+        drawn.chain(plain).collect()
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("hard", 1), ("n", 16_384), ("k", 1_024), ("d", 64)])]
@@ -109,14 +129,14 @@ impl Operation for GumbelSpec {
     fn time(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
         let tape = Tape::no_grad(gpu);
         let v: Vec<Var> = t.iter().map(|t| tape.constant(t)).collect();
-        tape.gumbel(&v[0], codes(&v), draw(case)).map(drop)
+        GumbelSpec::chosen(&tape, case, &v).map(drop)
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let f = reference::forward(
             inputs[0].as_f64(),
             slices(inputs),
             case.get("d"),
-            draw(case),
+            choice(case),
         );
         let y = f.z_q.iter().map(|z| z + KL as f64 * f.kl).collect();
         vec![
@@ -144,9 +164,9 @@ impl Operation for GumbelSpec {
         }
     }
     fn kernels(&self) -> Vec<Kernel> {
-        [false, true]
-            .into_iter()
-            .flat_map(kernels)
+        let both = [false, true];
+        both.into_iter()
+            .flat_map(|vec| [kernel(vec, true), kernel(vec, false), grad_kernel(vec)])
             .chain(crate::ops::linalg::matmul::Matmul.kernels())
             .collect()
     }
@@ -194,7 +214,7 @@ impl Gradient for GumbelSpec {
         Ok(GumbelSpec::record(tape, case, v)?.0)
     }
     fn time(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
-        Ok(tape.gumbel(&v[0], codes(v), draw(case))?.z_q)
+        Ok(GumbelSpec::chosen(tape, case, v)?.z_q)
     }
     fn reference(
         &self,
@@ -208,7 +228,7 @@ impl Gradient for GumbelSpec {
             inputs[0].as_f64(),
             slices(inputs),
             case.get("d"),
-            draw(case),
+            choice(case),
             g,
             g_kl,
         );
@@ -231,13 +251,8 @@ impl Gradient for GumbelSpec {
         if case.get("hard") == 0 {
             return op.reference(case, inputs).swap_remove(0);
         }
-        let (d, soft) = (
-            case.get("d"),
-            GumbelOptions {
-                straight_through: false,
-                ..draw(case)
-            },
-        );
+        let (d, mut soft) = (case.get("d"), choice(case));
+        soft.options.straight_through = false;
         let moved = reference::forward(
             inputs[0].as_f64(),
             Codes {
