@@ -42,10 +42,7 @@ impl DottedConfig for RunConfig {
     const ADDED: &'static [(&'static str, &'static str)] = &[
         ACCUMULATE,
         ("quantizer.directional_reparam", "false"),
-        (
-            "quantizer.directional_reparam_variance",
-            "0.0010000000474974513",
-        ),
+        ("quantizer.directional_reparam_variance", "0.001"),
         ("quantizer.activation", "\"tanh\""),
     ];
 }
