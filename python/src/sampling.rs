@@ -1,7 +1,7 @@
 //! Options of a draw, as Python names them.
 
 use pyo3::prelude::*;
-use wgvq::inference::{Parallel, SamplingOptions};
+use wgvq::inference::SamplingOptions;
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::{Error, Result};
 
@@ -44,8 +44,7 @@ impl Draw {
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
             batch: self.batch,
-            cache: true,
-            parallel: Parallel::Off,
+            ..SamplingOptions::default()
         };
         match options.invalid_field() {
             Some((field, what)) => Err(Error::config(format!("the argument `{field}`"), what)),

@@ -105,7 +105,10 @@ impl Default for Train {
 
 impl DottedConfig for PriorConfig {
     const RENAMED: &'static [(&'static str, &'static str)] = &RENAMED;
-    const ADDED: &'static [(&'static str, &'static str)] = &[("prior.order", "\"raster\"")];
+    const ADDED: &'static [(&'static str, &'static str)] = &[
+        ("prior.order", "\"raster\""),
+        ("prior.kind", "\"autoregressive\""),
+    ];
 }
 
 impl Resumable for PriorConfig {
@@ -288,6 +291,14 @@ mod tests {
         sparse.set("prior.attention", "row").unwrap();
         let error = sparse.resolve().unwrap_err().to_string();
         assert!(error.contains("prior.attention") && error.contains("order"));
+        for (key, value) in [("prior.order", "any"), ("prior.attention", "row")] {
+            let mut masked = PriorConfig::default();
+            masked.set("prior.kind", "masked").unwrap();
+            masked.resolve().unwrap();
+            masked.set(key, value).unwrap();
+            let error = masked.resolve().unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("masked"), "{error}");
+        }
         let error = PriorConfig::default()
             .set("prior.mlp", "relu")
             .unwrap_err()
@@ -308,7 +319,9 @@ mod tests {
     fn keys_that_were_added_change_no_hash() {
         let mut config = PriorConfig::default();
         let text = config.to_toml().unwrap();
-        let before = text.replace("\norder = \"raster\"\n", "\n");
+        let before = text
+            .replace("\norder = \"raster\"\n", "\n")
+            .replace("\nkind = \"autoregressive\"\n", "\n");
         assert_ne!(text, before);
         let hash = config.sha256().unwrap();
         assert_eq!(hash, hex::encode(sha2::Sha256::digest(before)));

@@ -6,8 +6,9 @@ use crate::codes::tokens::{Split, TokenDatasetInfo};
 use crate::config::Resolved;
 use crate::config::prior::PriorConfig;
 use crate::gpu::Gpu;
+use crate::models::prior::masked::hidden_at;
 use crate::models::prior::order::in_order;
-use crate::models::prior::{Batch, Order, Prior};
+use crate::models::prior::{Batch, Kind, Order, Prior};
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{ForwardContext, Parameters};
@@ -55,6 +56,30 @@ pub(crate) fn random_orders(key: Key, share: f64, cells: usize, images: usize) -
     words.chunks(cells.max(1)).zip(coins).flat_map(of).collect()
 }
 
+/// Returns which of the `tokens` codes of images are hidden, one image after another: of each a
+/// share whose density is the arccosine's, one at least.
+pub(crate) fn random_hidden(key: Key, tokens: usize, images: usize) -> Vec<bool> {
+    let words = philox::bits(key, tokens * images);
+    let coin = Key {
+        stream: key.stream.wrapping_add(1),
+        ..key
+    };
+    let coins = philox::uniform(coin, 0.0, 1.0, images);
+    let of = |(words, coin): (&[u32], f32)| {
+        let count = hidden_at(tokens, f64::from(coin)).max(1);
+        let mut order: Vec<usize> = (0..tokens).collect();
+        order.sort_by_key(|i| (words[*i], *i));
+        let mut hidden = vec![false; tokens];
+        order[..count].iter().for_each(|i| hidden[*i] = true);
+        hidden
+    };
+    words
+        .chunks(tokens.max(1))
+        .zip(coins)
+        .flat_map(of)
+        .collect()
+}
+
 /// The key of the order in which an image is measured: the same in every measurement.
 fn measured(image: u32) -> Key {
     Key {
@@ -92,7 +117,8 @@ pub(crate) fn upload_in_orders(
 }
 
 /// Returns the mean cross-entropy of the codes of images of a split, in nats per token. A prior of
-/// any order is measured in a random one of each image, the same every time; others row by row.
+/// any order is measured in a random one of each image, the same every time, a masked one on random
+/// codes that are hidden of it, and others row by row.
 ///
 /// # Errors
 /// If an image cannot be read, or the device fails.
@@ -106,7 +132,8 @@ pub fn measure(
 ) -> Result<f64> {
     let (gpu, v) = (weights.gpu(), prior.vocabulary());
     let other = |i: usize| images[(i + images.len().div_ceil(2)) % images.len()];
-    let mut sum = 0.0;
+    // Of images, or of hidden codes.
+    let (mut sum, mut whole) = (0.0, 0);
     for (n, part) in images.chunks(batch.max(1)).enumerate() {
         let (codes, mut classes) = side.read(part)?;
         let mut texts = side.read_texts(part)?;
@@ -125,7 +152,13 @@ pub fn measure(
                 (classes, texts) = (side.read(&others)?.1, side.read_texts(&others)?);
             }
         }
-        let batch = if prior.shape().order == Order::Any {
+        let batch = if prior.shape().kind == Kind::Masked {
+            let hidden: Vec<bool> = part
+                .iter()
+                .flat_map(|image| random_hidden(measured(*image), v.tokens(), 1))
+                .collect();
+            prior.upload_masked(gpu, &classes, &codes, texts.as_ref(), &hidden)?
+        } else if prior.shape().order == Order::Any {
             let cells = v.grid[0] * v.grid[1];
             let orders: Vec<u32> = part
                 .iter()
@@ -144,7 +177,9 @@ pub fn measure(
                 0.0,
             )?
             .codes;
-        sum += f64::from(loss.tensor().read::<f32>()?[0]) * part.len() as f64;
+        let weight = batch.hidden.as_ref().map_or(part.len(), |h| h.count);
+        sum += f64::from(loss.tensor().read::<f32>()?[0]) * weight as f64;
+        whole += weight;
     }
-    Ok(sum / images.len() as f64)
+    Ok(sum / whole as f64)
 }

@@ -8,6 +8,7 @@ mod batch;
 pub mod conditioning;
 mod conditions;
 mod decoding;
+pub mod masked;
 pub mod order;
 mod pattern;
 mod training;
@@ -18,7 +19,7 @@ mod shape;
 
 pub use order::Order;
 pub use pattern::Pattern;
-pub use shape::{Positions, Shape, TextKind};
+pub use shape::{Kind, Positions, Shape, TextKind};
 
 use super::text::{Text, TextFormat};
 use crate::autograd::Var;
@@ -35,7 +36,7 @@ use crate::ops::attention::attention::Attention;
 use crate::ops::attention::rotary::{Rotary, raster};
 use crate::ops::sampling::random::Key;
 use crate::{Error, Result};
-pub use batch::Batch;
+pub use batch::{Batch, Hidden};
 pub use conditions::{Conditions, Memory};
 use std::ops::Range;
 pub use vocabulary::Vocabulary;
@@ -127,8 +128,10 @@ impl Prior {
             b.without_decay(handle);
             handle
         };
+        // A masked prior has one more, for codes that are hidden.
+        let masks = usize::from(shape.kind == Kind::Masked);
         let tokens = (0..v.codebooks)
-            .map(|q| table(format!("tokens.{q}.weight"), v.codebook_size))
+            .map(|q| table(format!("tokens.{q}.weight"), v.codebook_size + masks))
             .collect();
         let prefix = prefix(&shape, &v);
         let classes = (prefix == 1).then(|| table("classes.weight".into(), v.classes + 1));
@@ -174,6 +177,11 @@ impl Prior {
             }
             (Some(text), TextKind::Stream) => {
                 text.check()?;
+                if shape.kind == Kind::Masked {
+                    let what = "`stream` predicts a text's tokens one after another: a masked \
+                                prior reads texts by `encoder`";
+                    return Err(Error::config("prior.text", what));
+                }
                 let TextFormat::Tokens(size) = text.form else {
                     let what = "`stream` learns a text's tokens: rows of an encoder from \
                                 elsewhere need `encoder`";
@@ -359,7 +367,17 @@ impl Prior {
     fn head(&self, pass: &ForwardContext, x: &Var, q: usize) -> Result<Var> {
         match self.heads.get(q) {
             Some(head) => head.forward(pass, x),
-            None => linear(pass, x, &pass.param(self.tokens[q])?),
+            None => {
+                let logits = linear(pass, x, &pass.param(self.tokens[q])?)?;
+                // Nothing predicts that a code is hidden.
+                match self.shape.kind {
+                    Kind::Autoregressive => Ok(logits),
+                    Kind::Masked => {
+                        let size = self.vocabulary.codebook_size;
+                        pass.tape.slice_columns(&logits, 0, size)
+                    }
+                }
+            }
         }
     }
 
@@ -379,6 +397,9 @@ impl Prior {
         };
         let dropout = Dropout { key, ..dropout };
         let conditions = self.conditions(pass, batch, dropout)?;
+        if self.shape.kind == Kind::Masked {
+            return self.run_masked(pass, batch, &conditions, dropout);
+        }
         let length = self.vocabulary.tokens();
         let places = self.places_in(pass.tape.gpu(), batch, length)?;
         let angles = self.angles(places.as_ref());

@@ -21,10 +21,11 @@ use crate::config::{DottedConfig, Resolved};
 use crate::data::batch_indices;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::prior_measure::{
-    Conditioning, build, measure, random_orders, upload_in_orders,
+    Conditioning, build, measure, random_hidden, random_orders, upload_in_orders,
 };
 use crate::metrics::Steps;
-use crate::models::prior::{Prior, TextKind, Vocabulary};
+use crate::models::prior::{Batch, Kind, Prior, TextKind, Vocabulary};
+use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{ForwardContext, GradientSum, Handle, HostTensors, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
@@ -155,6 +156,29 @@ impl PriorTask {
         &self.tokens
     }
 
+    /// Uploads images for a pass: in the order in which the model is to predict their codes, or
+    /// with those hidden that it is to predict.
+    fn upload(
+        &self,
+        classes: &[u32],
+        codes: &[u32],
+        texts: Option<&Texts>,
+        key: Key,
+    ) -> Result<Batch> {
+        let (t, v, prior) = (&self.config.train, self.prior.vocabulary(), &self.prior);
+        if prior.shape().kind == Kind::Masked {
+            let hidden = random_hidden(key, v.tokens(), classes.len());
+            return prior.upload_masked(&self.gpu, classes, codes, texts, &hidden);
+        }
+        let steps = t.steps * t.accumulate as u64;
+        let share = prior.shape().order.random_share(key.step, steps);
+        if share == 0.0 {
+            return prior.upload(&self.gpu, classes, codes, texts);
+        }
+        let orders = random_orders(key, share, v.grid[0] * v.grid[1], classes.len());
+        upload_in_orders(prior, &self.gpu, classes, codes, texts, &orders)
+    }
+
     /// One pass over a batch: its loss, and its share of the step's gradients.
     fn pass(&self, state: &OptimizerState, number: u64) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
         let t = &self.config.train;
@@ -176,29 +200,11 @@ impl PriorTask {
                 }
             }
         }
-        let share = self
-            .prior
-            .shape()
-            .order
-            .random_share(number, t.steps * t.accumulate as u64);
-        let batch = if share > 0.0 {
-            let key = Key {
-                stream: ORDER_STREAM,
-                ..key
-            };
-            let orders = random_orders(key, share, v.grid[0] * v.grid[1], classes.len());
-            upload_in_orders(
-                &self.prior,
-                &self.gpu,
-                &classes,
-                &codes,
-                texts.as_ref(),
-                &orders,
-            )?
-        } else {
-            self.prior
-                .upload(&self.gpu, &classes, &codes, texts.as_ref())?
+        let key_of_order = Key {
+            stream: ORDER_STREAM,
+            ..key
         };
+        let batch = self.upload(&classes, &codes, texts.as_ref(), key_of_order)?;
         let tape = Tape::new(&self.gpu);
         let pass = ForwardContext::new(&tape, state.params())
             .with_activation_dtype(self.config.train.dtype.into());

@@ -155,7 +155,13 @@ fn a_prior_is_trained_sampled_and_completes() {
             "samples.json"
         ]
     );
-    for (name, more) in [("b", vec!["--batch", "2"]), ("c", vec!["--no-cache"])] {
+    assert_eq!(line["passes"]["most"], 64);
+    for (name, more) in [
+        ("b", vec!["--batch", "2"]),
+        ("c", vec!["--no-cache"]),
+        ("d", vec!["--parallel=12", "--batch", "2"]),
+        ("e", vec!["--parallel=auto"]),
+    ] {
         let more: Vec<&str> = more
             .into_iter()
             .chain([
@@ -245,6 +251,87 @@ fn a_prior_is_trained_sampled_and_completes() {
         text(&out),
         "--overwrite",
     ]));
+}
+
+/// Several codes in a pass, any region of an image, and priors of other orders and kinds.
+#[test]
+fn orders_and_masks_end_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| -> PathBuf { folder.path().join(name) };
+    let run_path = train_tiny(folder.path(), "run", 6);
+    let picture = at("p.png");
+    let colour = |x: u32, y: u32| image::Rgb([(x * 7) as u8, (y * 5) as u8, 90]);
+    image::RgbImage::from_fn(32, 32, colour)
+        .save(&picture)
+        .unwrap();
+    // A hole in the middle.
+    let mask = at("hole.png");
+    let white = |x: u32, y: u32| (8..20).contains(&x) && (8..20).contains(&y);
+    image::GrayImage::from_fn(32, 32, |x, y| image::Luma([255 * u8::from(white(x, y))]))
+        .save(&mask)
+        .unwrap();
+    let complete = |name: &str, more: &[&str]| {
+        let out = at(name);
+        let args = [
+            "complete",
+            text(&run_path),
+            text(&picture),
+            "--n",
+            "2",
+            "-o",
+            text(&out),
+        ];
+        let args: Vec<&str> = args.into_iter().chain(more.iter().copied()).collect();
+        run(&args)
+    };
+    let hole = ["--mask", text(&mask)];
+    let blind = "does not see what is kept behind";
+    for (key, sees) in [
+        ("prior.order=raster", false),
+        ("prior.order=any", true),
+        ("prior.kind=masked", true),
+    ] {
+        ok(prior(
+            &run_path,
+            &["--steps", "4", "--set", key, "--overwrite"],
+        ));
+        let out = format!("{key}.png");
+        let said = crate::common::stderr(&ok(complete(&out, &hole)));
+        assert_eq!(said.contains(blind), !sees, "{key}: {said}");
+        assert!(image::open(at(&out)).is_ok());
+        if key == "prior.kind=masked" {
+            let line = stdout(&ok(complete("few.png", &["--passes", "3", "--json"])));
+            let line: serde_json::Value = serde_json::from_str(line.trim()).expect("JSON");
+            assert_eq!(line["passes"]["most"], 3);
+            refused(
+                complete("none.png", &["--parallel"]),
+                &["parallel", "masked"],
+            );
+            refused(complete("none.png", &["--passes", "0"]), &["--passes"]);
+        } else {
+            let fast = format!("{key}-parallel.png");
+            ok(complete(&fast, &[&hole[..], &["--parallel"]].concat()));
+            let read = |name: &str| std::fs::read(at(name)).unwrap();
+            assert_eq!(read(&out), read(&fast), "{key}");
+        }
+    }
+    refused(
+        complete("none.png", &[&hole[..], &["--keep", "top-half"]].concat()),
+        &["--mask", "--keep"],
+    );
+    refused(complete("none.png", &["--mask", "gone.png"]), &["gone.png"]);
+    image::GrayImage::new(32, 32).save(&mask).unwrap();
+    refused(complete("none.png", &hole), &["--mask", "white"]);
+    refused(complete("none.png", &["--parallel=0"]), &["--parallel"]);
+    refused(
+        complete("none.png", &["--parallel=many"]),
+        &["--parallel", "auto"],
+    );
+    refused(
+        complete("none.png", &["--parallel", "--no-cache"]),
+        &["--parallel", "cache"],
+    );
+    assert!(!at("none.png").exists());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use wgvq::inference::{
     Hierarchy, KnownCodes, PriorModel, SampleRequest, cells_under_mask, kept_cells, places_of_cells,
 };
 use wgvq::models::Level;
-use wgvq::models::prior::Order;
+use wgvq::models::prior::{Kind, Order};
 use wgvq::report::grid::{Layout, Shape, images};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result, data};
@@ -31,9 +31,9 @@ pub struct Complete {
     image: PathBuf,
     /// The part that is kept: top, bottom, left or right, and how much of it: half, third, quarter
     /// or a number from 0 to 1, as in top-half or left-0.3; of each level of codes, that share,
-    /// rounded to whole rows or columns. A prior of `prior.order = "any"` sees all that is kept;
-    /// others draw codes row by row, each from those before it, so that a part other than the top
-    /// is kept but not looked ahead to
+    /// rounded to whole rows or columns. A prior of `prior.order = "any"`, and a masked one, sees
+    /// all that is kept; others draw codes row by row, each from those before it, so that a part
+    /// other than the top is kept but not looked ahead to
     #[arg(long, default_value = "top-half", value_name = "SIDE-SHARE")]
     keep: String,
     /// An image of what is drawn, in white, and what is kept, in black, in place of --keep; scaled
@@ -81,13 +81,14 @@ fn tell_of_order(global: &Global, priors: &Hierarchy, kept: &[Vec<bool>]) {
     let blind = |(prior, kept): (&PriorModel, &Vec<bool>)| {
         let drawn = kept.iter().position(|kept| !kept);
         let behind = drawn.is_some_and(|first| kept[first..].contains(&true));
-        behind && prior.prior().shape().order != Order::Any
+        let shape = prior.prior().shape();
+        behind && shape.order != Order::Any && shape.kind != Kind::Masked
     };
     if priors.levels().iter().zip(kept).any(blind) {
         output::note(
             global,
             "this prior draws row by row and does not see what is kept behind; one trained with \
-             `--set prior.order=any` does",
+             `--set prior.order=any` or `--set prior.kind=masked` does",
         );
     }
 }

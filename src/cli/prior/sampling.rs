@@ -79,6 +79,10 @@ pub struct SamplingArgs {
         value_parser = parallel
     )]
     parallel: Option<Parallel>,
+    /// Passes in which a masked prior (`prior.kind = "masked"`) draws an image, at most as many as
+    /// it has codes; other priors have no use for it
+    #[arg(long, default_value_t = 12)]
+    passes: usize,
 }
 
 /// Reads the value of `--parallel`.
@@ -113,6 +117,7 @@ impl SamplingArgs {
             batch: self.batch,
             cache: !self.no_cache,
             parallel: self.parallel.unwrap_or_default(),
+            passes: self.passes,
         };
         match options.invalid_field() {
             Some((field, what)) => Err(Error::config(

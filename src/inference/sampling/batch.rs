@@ -130,6 +130,20 @@ impl SampleBatch {
         }
     }
 
+    /// Uploads codes, [B, T], of which those that are hidden are to be predicted.
+    pub(super) fn upload_masked(
+        &self,
+        model: &PriorModel,
+        codes: &[u32],
+        hidden: &[bool],
+    ) -> Result<Batch> {
+        let (gpu, texts, rows) = (&model.gpu, self.texts.as_ref(), self.rows(codes));
+        let hidden = hidden.repeat(self.copies());
+        model
+            .prior
+            .upload_masked(gpu, &self.classes, &rows, texts, &hidden)
+    }
+
     /// Returns how many times the model sees each image: twice with guidance.
     pub(super) fn copies(&self) -> usize {
         self.classes.len() / self.images

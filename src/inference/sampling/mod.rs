@@ -3,6 +3,7 @@
 
 mod batch;
 mod kept;
+mod masked;
 mod pace;
 mod parallel;
 mod request;

@@ -47,6 +47,9 @@ impl<'a> SampleRequest<'a> {
     /// Checks the request against the model. Classes are checked when they are uploaded.
     pub(super) fn check(&self, model: &PriorModel) -> Result<()> {
         self.options.check()?;
+        if model.is_masked() {
+            model.check_masked(self)?;
+        }
         let (images, vocabulary) = (self.images(), &model.info().vocabulary);
         let readable = if vocabulary.text.is_some() { images } else { 0 };
         let texts = self.condition.texts.map(|t| t.lengths.len());
@@ -151,6 +154,8 @@ pub struct SamplingOptions {
     /// How many codes of an image are drawn in a pass of the model. It changes how long the drawing
     /// takes, and no code.
     pub parallel: Parallel,
+    /// Passes in which a masked prior draws an image, at least one; others have no use for it.
+    pub passes: usize,
 }
 
 /// Drawing of several codes of an image in a pass of the model, by Jacobi iteration: each is drawn
@@ -185,6 +190,7 @@ impl Default for SamplingOptions {
             batch: 64,
             cache: true,
             parallel: Parallel::Off,
+            passes: 12,
         }
     }
 }
@@ -230,8 +236,13 @@ impl SamplingOptions {
             };
             Some(("parallel", what.into()))
         };
+        let passes = || {
+            let what = "0 is not allowed: an image takes one pass at least";
+            (self.passes == 0).then(|| ("passes", what.into()))
+        };
         self.sampling
             .invalid_field()
+            .or_else(passes)
             .or_else(penalty)
             .or_else(batch)
             .or_else(parallel)

@@ -4,6 +4,7 @@ use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::inference::PriorModel;
 use crate::inference::progress::Progress;
 use crate::inference::sampling::batch::SampleBatch;
+use crate::inference::sampling::masked::sample_masked;
 use crate::inference::sampling::request::SampleRequest;
 use crate::inference::sampling::samples::{PendingSamples, Samples};
 use crate::inference::sampling::session::SamplingSession;
@@ -41,7 +42,9 @@ impl PriorModel {
             let n = request.options.batch.min(images - first);
             let batch = SampleBatch::new(self, request, first..first + n);
             let mut tell = |drawn: usize| progress(first * each + drawn * n, images * each);
-            let part = if request.options.cache {
+            let part = if self.is_masked() {
+                sample_masked(self, batch, &mut tell).await?
+            } else if request.options.cache {
                 self.sample_cached(batch, &mut tell).await?
             } else {
                 sample_uncached(self, batch, &mut tell).await?
@@ -70,6 +73,7 @@ impl PriorModel {
     /// As [`PriorModel::sample_async`]; also if there is no image.
     pub fn session(&self, request: &SampleRequest) -> Result<SamplingSession<'_>> {
         request.check(self)?;
+        self.one_by_one()?;
         if request.images() == 0 {
             return Err(Error::invalid(
                 "sample",

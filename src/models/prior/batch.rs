@@ -16,8 +16,21 @@ pub struct Batch {
     /// The order of the cells of each image, u32 [B, h w], in which its codes stand here; `None` is
     /// row by row.
     pub order: Option<Vec<u32>>,
+    /// The codes that a masked prior is to predict.
+    pub hidden: Option<Hidden>,
     /// The images' texts, where the model reads them.
     pub text: Option<TextBatch>,
+}
+
+/// Codes that are hidden from a masked prior, on the device.
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    /// The codes as the model sees them, by codebook, u32 [B h w]: K for those that are hidden.
+    pub(super) inputs: Vec<Tensor>,
+    /// The hidden codes, by codebook, u32 [B h w]; 2^32 - 1 for the others.
+    pub(super) targets: Vec<Tensor>,
+    /// Number of hidden codes.
+    pub count: usize,
 }
 
 impl Batch {

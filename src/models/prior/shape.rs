@@ -28,6 +28,18 @@ pub enum TextKind {
     Encoder,
 }
 
+/// The way in which a prior predicts codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One after another, each from those before it.
+    #[default]
+    Autoregressive,
+    /// All that are hidden at once, from all others (Chang et al. 2022, "MaskGIT"; Chang et al.
+    /// 2023, "Muse").
+    Masked,
+}
+
 /// The sizes of a prior.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -73,6 +85,9 @@ pub struct Shape {
     /// The order in which codes are predicted: `raster`, row by row; `annealed`, trained on random
     /// orders first; or `any`, from whichever codes are known.
     pub order: Order,
+    /// The way in which codes are predicted: `autoregressive`, one after another; or `masked`, all
+    /// that are hidden at once, from all others.
+    pub kind: Kind,
 }
 
 impl Default for Shape {
@@ -96,6 +111,7 @@ impl Default for Shape {
             attention: Vec::new(),
             attention_kernel: 5,
             order: Order::Raster,
+            kind: Kind::Autoregressive,
         }
     }
 }
@@ -208,6 +224,16 @@ impl Shape {
             let what = "every code sees all those before it where `order` is not `raster`: it is \
                         full then";
             return wrong("attention", what.into());
+        }
+        if self.kind == Kind::Masked {
+            if self.order != Order::Raster {
+                let what = "a masked prior predicts codes in no order: leave it at `raster`";
+                return wrong("order", what.into());
+            }
+            if self.attention.iter().any(|p| *p != Pattern::Full) {
+                let what = "a code of a masked prior sees all others: it is full then";
+                return wrong("attention", what.into());
+            }
         }
         check_kernel(self.attention_kernel)
     }

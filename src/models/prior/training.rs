@@ -77,6 +77,7 @@ impl Prior {
             codes,
             above,
             order: None,
+            hidden: None,
             text,
         })
     }
@@ -189,6 +190,10 @@ impl Prior {
             }
             _ => None,
         };
+        if let Some(hidden) = &batch.hidden {
+            let codes = self.hidden_loss(pass, x, hidden, options)?;
+            return Ok(Losses { codes, text });
+        }
         let mut sum: Option<Var> = None;
         // Each handle on logits goes before the next is made: the gradient then takes their place.
         for (logits, targets) in self.code_logits(pass, x)?.into_iter().zip(&batch.codes) {

@@ -8,7 +8,7 @@ use wgvq::inference::{
     no_progress,
 };
 use wgvq::models::Level;
-use wgvq::models::prior::{Order, Pattern, Positions, Shape, TextKind, Vocabulary};
+use wgvq::models::prior::{Kind, Order, Pattern, Positions, Shape, TextKind, Vocabulary};
 use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::ops::sampling::sample::Sampling;
 
@@ -112,6 +112,11 @@ impl Images {
 /// Priors that were not trained, whose logits are far enough apart to draw from: with texts, sparse
 /// attention, a level above, and sums of so many terms that they fall into parts.
 pub fn systems(gpu: &Gpu, order: Order) -> Vec<(&'static str, PriorModel)> {
+    systems_of(gpu, order, Kind::Autoregressive)
+}
+
+/// [`systems`] of a kind: a masked prior has no text in its sequence.
+pub fn systems_of(gpu: &Gpu, order: Order, kind: Kind) -> Vec<(&'static str, PriorModel)> {
     let text = Text {
         form: TextFormat::Tokens(40),
         length: 7,
@@ -123,6 +128,7 @@ pub fn systems(gpu: &Gpu, order: Order) -> Vec<(&'static str, PriorModel)> {
         tied: false,
         attention_kernel: 3,
         order,
+        kind,
         ..Default::default()
     };
     let vocabulary = Vocabulary {
@@ -145,8 +151,10 @@ pub fn systems(gpu: &Gpu, order: Order) -> Vec<(&'static str, PriorModel)> {
         ..vocabulary.clone()
     };
     // Sparse layers go by the raster.
-    let sparse = match order {
-        Order::Raster => vec![Pattern::Row, Pattern::Column, Pattern::Convolution],
+    let sparse = match (order, kind) {
+        (Order::Raster, Kind::Autoregressive) => {
+            vec![Pattern::Row, Pattern::Column, Pattern::Convolution]
+        }
         _ => Vec::new(),
     };
     let of = |shape: Shape, vocabulary: Vocabulary| {
@@ -188,10 +196,13 @@ pub fn systems(gpu: &Gpu, order: Order) -> Vec<(&'static str, PriorModel)> {
         codebooks: 2,
         ..vocabulary.clone()
     };
-    vec![
-        ("stream", of(stream, told.clone())),
-        ("encoder", of(encoder, told)),
+    let mut all = vec![
+        ("encoder", of(encoder, told.clone())),
         ("below", of(shape, below)),
         ("wide", of(wide, vocabulary)),
-    ]
+    ];
+    if kind == Kind::Autoregressive {
+        all.push(("stream", of(stream, told)));
+    }
+    all
 }

@@ -82,6 +82,7 @@ impl PriorModel {
         window: usize,
     ) -> Result<ParallelSession<'a>> {
         request.check(self)?;
+        self.one_by_one()?;
         let images = request.images();
         if images == 0 || window == 0 {
             let what = format!("{images} images, {window} codes in a pass: at least one of each");
