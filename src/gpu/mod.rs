@@ -69,7 +69,7 @@ pub struct Options {
     /// Fill every fresh buffer with [`POISON`]. For tests: a kernel that does not write its output
     /// is found.
     pub poison: bool,
-    /// Place each tensor between two bands of [`POISON`], in a buffer of its own that is filled
+    /// Place each tensor between two bands of a NaN, in a buffer of its own that is filled
     /// with it, see [`Gpu::check_guard_bands`]. For tests: a kernel that leaves its tensors is
     /// found.
     pub guard: bool,
@@ -92,6 +92,9 @@ pub struct Options {
     pub robust_access: RobustAccess,
     /// Bytes of device memory that the engine may hold, see [`Gpu::set_memory_budget`].
     pub memory_budget: Option<u64>,
+    /// Read this file of `shaders/` in place of the embedded one of its name. For tests: a fault
+    /// that is planted in a kernel is found.
+    pub planted: Option<&'static Source>,
 }
 
 /// An engine on one device. Clones share it; several may live in a process, and nothing is global.
@@ -140,6 +143,8 @@ pub(crate) struct Inner {
     /// The number of the next buffer, pipeline or arena.
     ids: AtomicU64,
     failure: Arc<Mutex<Option<Error>>>,
+    /// Why the device is gone, once it is.
+    gone: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -236,15 +241,11 @@ impl Gpu {
                     },
                 });
             }));
-        let failure = gpu.inner.failure.clone();
+        let gone = gpu.inner.gone.clone();
         gpu.inner
             .device
             .set_device_lost_callback(move |reason, message| {
-                if reason != wgpu::DeviceLostReason::Destroyed {
-                    failure.lock().get_or_insert(Error::DeviceLost {
-                        reason: format!("{reason:?}: {message}"),
-                    });
-                }
+                let _ = gone.set(format!("{reason:?}: {message}"));
             });
         if coopmat.is_empty() {
             gpu.find_lanes();
@@ -324,6 +325,7 @@ impl Gpu {
             heap,
             ids: AtomicU64::new(1),
             failure: Default::default(),
+            gone: Default::default(),
         };
         Gpu {
             inner: Arc::new(inner),
@@ -334,12 +336,26 @@ impl Gpu {
         self.inner.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The first thing that went wrong on the device since the last call.
-    pub(crate) fn check(&self) -> Result<()> {
-        match self.inner.failure.lock().take() {
-            Some(error) => Err(error),
+    /// Whether the device is still there. One that is lost stays lost.
+    pub(crate) fn check_lost(&self) -> Result<()> {
+        match self.inner.gone.get() {
+            Some(reason) => Err(Error::DeviceLost {
+                reason: reason.clone(),
+            }),
             None => Ok(()),
         }
+    }
+
+    /// The loss of the device, or the first thing that went wrong on it since the last call.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_lost()?;
+        let Some(error) = self.inner.failure.lock().take() else {
+            return Ok(());
+        };
+        // A device that is gone refuses whatever comes, and says that it is gone when it is asked.
+        let _ = self.inner.device.poll(wgpu::PollType::Poll);
+        self.check_lost()?;
+        Err(error)
     }
 
     /// The adapter's name, driver and kind.

@@ -161,6 +161,7 @@ impl Gpu {
                 timeout: None,
             });
             let status = polled.map_err(lost)?;
+            self.check_lost()?;
             idle += u32::from(status.is_queue_empty());
         }
     }

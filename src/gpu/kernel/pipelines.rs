@@ -100,11 +100,11 @@ impl Kernel {
     /// Returns the final WGSL. `immediates` tells whether the device takes parameters as
     /// immediates; without them the same struct is read from a uniform buffer.
     pub fn wgsl(&self, immediates: bool) -> Result<String> {
-        Ok(self.expanded(immediates)?.text)
+        Ok(self.expanded(immediates, None)?.text)
     }
 
-    fn expanded(&self, immediates: bool) -> Result<Expanded> {
-        let mut out = expand(self.source, &self.defines)?;
+    fn expanded(&self, immediates: bool, planted: Option<&Source>) -> Result<Expanded> {
+        let mut out = expand(self.source, &self.defines, planted)?;
         if !immediates {
             let uniform = format!("@group(0) @binding({UNIFORM_BINDING}) var<uniform>");
             out.text = out.text.replace("var<immediate>", &uniform);
@@ -117,7 +117,20 @@ impl Kernel {
     /// # Errors
     /// If the text has a mistake, with its file and line.
     pub fn parse(&self, immediates: bool) -> Result<(String, naga::Module, Reflection)> {
-        let out = self.expanded(immediates)?;
+        self.parse_with(immediates, None)
+    }
+
+    /// [`Kernel::parse`] with `planted` in place of the file of its name, as
+    /// [`Options::planted`](crate::gpu::Options::planted) has it.
+    ///
+    /// # Errors
+    /// If the text has a mistake, with its file and line.
+    pub fn parse_with(
+        &self,
+        immediates: bool,
+        planted: Option<&Source>,
+    ) -> Result<(String, naga::Module, Reflection)> {
+        let out = self.expanded(immediates, planted)?;
         let module = naga::front::wgsl::parse_str(&out.text).map_err(|e| {
             let what = e.emit_to_string(&out.text);
             match e
@@ -223,7 +236,8 @@ impl Gpu {
     fn compile(&self, kernel: &Kernel) -> Result<Pipeline> {
         let device = &self.inner.device;
         let label = kernel.label();
-        let (_, module, reflection) = kernel.parse(self.inner.immediates)?;
+        let (_, module, reflection) =
+            kernel.parse_with(self.inner.immediates, self.inner.options.planted)?;
         let most = self.inner.limits.max_storage_buffers_per_shader_stage as usize;
         if reflection.storage.len() > most {
             let feature = format!(

@@ -51,11 +51,19 @@ fn fragment(name: &str) -> Option<&'static str> {
 /// # Errors
 /// If the text has a mistake, with its file and line.
 pub fn preprocess(source: &Source, defines: &[(&str, u32)]) -> Result<String> {
-    Ok(expand(source, defines)?.text)
+    Ok(expand(source, defines, None)?.text)
 }
 
-pub(super) fn expand(source: &Source, defines: &[(&str, u32)]) -> Result<Expanded> {
-    preprocess::expand(source.name, source.text, defines, &fragment).map_err(mistake)
+/// `planted` is read in place of the file of its name.
+pub(super) fn expand(
+    source: &Source,
+    defines: &[(&str, u32)],
+    planted: Option<&Source>,
+) -> Result<Expanded> {
+    let instead = |name: &str| planted.filter(|p| p.name == name).map(|p| p.text);
+    let text = instead(source.name).unwrap_or(source.text);
+    let library = |name: &str| instead(name).or_else(|| fragment(name));
+    preprocess::expand(source.name, text, defines, &library).map_err(mistake)
 }
 
 impl Source {

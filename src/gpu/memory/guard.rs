@@ -1,17 +1,21 @@
 //! Guard bands: a check that no kernel reads or writes outside its tensors.
 //!
 //! With [`Options::guard`](crate::gpu::Options::guard), each tensor lies in a buffer of its own
-//! between two bands of [`POISON`], and the buffer is full of it until something is written. A
-//! binding then reaches to the end of the band behind its tensor, so that neither the driver's
+//! between two bands of a NaN of its own, and the buffer is full of it until something is written.
+//! A binding then reaches to the end of the band behind its tensor, so that neither the driver's
 //! robust buffer access nor the shader keeps an index that runs past the end from reaching the
 //! band: what is read there is NaN as a float and out of range as an index, and what is written
 //! there is found by [`Gpu::check_guard_bands`]. With
 //! [`Options::shader_checks`](crate::gpu::Options::shader_checks) too, a binding ends where its
 //! tensor does, and naga's bounds checks move such an index back into it. So a kernel that leaves
 //! its tensors differs between the two in its results, or in the bands.
+//!
+//! The NaN is a signalling one, which arithmetic turns into a quiet one, and another for each of
+//! some hundred buffers: what was made of one band's content, or copied from it, is seen in another
+//! band.
 
 use super::storage::Storage;
-use crate::gpu::{Gpu, POISON};
+use crate::gpu::Gpu;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{Error, Result};
 use std::ops::Range;
@@ -29,6 +33,7 @@ pub const GUARD_BAND: u64 = 1 << 16;
 pub(crate) struct Guarded {
     buffer: wgpu::Buffer,
     tensor: Range<u64>,
+    poison: u32,
     owner: Weak<Storage>,
 }
 
@@ -40,9 +45,15 @@ impl Gpu {
         (end + GUARD_BAND, GUARD_BAND..end)
     }
 
+    /// Returns the bits of a band: a signalling NaN as f32, NaN in both halves as f16, and out of
+    /// range as an index.
+    pub(in crate::gpu) fn next_poison(&self) -> u32 {
+        0x7f80_7c01 + (self.next_id() % 0x1ff) as u32
+    }
+
     /// Fills a buffer that was created mapped with poison.
-    pub(in crate::gpu) fn poison_mapped(buffer: &wgpu::Buffer) {
-        let block = [POISON; 4096];
+    pub(in crate::gpu) fn poison_mapped(buffer: &wgpu::Buffer, poison: u32) {
+        let block = [poison; 4096];
         let mut view = buffer
             .slice(..)
             .get_mapped_range_mut()
@@ -66,10 +77,11 @@ impl Gpu {
     }
 
     /// Remembers a buffer for the next check.
-    pub(in crate::gpu) fn watch(&self, storage: &Arc<Storage>, tensor: Range<u64>) {
+    pub(in crate::gpu) fn watch(&self, storage: &Arc<Storage>, tensor: Range<u64>, poison: u32) {
         let guarded = Guarded {
             buffer: storage.buffer().clone(),
             tensor,
+            poison,
             owner: Arc::downgrade(storage),
         };
         self.inner.memory.guarded.lock().push(guarded);
@@ -144,17 +156,14 @@ impl Gpu {
                 op: "guard bands".into(),
                 what: e.to_string(),
             })?;
-        let whole = vec![POISON; GUARD_BAND as usize / 4];
-        let whole: &[u8] = bytemuck::cast_slice(&whole);
         for (i, band) in view.chunks_exact(GUARD_BAND as usize).enumerate() {
-            if band != whole {
+            let poison = guarded[i / 2].poison.to_le_bytes();
+            // Each word is the one before it.
+            let whole = band[..4] == poison && band[4..] == band[..band.len() - 4];
+            if !whole {
                 let tensor = &guarded[i / 2].tensor;
-                let at = band
-                    .iter()
-                    .zip(whole)
-                    .position(|(a, b)| a != b)
-                    .unwrap_or(0)
-                    / 4;
+                let mut words = band.as_chunks::<4>().0.iter();
+                let at = words.position(|word| *word != poison).unwrap_or(0);
                 let word = u32::from_le_bytes([0, 1, 2, 3].map(|b| band[4 * at + b]));
                 let place = match i % 2 {
                     0 => format!("{} words before", GUARD_BAND as usize / 4 - at),

@@ -187,7 +187,8 @@ impl Gpu {
             });
         }
         let raw = self.allocate(size, true)?;
-        Gpu::poison_mapped(&raw.buffer);
+        let poison = self.next_poison();
+        Gpu::poison_mapped(&raw.buffer, poison);
         self.inner.memory.ledger.lend(size);
         let owner = Owner::Pool(Weak::new(), self.inner.memory.ledger.clone());
         let (raw, start) = (Some(raw), tensor.start);
@@ -198,7 +199,7 @@ impl Gpu {
             start,
             owner,
         });
-        self.watch(&storage, tensor);
+        self.watch(&storage, tensor, poison);
         Ok(storage.into())
     }
 
