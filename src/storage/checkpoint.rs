@@ -248,13 +248,26 @@ pub fn save(
         file,
     };
     write_manifest(folder, &manifest)?;
+    prune(folder, step, keep)
+}
+
+/// Lets go of all but the newest `keep` checkpoints up to that of `step`, and of what a process
+/// left that was killed while it did so.
+///
+/// # Errors
+/// If the folder cannot be listed, or a file not be removed.
+pub(crate) fn prune(folder: &Path, step: u64, keep: usize) -> Result<()> {
     // Steps past this one are damaged ones that a resumed run passed over. They must not count
-    // among those kept: the one just saved would go for them.
+    // among those kept: this one would go for them.
     let steps: Vec<u64> = list(folder)?.into_iter().filter(|s| *s <= step).collect();
-    for old in steps.iter().rev().skip(keep.max(1)) {
-        remove(folder, *old)?;
-    }
-    Ok(())
+    let Some(oldest) = steps.iter().rev().take(keep.max(1)).last() else {
+        return Ok(());
+    };
+    // Tensors may be there without the manifest, which goes first.
+    let mut old = with_ending(folder, "safetensors")?;
+    old.extend(steps.iter());
+    let mut old = old.into_iter().filter(|s| s < oldest);
+    old.try_for_each(|s| remove(folder, s))
 }
 
 fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
@@ -327,18 +340,20 @@ pub fn remove_after(folder: &Path, step: u64) -> Result<()> {
 
 /// Steps of the manifests in `folder`, rising.
 fn list(folder: &Path) -> Result<Vec<u64>> {
+    with_ending(folder, "json")
+}
+
+/// The steps of which there is a file of this ending, in order.
+fn with_ending(folder: &Path, ending: &str) -> Result<Vec<u64>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::file(folder, format!("cannot be listed: {e}"))),
     };
     let step = |name: &str| {
-        let step = name
-            .strip_prefix("step-")?
-            .strip_suffix(".json")?
-            .parse::<u64>()
-            .ok()?;
-        (name == format!("{}.json", stem(step))).then_some(step)
+        let (stem_of, end) = name.rsplit_once('.')?;
+        let step = stem_of.strip_prefix("step-")?.parse::<u64>().ok()?;
+        (end == ending && stem_of == stem(step)).then_some(step)
     };
     let mut steps: Vec<u64> = entries
         .flatten()

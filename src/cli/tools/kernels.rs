@@ -8,9 +8,10 @@ use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use wgvq::gpu::Kernel;
 use wgvq::registry::operations;
+use wgvq::storage::atomic;
 use wgvq::verify::pairwise::{by_file, pairwise};
 use wgvq::{Error, Result};
 
@@ -116,20 +117,20 @@ impl Kernels {
         if let Some(folder) = &self.spirv {
             let words = kernel.spirv()?;
             let bytes = bytemuck::cast_slice(&words);
-            write(&folder.join(format!("{name}.spv")), bytes)?;
+            atomic::write(&folder.join(format!("{name}.spv")), bytes)?;
         }
         if let Some(folder) = &self.wgsl {
             let text = kernel.wgsl(true)?;
-            write(&folder.join(format!("{name}.wgsl")), text.as_bytes())?;
+            atomic::write(&folder.join(format!("{name}.wgsl")), text.as_bytes())?;
         }
         if let Some(folder) = &self.msl {
             let text = kernel.msl()?;
-            write(&folder.join(format!("{name}.metal")), text.as_bytes())?;
+            atomic::write(&folder.join(format!("{name}.metal")), text.as_bytes())?;
         }
         if let Some(folder) = &self.hlsl
             && let Some(text) = kernel.hlsl()?
         {
-            write(&folder.join(format!("{name}.hlsl")), text.as_bytes())?;
+            atomic::write(&folder.join(format!("{name}.hlsl")), text.as_bytes())?;
         }
         Ok(())
     }
@@ -161,7 +162,7 @@ impl Kernels {
                 if let (Some(folder), Outcome::Compiled(compiled)) = (&self.ir, &outcome) {
                     for (kind, text) in &compiled.texts {
                         let name = format!("{}.{}.txt", file_name(label), file_name(kind));
-                        write(&folder.join(name), text.as_bytes())?;
+                        atomic::write(&folder.join(name), text.as_bytes())?;
                     }
                 }
                 Ok((label.as_str(), outcome))
@@ -184,10 +185,6 @@ fn file_name(label: &str) -> String {
             }
         })
         .collect()
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).map_err(|e| Error::file(path, e))
 }
 
 #[cfg(test)]

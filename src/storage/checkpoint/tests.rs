@@ -33,6 +33,36 @@ fn what_is_saved_is_found_and_the_bytes_repeat() {
 }
 
 #[test]
+fn what_a_killed_process_left_of_an_old_one_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    for step in [10, 20, 30] {
+        save(folder.path(), step, &sample(step), "c", 9).unwrap();
+    }
+    // Killed between the two files of which it let go, and before the second of a new one.
+    let at = |name: &str| folder.path().join(name);
+    std::fs::remove_file(at("step-00000010.json")).unwrap();
+    std::fs::copy(
+        at("step-00000030.safetensors"),
+        at("step-00000040.safetensors"),
+    )
+    .unwrap();
+    prune(folder.path(), 30, 1).unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "step-00000030.json",
+            "step-00000030.safetensors",
+            "step-00000040.safetensors"
+        ]
+    );
+}
+
+#[test]
 fn a_damaged_one_is_named_and_the_one_before_used() {
     let folder = tempfile::tempdir().unwrap();
     for damage in 0..4 {

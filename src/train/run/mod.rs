@@ -313,6 +313,11 @@ fn resume<T: Task>(
         &latest.config_sha256,
         &schedule.identity,
     )?;
+    checkpoint::prune(
+        &folder.checkpoints(),
+        latest.step,
+        schedule.keep_checkpoints,
+    )?;
     observer.note(&format!("resumed at step {}", latest.step));
     Ok(Setback::of(&latest.checkpoint))
 }
