@@ -4,10 +4,10 @@ links that lead out of it work.
 
     [preprocessor.repository] of book.toml runs it; mdBook hands it the book as JSON.
 
-README, ARCHITECTURE, BENCHMARKS, CONTRIBUTING, CHANGELOG and SECURITY become chapters at the end,
-and links to them links to these. A link to any other file of the repository becomes an address at
-the `repository` of Cargo.toml, or its text alone where none is set. Needs nothing but Python's
-standard library.
+README, ARCHITECTURE, BENCHMARKS, RELIABILITY, CONTRIBUTING, CHANGELOG and SECURITY become chapters
+at the end, and links to them links to these. A link to any other file of the repository becomes an
+address at the `repository` of Cargo.toml, or its text alone where none is set. Needs nothing but
+Python's standard library.
 """
 
 import json
@@ -24,6 +24,7 @@ PAGES = {
     "README.md": ("Overview", "overview.md"),
     "ARCHITECTURE.md": ("Architecture", "architecture.md"),
     "BENCHMARKS.md": ("Benchmarks", "benchmarks.md"),
+    "RELIABILITY.md": ("Reliability", "reliability.md"),
     "CONTRIBUTING.md": ("Contributing", "contributing.md"),
     "CHANGELOG.md": ("Changelog", "changelog.md"),
     "SECURITY.md": ("Security", "security.md"),
