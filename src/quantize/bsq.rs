@@ -83,8 +83,11 @@ impl Quantizer for Bsq {
         self.channels
     }
     fn spans_latents(&self) -> Option<String> {
-        (self.options.entropy_loss_weight > 0.0).then(|| {
-            "the entropy of the codes' average use (set quantizer.entropy_loss_weight = 0)".into()
+        let o = &self.options;
+        (o.entropy_loss_weight > 0.0 && o.diversity_gamma > 0.0).then(|| {
+            "the entropy of the codes' average use (set quantizer.diversity_gamma = 0, or \
+             quantizer.entropy_loss_weight = 0)"
+                .into()
         })
     }
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
