@@ -6,7 +6,7 @@ use crate::config::train_common::{
     ActivationDtype, RENAMED, StageTrain, TrainCommon, check_share, embeds,
 };
 use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule, check, learning_rate};
-use crate::models::prior::Shape;
+use crate::models::prior::{Order, Shape};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -124,7 +124,10 @@ impl Resumable for PriorConfig {
     /// Returns every value, but for the steps in all and for what the backward pass keeps.
     fn plain_identity(&self) -> Result<String> {
         let mut same = self.written_out();
-        same.train.steps = 1;
+        // Orders are annealed over all steps.
+        if same.prior.order != Order::Annealed {
+            same.train.steps = 1;
+        }
         same.train.gradient_checkpointing = false;
         same.sha256()
     }

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use cache::ImageCache;
 pub use cache::folder::cache_dir;
-pub use decode::picture::{load_image, load_image_whole, read_image};
+pub use decode::picture::{load_image, load_image_whole, load_mask, read_image};
 pub(crate) use loader::batch_plan::no_photographs;
 pub use loader::batch_plan::{Batch, BatchPlan};
 pub use loader::order::{Sampler, batch_indices, flip, uniform};

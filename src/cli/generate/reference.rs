@@ -151,7 +151,10 @@ fn written(arg: &Arg) -> String {
     let long = arg.get_long().map(|l| format!("--{l}"));
     let flags = [short, long].into_iter().flatten().collect::<Vec<_>>();
     let flags = flags.join(", ");
-    if arg.get_action().takes_values() {
+    if arg.is_require_equals_set() {
+        // Such a value may be left out.
+        format!("{flags}[=<{name}>]")
+    } else if arg.get_action().takes_values() {
         format!("{flags} <{name}>")
     } else {
         flags

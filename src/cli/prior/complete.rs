@@ -120,8 +120,8 @@ impl Complete {
         let levels = model.levels();
         let kept = match &self.mask {
             Some(mask) => {
-                let pixels = data::load_image(mask, width, height, 1)?;
-                cells_under_mask("--mask", &pixels, [width, height], levels)?
+                let (pixels, size) = data::load_mask(mask, width, height)?;
+                cells_under_mask("--mask", &pixels, size, levels)?
             }
             None => kept_cells("--keep", &self.keep, levels)?,
         };

@@ -141,22 +141,50 @@ pub(crate) fn header(place: &Place) -> Result<Header> {
     })
 }
 
-/// Returns an image in memory, `[H, W, C]` of any size, as `[height, width, channels]`.
-pub(crate) fn fit(picture: DynamicImage, width: usize, height: usize, channels: usize) -> Vec<u8> {
-    // Cropped first: scaling the whole of an image of 16,384 x 1 would pass through one of a
-    // million columns.
+/// Returns the middle of an image that has the shape of `to_w` x `to_h`.
+fn cropped(picture: DynamicImage, to_w: u32, to_h: u32) -> DynamicImage {
     let (w, h) = (picture.width(), picture.height());
-    let (to_w, to_h) = (width as u32, height as u32);
     let (crop_w, crop_h) = if u64::from(w) * u64::from(to_h) > u64::from(h) * u64::from(to_w) {
         (nearest(h, to_w, to_h).min(w), h)
     } else {
         (w, nearest(w, to_h, to_w).min(h))
     };
-    let cropped = match (crop_w, crop_h) == (w, h) {
+    match (crop_w, crop_h) == (w, h) {
         true => picture,
         false => picture.crop_imm((w - crop_w) / 2, (h - crop_h) / 2, crop_w, crop_h),
-    };
-    let mut rgb = on_white(cropped);
+    }
+}
+
+/// Loads the mask of an image of this shape: the brightness of each pixel, row by row, cut as
+/// [`load_image`] cuts an image and not scaled, and its width and height. What is transparent is
+/// black.
+///
+/// # Errors
+/// As [`load_image`].
+pub fn load_mask(
+    path: impl AsRef<Path>,
+    width: usize,
+    height: usize,
+) -> Result<(Vec<u8>, [usize; 2])> {
+    check_size(width, height)?;
+    guarded(&Place::file(path), |reader| {
+        let mask = cropped(read(reader)?, width as u32, height as u32).to_luma_alpha8();
+        let size = [mask.width() as usize, mask.height() as usize];
+        let on_black = |pixel: &image::LumaA<u8>| {
+            let [luma, alpha] = pixel.0.map(u32::from);
+            (luma * alpha / 255) as u8
+        };
+        Ok((mask.pixels().map(on_black).collect(), size))
+    })
+}
+
+/// Returns an image in memory, `[H, W, C]` of any size, as `[height, width, channels]`.
+pub(crate) fn fit(picture: DynamicImage, width: usize, height: usize, channels: usize) -> Vec<u8> {
+    let (to_w, to_h) = (width as u32, height as u32);
+    // Cropped first: scaling the whole of an image of 16,384 x 1 would pass through one of a
+    // million columns.
+    let mut rgb = on_white(cropped(picture, to_w, to_h));
+    let (crop_w, crop_h) = rgb.dimensions();
     if crop_w > 8 * to_w && crop_h > 8 * to_h {
         // Averaging over whole pixels first costs a tenth of a wide Lanczos filter, and no eye can
         // tell.

@@ -14,9 +14,6 @@ use crate::inference::sampling::session::SamplingSession;
 const WARM_UP: usize = 2;
 /// Passes that are timed.
 const TIMED: usize = 4;
-/// Codes that a pass over a window makes final, at least, as far as this is known before: with 16
-/// codes in a pass three and a half were measured.
-const CODES_OF_PASS: f64 = 3.0;
 
 impl PriorModel {
     /// Returns how many codes of an image go into a pass; `None` to draw one by one.
@@ -49,16 +46,19 @@ impl PriorModel {
         let step = self.now().await?.duration_since(began);
         drop(one_by_one);
         let mut parallel = ParallelSession::new(self, request, 0..n, Parallel::WINDOW)?;
+        let mut before = 0;
         for i in 0..WARM_UP + TIMED {
             if i == WARM_UP {
-                began = self.now().await?;
+                (began, before) = (self.now().await?, parallel.drawn());
             }
             if !parallel.pass().await? {
                 return Ok(true);
             }
         }
         let pass = self.now().await?.duration_since(began);
-        Ok(pass.as_secs_f64() < CODES_OF_PASS * step.as_secs_f64())
+        // Codes that a pass made final, of each image.
+        let codes = (parallel.drawn() - before) as f64 / (TIMED * n) as f64;
+        Ok(pass.as_secs_f64() < codes * step.as_secs_f64())
     }
 
     /// Waits for the device, and returns the time.

@@ -230,7 +230,7 @@ impl SamplingOptions {
             let what = match self.parallel {
                 Parallel::Window(0) => "0 is not allowed: at least 1 code is drawn in a pass",
                 Parallel::Window(_) | Parallel::Auto if !self.cache => {
-                    "it takes the cache of keys and values, which is off"
+                    "it takes the cache of keys and values, which is off (--no-cache)"
                 }
                 _ => return None,
             };

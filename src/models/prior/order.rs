@@ -136,6 +136,9 @@ impl Prior {
         batch: &Batch,
         length: usize,
     ) -> Result<Option<Places>> {
+        if !self.shape.order.tells_places() {
+            return Ok(None);
+        }
         let raster = || self.raster_cells(batch.classes.len());
         let orders = batch.order.clone().unwrap_or_else(raster);
         self.places_of(gpu, &self.rows_in(&orders, 0..length))

@@ -18,7 +18,7 @@ use crate::inference::sampling::samples::Samples;
 use crate::models::prior::{Prior, WindowRows};
 use crate::nn::ForwardContext;
 use crate::nn::transformer::Dropout;
-use crate::ops::attention::attention_decode::KvCache;
+use crate::ops::attention::attention_decode::{KvCache, most_parts};
 use crate::ops::sampling::repetition_penalty::{Columns, repetition_penalty_each};
 use crate::ops::sampling::sample::{SampleOutputs, sample, sample_keyed};
 use crate::{Error, Result};
@@ -194,7 +194,6 @@ impl<'a> ParallelSession<'a> {
         let (model, options) = (self.model, &self.request.options);
         let (gpu, prior, t) = (&model.gpu, &model.prior, self.known.len());
         let batch = SampleBatch::new(model, &self.request, self.next..self.next + n);
-        self.next += n;
         let free = (0..self.slots.len()).filter(|slot| self.slots[*slot].is_none());
         let free: Vec<usize> = free.take(n).collect();
         let new = |i: usize| Slot {
@@ -204,11 +203,12 @@ impl<'a> ParallelSession<'a> {
             log_probs: vec![0.0; t],
             passes: u32::from(self.prefix < t),
         };
-        for (i, slot) in free.iter().enumerate() {
-            self.slots[*slot] = Some(new(i));
-        }
         if self.prefix == t {
-            free.iter().for_each(|slot| self.put_away(*slot));
+            self.next += n;
+            for (i, slot) in free.iter().enumerate() {
+                self.slots[*slot] = Some(new(i));
+                self.put_away(*slot);
+            }
             return Ok(());
         }
         let inputs = batch.upload(model, &batch.codes)?;
@@ -238,6 +238,11 @@ impl<'a> ParallelSession<'a> {
         sample(&logits, &options.sampling, key, batch.first, to)?;
         let (token, log_prob) = (token.read_async()?, log_prob.read_async()?);
         let (token, log_prob) = (token.get::<u32>().await?, log_prob.get::<f32>().await?);
+        // Taken when nothing can fail any more: a call after an error begins with them again.
+        self.next += n;
+        for (i, slot) in free.iter().enumerate() {
+            self.slots[*slot] = Some(new(i));
+        }
         for (slot, drawn) in free.iter().zip(token.into_iter().zip(log_prob)) {
             self.take(*slot, prefix, &[drawn]);
         }
@@ -405,7 +410,11 @@ fn cells_in_pass(model: &PriorModel, sequences: usize, window: usize) -> usize {
     let most = v.grid[0] * v.grid[1];
     let wanted = window.div_ceil(v.codebooks).clamp(1, most.max(1));
     let limit = model.gpu.limits().max_storage_buffer_binding_size as usize;
-    let of_cell = 4 * sequences * v.codebook_size.max(v.codebooks * widest(&model.prior));
+    // Attention over many codes leaves partial sums, a part to so many of them.
+    let shape = model.prior.shape();
+    let rows = v.tokens() + v.text.as_ref().map_or(0, |text| text.length);
+    let row = widest(&model.prior).max(most_parts(rows) * shape.dim);
+    let of_cell = 4 * sequences * v.codebook_size.max(v.codebooks * row);
     wanted.min(limit / of_cell.max(1)).max(1)
 }
 

@@ -87,6 +87,11 @@ fn parts(gpu: &Gpu, most: usize, group: u32) -> usize {
     if gpu.core() == Core::Subgroup || !PARTED.contains(&group) {
         return 1;
     }
+    most_parts(most)
+}
+
+/// Returns the parts into which the keys of a query fall at most, of which each leaves sums.
+pub(crate) fn most_parts(most: usize) -> usize {
     (most / PART).clamp(1, MOST_PARTS)
 }
 
@@ -174,7 +179,7 @@ const OP: &str = "attention_decode";
 
 impl KvCache {
     /// A cache for sequences of `shape` = [B, T, H, D]. What it holds is undefined until it is
-    /// written, and never read before.
+    /// written; what rows of a window make of it that stand for no code is not used.
     ///
     /// # Errors
     /// If there is no row, D is 0 or above [`MOST_CHANNELS`], or the device cannot bind as much.
