@@ -196,14 +196,15 @@ impl<'a> ParallelSession<'a> {
         let batch = SampleBatch::new(model, &self.request, self.next..self.next + n);
         let free = (0..self.slots.len()).filter(|slot| self.slots[*slot].is_none());
         let free: Vec<usize> = free.take(n).collect();
+        let prefix = self.prefix;
         let new = |i: usize| Slot {
             image: batch.first + i,
-            front: self.prefix,
+            front: prefix,
             codes: batch.codes[i * t..(i + 1) * t].to_vec(),
             log_probs: vec![0.0; t],
-            passes: u32::from(self.prefix < t),
+            passes: u32::from(prefix < t),
         };
-        if self.prefix == t {
+        if prefix == t {
             self.next += n;
             for (i, slot) in free.iter().enumerate() {
                 self.slots[*slot] = Some(new(i));
@@ -222,7 +223,7 @@ impl<'a> ParallelSession<'a> {
         let tape = Tape::no_grad(gpu);
         let pass = ForwardContext::new(&tape, &model.params).among(self.all, rows);
         let conditions = prior.conditions(&pass, &inputs, Dropout::OFF)?;
-        let (prefix, caches) = (self.prefix, &self.caches);
+        let caches = &self.caches;
         let logits = prior.prefill_at(&pass, &inputs, &conditions, prefix, caches, &at)?;
         self.conditions.take(gpu, &conditions, &sequences)?;
         let sequence = Tensor::from_slice(gpu, &[n, t], &batch.codes)?;
