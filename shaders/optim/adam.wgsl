@@ -10,11 +10,18 @@
 // CLIPPED the factor is clip[1]; a factor of 0 says that the gradient is not finite, and nothing is
 // changed.
 //
-// w, m, v, grad: f32 [N], as vec4 with VEC, where N is a multiple of 4; clip: f32 [3]. One
-// invocation makes EACH units. Reads 16 N bytes, writes 12 N.
+// With HALVES, which goes with VEC, w is also written as f16 to `halves`, where blocks of 64
+// elements lie in another order: places[first_block + b] is that of block b.
+//
+// w, m, v, grad: f32 [N], as vec4 with VEC, where N is a multiple of 4; clip: f32 [3]; halves: f16
+// [64 blocks]; places: u32 [blocks]. One invocation makes EACH units. Reads 16 N bytes, writes
+// 12 N, and 2 N with HALVES.
 struct Params {
     units: u32, decay_len: u32, decay: f32, shrink: f32, rate: f32, root: f32, eps: f32,
-    one_minus_beta1: f32, beta2: f32, one_minus_beta2: f32
+    one_minus_beta1: f32, beta2: f32, one_minus_beta2: f32,
+#ifdef HALVES
+    first_block: u32,
+#endif
 }
 var<immediate> p: Params;
 #import shared/rows
@@ -24,6 +31,13 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read> grad: array<Value>;
 #ifdef CLIPPED
 @group(0) @binding(4) var<storage, read> clip: array<f32>;
+#endif
+#ifdef HALVES
+// Four f16. The engine knows by this name what a buffer holds.
+struct Halves { bits: vec2<u32> }
+@group(0) @binding(5) var<storage, read_write> halves: array<Halves>;
+@group(0) @binding(6) var<storage, read> places: array<u32>;
+#import shared/narrow
 #endif
 #import shared/grid
 #ifdef VEC
@@ -67,7 +81,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let square = p.beta2 * v[i_{s}] + p.one_minus_beta2 * g * g;
         m[i_{s}] = mean;
         v[i_{s}] = square;
-        w[i_{s}] = x - p.rate * (mean / (sqrt(square) / p.root + p.eps));
+        let moved_{s} = x - p.rate * (mean / (sqrt(square) / p.root + p.eps));
+        w[i_{s}] = moved_{s};
+#ifdef HALVES
+        let bits_{s} = bitcast<vec4<u32>>(moved_{s});
+        halves[places[p.first_block + i_{s} / 16u] * 16u + i_{s} % 16u].bits = vec2(
+            narrow(bits_{s}.x) | narrow(bits_{s}.y) << 16u,
+            narrow(bits_{s}.z) | narrow(bits_{s}.w) << 16u);
+#endif
     }
 #end
 }

@@ -1,13 +1,25 @@
 // report = [norm, factor, finite]: norm = sqrt(sum of partial),
 //     factor = min(1, max_norm / (norm + 1e-6))
 //
+// With SCALED what was summed are squares of gradients times a loss scale: norm is that of the
+// gradients themselves, factor also takes the scale off them, and report[3] is the scale. The scale
+// doubles, as far as `most`, after as many finite sums in a row as `growth`, and halves, to 1 at
+// least, after one that is not: state = [scale, finite sums in a row].
+//
 // The second of two passes of a global norm. Where the sum is not finite, factor and finite are 0
-// (else finite is 1) and the norm is what it is. partial: f32 [P]; report: f32 [3]. One workgroup.
-// Reads 4 P bytes, writes 12.
+// (else finite is 1) and the norm is what it is. partial: f32 [P]; report: f32 [3], [4] with
+// SCALED; state: f32 [2]. One workgroup. Reads 4 P bytes, writes 12.
+#ifdef SCALED
+struct Params { partials: u32, max_norm: f32, growth: f32, most: f32 }
+#else
 struct Params { partials: u32, max_norm: f32 }
+#endif
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> partial: array<f32>;
 @group(0) @binding(1) var<storage, read_write> report: array<f32>;
+#ifdef SCALED
+@group(0) @binding(2) var<storage, read_write> state: array<f32>;
+#endif
 const GROUP = 64u;
 #import shared/reduce
 
@@ -19,8 +31,21 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if lane != 0u { return; }
     // By its bits: drivers may assume that there is no NaN.
     let finite = (bitcast<u32>(total) & 0x7f800000u) != 0x7f800000u;
+#ifdef SCALED
+    let scale = state[0];
+    let norm = sqrt(total) / scale;
+    let factor = min(1.0, p.max_norm / (norm + 1e-6)) / scale;
+    let run = select(0.0, state[1] + 1.0, finite);
+    let grows = run >= p.growth;
+    state[0] = select(max(0.5 * scale, 1.0),
+        select(scale, max(scale, min(2.0 * scale, p.most)), grows), finite);
+    state[1] = select(run, 0.0, grows);
+    report[3] = scale;
+#else
     let norm = sqrt(total);
+    let factor = min(1.0, p.max_norm / (norm + 1e-6));
+#endif
     report[0] = norm;
-    report[1] = select(0.0, min(1.0, p.max_norm / (norm + 1e-6)), finite);
+    report[1] = select(0.0, factor, finite);
     report[2] = select(0.0, 1.0, finite);
 }

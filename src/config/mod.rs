@@ -19,4 +19,4 @@ pub use dotted::DottedConfig;
 pub(crate) use dotted::{check, nearest};
 pub use resolved::Resolved;
 pub use resumable::{Resumable, StepSchedule};
-pub use train_common::{ActivationDtype, StageTrain, TrainCommon};
+pub use train_common::{ActivationDtype, Precision, StageTrain, TrainCommon};

@@ -3,9 +3,10 @@
 
 use crate::config::section::flat_section;
 use crate::config::train_common::{
-    ActivationDtype, RENAMED, StageTrain, TrainCommon, check_share, embeds,
+    ActivationDtype, PRECISION, Precision, RENAMED, StageTrain, TrainCommon, check_share, embeds,
 };
 use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule, check, learning_rate};
+use crate::gpu::Gpu;
 use crate::models::prior::{Order, Shape};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ flat_section!(Train {
     class_dropout,
     ema_decay,
     keep_best,
+    precision,
+    loss_scale,
     dtype,
     gradient_checkpointing as checkpoint_blocks,
     seed,
@@ -92,6 +95,8 @@ impl Default for Train {
                 adam_eps: 1e-8,
                 grad_clip: 1.0,
                 ema_decay: 0.999,
+                precision: Precision::F32,
+                loss_scale: 65536.0,
                 dtype: ActivationDtype::F32,
                 gradient_checkpointing: false,
             },
@@ -108,6 +113,8 @@ impl DottedConfig for PriorConfig {
     const ADDED: &'static [(&'static str, &'static str)] = &[
         ("prior.order", "\"raster\""),
         ("prior.kind", "\"autoregressive\""),
+        PRECISION[0],
+        PRECISION[1],
     ];
 }
 
@@ -172,6 +179,20 @@ impl Shape {
                 ))
             }
         }
+    }
+}
+
+impl Resolved<PriorConfig> {
+    /// Returns the configuration with the precision that an adapter trains in.
+    ///
+    /// # Errors
+    /// If the adapter cannot train in the one that was asked for.
+    pub(crate) fn on(&self, gpu: &Gpu) -> Result<Resolved<PriorConfig>> {
+        let precision = self.train.precision.on(gpu)?;
+        Ok(self.clone().map(|mut config| {
+            config.train.precision = precision;
+            config
+        }))
     }
 }
 

@@ -3,7 +3,8 @@
 use super::learning_rate;
 use super::words::word_keys;
 use crate::config::{StepSchedule, check};
-use crate::gpu::DType;
+use crate::gpu::{DType, Gpu};
+use crate::nn::MOST_LOSS_SCALE;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -56,8 +57,12 @@ pub struct StageTrain {
     /// Decay of a moving average of what is trained, which is what is measured and kept; 0: there
     /// is none.
     pub ema_decay: f32,
-    /// Type in which activations are stored for the backward pass. Sums, weights and gradients are
-    /// f32 either way.
+    /// The numbers that products and convolutions read and layers hand on.
+    pub precision: Precision,
+    /// The loss scale that mixed precision begins with: a power of two.
+    pub loss_scale: f32,
+    /// Type in which activations are stored for the backward pass, where the precision is f32.
+    /// Sums, weights and gradients are f32 either way.
     pub dtype: ActivationDtype,
     /// Keep no activations inside the model's blocks, and compute them again in the backward pass
     /// (Chen et al. 2016): less memory, more time, the same bits. A run may change it when it is
@@ -74,6 +79,50 @@ const MOST_IMAGES: usize = 1 << 24;
 /// `train.accumulate`, which first stages and contrastive models did not always have.
 pub(super) const ACCUMULATE: (&str, &str) = ("train.accumulate", "1");
 
+/// `train.precision` and `train.loss_scale`, which there were not always.
+pub(super) const PRECISION: [(&str, &str); 2] = [
+    ("train.precision", "\"f32\""),
+    ("train.loss_scale", "65536.0"),
+];
+
+/// The precision of a training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// All in 32 bits, but for what `train.dtype` says.
+    #[default]
+    F32,
+    /// Activations, and copies of the weights, in f16; sums, weights, statistics, losses, codebooks
+    /// and distances in f32; losses scaled (Micikevicius et al. 2018).
+    Mixed,
+    /// Whichever was measured to be faster on the adapter.
+    Auto,
+}
+
+impl Precision {
+    /// Returns the precision to train in on an adapter. On none was [`Precision::Mixed`] measured
+    /// to be faster yet, so that it has to be asked for.
+    ///
+    /// # Errors
+    /// If kernels on the adapter have no f16, and mixed precision is asked for.
+    pub(crate) fn on(self, gpu: &Gpu) -> Result<Precision> {
+        match self {
+            Precision::F32 | Precision::Auto => Ok(Precision::F32),
+            Precision::Mixed if gpu.shader_f16() => Ok(Precision::Mixed),
+            Precision::Mixed => Err(Error::config(
+                "train.precision",
+                format!(
+                    "mixed is not possible on {}: its kernels have no f16; set it to f32, and \
+                     train.dtype to f16 for activations that take half the memory",
+                    gpu.info().name
+                ),
+            )),
+        }
+    }
+}
+
+word_keys!(Precision);
+
 /// Type of stored activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,6 +135,22 @@ pub enum ActivationDtype {
 }
 
 word_keys!(ActivationDtype);
+
+impl StageTrain {
+    /// Returns the loss scale that mixed precision begins with; `None` where the precision is
+    /// another.
+    pub(crate) fn first_scale(&self) -> Option<f32> {
+        (self.precision == Precision::Mixed).then_some(self.loss_scale)
+    }
+
+    /// Returns the type in which activations are stored.
+    pub(crate) fn activations(&self) -> DType {
+        match self.precision {
+            Precision::Mixed => DType::F16,
+            Precision::F32 | Precision::Auto => self.dtype.into(),
+        }
+    }
+}
 
 impl From<ActivationDtype> for DType {
     fn from(dtype: ActivationDtype) -> DType {
@@ -246,6 +311,13 @@ impl StageTrain {
             self.grad_clip,
             not_negative(self.grad_clip),
             "a number of at least 0",
+        )?;
+        let power = self.loss_scale.is_finite() && self.loss_scale.log2().fract() == 0.0;
+        check(
+            "train.loss_scale",
+            self.loss_scale,
+            power && (1.0..=MOST_LOSS_SCALE).contains(&self.loss_scale),
+            "a power of two from 1 to 2^100",
         )?;
         check_share("train.ema_decay", self.ema_decay)
     }

@@ -1,6 +1,7 @@
 //! Keys that a configuration has and, being what it is, does not read, with what to set in their
 //! place.
 
+use crate::config::Precision;
 use crate::config::objective::Regularizer;
 use crate::config::run::{ModelKind, RunConfig};
 use crate::quantize;
@@ -165,6 +166,12 @@ impl RunConfig {
             }
             "data.crop_scale_min" | "data.crop_scale_max" if !data.crops() => {
                 Some("nothing is cropped: set data.crop to random".into())
+            }
+            "train.dtype" if all.train.precision == Precision::Mixed => {
+                Some("train.precision = mixed stores activations in 16 bits: leave it out".into())
+            }
+            "train.loss_scale" if all.train.precision != Precision::Mixed => {
+                Some("losses are scaled in mixed precision alone: set train.precision".into())
             }
             "train.min_lr" if all.train.decay_steps == 0 => {
                 Some("the learning rate does not fall: set train.decay_steps".into())

@@ -48,6 +48,7 @@ impl Steps {
         let all = self.each().map(|step| f64::from(step[slot]));
         match how {
             Reduce::Mean => all.sum::<f64>() / self.len() as f64,
+            Reduce::Zeros => all.filter(|v| *v == 0.0).count() as f64,
             Reduce::MeanWhereAny => {
                 let found: Vec<f64> = all.filter(|v| *v != 0.0).collect();
                 found.iter().fold(0.0, |sum, v| sum + v) / found.len().max(1) as f64

@@ -9,7 +9,7 @@ mod row;
 pub use buffer::{MetricsBuffer, Steps};
 pub use evaluation::{Evaluation, Fidelity, LevelCounts, LevelUse};
 pub(crate) use parts::MeanOfParts;
-pub use row::{CodeMetrics, GanMetrics, LevelRow, LossMetrics, Row};
+pub use row::{CodeMetrics, GanMetrics, LevelRow, LossMetrics, PrecisionMetrics, Row};
 
 /// A metric of a training step.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,8 @@ pub(crate) enum Reduce {
     Mean,
     /// The mean over the steps that have one, which is not 0.
     MeanWhereAny,
+    /// The number of steps in which it is 0.
+    Zeros,
 }
 
 /// Returns the slot of a metric of a group. In a `const` block, an unknown name fails to compile.
@@ -97,6 +99,7 @@ macro_rules! metrics {
             pub(crate) const WIDTH: usize = $crate::metrics::width_of(Self::METRICS);
 
             /// The slot of a metric, by its name.
+            #[allow(dead_code, reason = "not every group is set metric by metric")]
             pub(crate) const fn slot(name: &str) -> usize {
                 $crate::metrics::slot_of(Self::METRICS, name)
             }

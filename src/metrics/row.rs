@@ -65,6 +65,16 @@ metrics! {
     }
 }
 
+metrics! {
+    /// Metrics of a step in mixed precision, of the report of its gradients.
+    pub struct PrecisionMetrics {
+        /// What the loss was multiplied by.
+        loss_scale: 3, Mean, "{:.6e}";
+        /// Steps that moved nothing, because their gradients were not finite.
+        skipped_steps: 2, Zeros, "{:.0}";
+    }
+}
+
 /// A row of the training log: means over the steps since the row before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -78,6 +88,8 @@ pub struct Row {
     pub levels: Vec<LevelRow>,
     /// GAN metrics of a run with a discriminator.
     pub gan: Option<GanMetrics>,
+    /// Metrics of a run in mixed precision.
+    pub precision: Option<PrecisionMetrics>,
 }
 
 /// A row's metrics of one level of codes.
@@ -109,6 +121,7 @@ impl Row {
             codes,
             levels,
             gan: None,
+            precision: None,
         }
     }
 
@@ -119,29 +132,32 @@ impl Row {
     }
 
     /// Returns the names of the columns, with levels of these names, and those of a run with a
-    /// discriminator.
-    pub fn columns(levels: &[&str], gan: bool) -> String {
+    /// discriminator and of one in mixed precision.
+    pub fn columns(levels: &[&str], gan: bool, mixed: bool) -> String {
         let all = columns(LossMetrics::names().chain(CodeMetrics::names()), "");
         let each = levels.iter().filter(|level| !level.is_empty());
         let each: String = each
             .map(|level| columns(CodeMetrics::names(), level))
             .collect();
         let gan = gan.then(|| columns(GanMetrics::names(), ""));
-        format!("step{all}{each}{}", gan.unwrap_or_default())
+        let mixed = mixed.then(|| columns(PrecisionMetrics::names(), ""));
+        let (gan, mixed) = (gan.unwrap_or_default(), mixed.unwrap_or_default());
+        format!("step{all}{each}{gan}{mixed}")
     }
 }
 
 impl Record for Row {
     fn header() -> String {
-        Row::columns(&[], false)
+        Row::columns(&[], false, false)
     }
 
     fn values(&self) -> String {
         let levels = self.levels.iter().filter(|l| !l.name.is_empty());
         let levels: String = levels.map(|l| l.metrics.text()).collect();
         let gan = self.gan.map(|gan| gan.text()).unwrap_or_default();
+        let mixed = self.precision.map(|p| p.text()).unwrap_or_default();
         let (losses, codes) = (self.losses.text(), self.codes.text());
-        format!("{}{losses}{codes}{levels}{gan}", self.step)
+        format!("{}{losses}{codes}{levels}{gan}{mixed}", self.step)
     }
 }
 

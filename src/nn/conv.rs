@@ -89,7 +89,7 @@ impl Conv2d {
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
         pass.tape.conv2d_as(
             x,
-            &pass.param(self.weight)?,
+            &pass.weight(self.weight)?,
             bias.as_ref(),
             residual,
             self.conv,
@@ -152,7 +152,7 @@ impl ConvTranspose2d {
     fn apply(&self, pass: &ForwardContext, x: &Var, out: DType) -> Result<Var> {
         let layer = self.clone();
         pass.keep_watched_input(self.weight, x, move |pass, x| layer.apply(pass, x, out));
-        let (weight, bias) = (pass.param(self.weight)?, pass.param(self.bias)?);
+        let (weight, bias) = (pass.weight(self.weight)?, pass.param(self.bias)?);
         pass.tape
             .conv_transpose2d_as(x, &weight, Some(&bias), self.conv, out)
     }

@@ -1,6 +1,6 @@
 //! One forward pass: a tape, the parameters, and the leaves that the parameters are on it.
 
-use super::{Adam, Handle, Parameters};
+use super::{Adam, HalfWeights, Handle, Parameters};
 use crate::autograd::{Gradients, Place, Tape, Var};
 use crate::gpu::{DType, Tensor};
 use crate::{Error, Result};
@@ -18,6 +18,8 @@ pub struct ForwardContext<'a> {
     pub tape: &'a Tape,
     params: &'a Parameters,
     activations: DType,
+    /// Copies that products read in the parameters' stead.
+    halves: Option<HalfWeights>,
     recomputes: bool,
     frozen: bool,
     /// Where gradients should be written, by parameter.
@@ -37,6 +39,7 @@ impl<'a> ForwardContext<'a> {
             tape,
             params,
             activations: DType::F32,
+            halves: None,
             recomputes: false,
             frozen: false,
             places: None,
@@ -54,6 +57,22 @@ impl<'a> ForwardContext<'a> {
             activations: dtype,
             ..self
         }
+    }
+
+    /// Lets products and convolutions read copies of their weights, where there are some. The
+    /// gradients are those of the parameters, in f32.
+    pub(crate) fn with_half_weights(self, halves: Option<HalfWeights>) -> Self {
+        ForwardContext { halves, ..self }
+    }
+
+    /// A pass over another tape that stores and reads as this one does.
+    fn alike<'b>(&self, tape: &'b Tape) -> ForwardContext<'b>
+    where
+        'a: 'b,
+    {
+        ForwardContext::new(tape, self.params)
+            .with_activation_dtype(self.activations)
+            .with_half_weights(self.halves.clone())
     }
 
     /// Turns gradient checkpointing on or off: if on, a [`ForwardContext::checkpoint`] keeps its
@@ -124,7 +143,7 @@ impl<'a> ForwardContext<'a> {
         };
         let ((x, layer), weight) = seen.as_ref().zip(self.watched).ok_or_else(missing)?;
         let tape = Tape::new(self.tape.gpu());
-        let pass = ForwardContext::new(&tape, self.params).with_activation_dtype(self.activations);
+        let pass = self.alike(&tape);
         let y = layer(&pass, &tape.constant(x))?;
         let mut gradients = tape.backward_with(&y, upstream.clone())?;
         gradients.take(&pass.param(weight)?).ok_or_else(missing)
@@ -149,15 +168,31 @@ impl<'a> ForwardContext<'a> {
 
     /// Returns the leaf of a parameter.
     pub fn param(&self, handle: Handle) -> Result<Var> {
+        self.leaf(handle, None)
+    }
+
+    /// Returns the leaf of a parameter that a product or a convolution reads as its weight: in
+    /// mixed precision its copy in f16, whose gradient is the parameter's. A parameter that was
+    /// read otherwise before in this pass stays what it was.
+    ///
+    /// # Errors
+    /// As [`ForwardContext::param`].
+    pub(crate) fn weight(&self, handle: Handle) -> Result<Var> {
+        let copy = self.halves.as_ref().and_then(|halves| halves.get(handle));
+        self.leaf(handle, copy)
+    }
+
+    fn leaf(&self, handle: Handle, copy: Option<&Tensor>) -> Result<Var> {
         if let Some(var) = self.leaves.borrow().get(&handle) {
             return Ok(var.clone());
         }
-        let value = self.params.get(handle)?;
+        let own = self.params.get(handle)?;
+        let value = copy.unwrap_or(own);
         let var = if self.frozen {
             self.tape.constant(value)
         } else {
             let place = self.places.as_ref().and_then(|p| p.get(handle.index()));
-            let place = place.filter(|place| place.tensor().shape() == value.shape());
+            let place = place.filter(|place| place.tensor().shape() == own.shape());
             self.tape.leaf_with(value, place.cloned())
         };
         self.leaves.borrow_mut().insert(handle, var.clone());
@@ -205,25 +240,36 @@ impl<'a> ForwardContext<'a> {
         }
         let gpu = self.tape.gpu().clone();
         let still = Tape::no_grad(&gpu);
-        let inner =
-            ForwardContext::new(&still, self.params).with_activation_dtype(self.activations);
+        let inner = self.alike(&still);
         let y = f(&inner, x.each_ref().map(Var::detach))?;
-        let used: Vec<Handle> = inner.leaves.into_inner().into_keys().collect();
+        let used: Vec<(Handle, bool)> = inner
+            .leaves
+            .into_inner()
+            .into_iter()
+            .map(|(handle, leaf)| (handle, leaf.tensor().dtype().is_half()))
+            .collect();
+        let leaf = |pass: &Self, (handle, half): (Handle, bool)| match half {
+            true => pass.weight(handle),
+            false => pass.param(handle),
+        };
         let leaves = used
             .iter()
-            .map(|handle| self.param(*handle))
+            .map(|used| leaf(self, *used))
             .collect::<Result<Vec<Var>>>()?;
         let inputs: Vec<&Var> = x.iter().chain(&leaves).collect();
-        let (params, activations, given) = (
+        let (params, activations, halves, given) = (
             self.params.clone(),
             self.activations,
+            self.halves.clone(),
             x.each_ref().map(|x| x.tensor().clone()),
         );
         Ok(self
             .tape
             .record_owned(y.tensor().clone(), &inputs, move |upstream, needs| {
                 let tape = Tape::new(&gpu);
-                let pass = ForwardContext::new(&tape, &params).with_activation_dtype(activations);
+                let pass = ForwardContext::new(&tape, &params)
+                    .with_activation_dtype(activations)
+                    .with_half_weights(halves);
                 let own = |i: usize| {
                     if needs[i] {
                         tape.leaf(&given[i])
@@ -236,7 +282,7 @@ impl<'a> ForwardContext<'a> {
                 let y = f(&pass, x.clone())?;
                 let mut gradients = tape.walk_back(y, upstream)?;
                 let mut parts: Vec<Option<Tensor>> = x.iter().map(|x| gradients.take(x)).collect();
-                for handle in &used {
+                for (handle, _) in &used {
                     parts.push(gradients.take(&pass.param(*handle)?));
                 }
                 Ok(parts)

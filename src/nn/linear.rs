@@ -34,7 +34,7 @@ impl Linear {
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
-        linear(pass, x, &pass.param(self.weight)?)
+        linear(pass, x, &pass.weight(self.weight)?)
     }
 }
 

@@ -2,10 +2,10 @@
 //! for the step.
 
 use super::parameters::Layout;
-use super::{Handle, HostTensors, Parameters};
+use super::{HalfWeights, Handle, HostTensors, LossScale, Parameters};
 use crate::autograd::Place;
 use crate::gpu::{Tensor, fill};
-use crate::ops::optim::adam::{Hyper, State, adam};
+use crate::ops::optim::adam::{Hyper, State, adam_with};
 use crate::ops::optim::clip;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -88,6 +88,22 @@ impl Adam {
         params: &Parameters,
         gradients: &[(Handle, Tensor)],
     ) -> Result<Option<Tensor>> {
+        self.step_with(params, gradients, None, None)
+    }
+
+    /// [`Adam::step`] of gradients that were multiplied by a loss scale, where there is one, and
+    /// which writes copies of the parameters, where there are some. With a scale the report has it
+    /// as a fourth number; either measures the norm, with [`Adam::max_norm`] or without.
+    ///
+    /// # Errors
+    /// As [`Adam::step`].
+    pub(crate) fn step_with(
+        &mut self,
+        params: &Parameters,
+        gradients: &[(Handle, Tensor)],
+        scale: Option<&LossScale>,
+        copies: Option<&HalfWeights>,
+    ) -> Result<Option<Tensor>> {
         self.check(params)?;
         let mut named = vec![false; self.places.len()];
         for (handle, gradient) in gradients {
@@ -114,21 +130,25 @@ impl Adam {
                 fill(place.tensor(), 0.0)?;
             }
         }
-        let report = self
-            .max_norm
-            .map(|max_norm| clip::global_norm(&self.gradients, max_norm))
-            .transpose()?;
+        let measured = scale.is_some() || copies.is_some();
+        let max_norm = self.max_norm.or(measured.then_some(f32::INFINITY));
+        let norm = |max_norm| match scale {
+            Some(scale) => clip::scaled_norm(&self.gradients, max_norm, scale.scaled()),
+            None => clip::global_norm(&self.gradients, max_norm),
+        };
+        let report = max_norm.map(norm).transpose()?;
+        let clipping = report.as_ref().map(|r| r.view(0, &[3])).transpose()?;
         let state = State {
             weights: params.arena(),
             m: &self.m,
             v: &self.v,
         };
-        adam(
+        adam_with(
             &self.hyper,
             self.step + 1,
             state,
             &self.gradients,
-            report.as_ref(),
+            (clipping.as_ref(), copies.map(HalfWeights::copies)),
             self.layout.decay_len,
         )?;
         self.step += 1;
@@ -179,303 +199,4 @@ impl Adam {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::autograd::Tape;
-    use crate::gpu::{DType, Gpu, Options};
-    use crate::nn::{ForwardContext, Init};
-    use crate::ops::linalg::matmul::Transpose;
-    use crate::ops::optim::adam::{Decay, reference as adam_reference};
-    use crate::ops::optim::clip::reference as clip_reference;
-    use crate::spec::Rng;
-
-    const SHAPES: [(&str, &[usize]); 3] =
-        [("weight", &[7, 13]), ("bias", &[13]), ("table", &[3, 65])];
-    const MAX_NORM: f32 = 12.0;
-    const STEPS: usize = 10;
-
-    fn model(gpu: &Gpu, decay: Decay) -> (Parameters, Adam) {
-        let mut b = Parameters::builder();
-        for (name, shape) in SHAPES {
-            b.declare(name, shape, Init::Normal(0.5));
-        }
-        let params = b.build(gpu, 4).unwrap();
-        let hyper = Hyper {
-            lr: 0.02,
-            weight_decay: 0.3,
-            decay,
-            ..Default::default()
-        };
-        let mut adam = Adam::new(&params, hyper).unwrap();
-        adam.max_norm = Some(MAX_NORM);
-        (params, adam)
-    }
-
-    /// Returns the gradients of a step; the bias has none in every third.
-    fn gradients(step: usize) -> Vec<Option<Vec<f32>>> {
-        let mut rng = Rng::new(100 + step as u64);
-        let one = |(i, (_, shape)): (usize, &(&str, &[usize]))| {
-            let values = (0..shape.iter().product())
-                .map(|_| rng.normal() as f32)
-                .collect();
-            (i != 1 || step % 3 != 1).then_some(values)
-        };
-        SHAPES.iter().enumerate().map(one).collect()
-    }
-
-    fn run(gpu: &Gpu, params: &Parameters, adam: &mut Adam, steps: std::ops::Range<usize>) {
-        for step in steps {
-            adam.hyper.lr = 0.02 / (1.0 + step as f64);
-            let tensors = gradients(step)
-                .into_iter()
-                .zip(params.handles())
-                .filter_map(|(values, handle)| {
-                    let shape = params.get(handle).unwrap().shape().to_vec();
-                    values.map(|v| (handle, Tensor::from_slice(gpu, &shape, &v).unwrap()))
-                });
-            adam.step(params, &tensors.collect::<Vec<_>>()).unwrap();
-        }
-    }
-
-    /// Takes the same steps by the references, in f64.
-    fn reference(params: &Parameters, hyper: Hyper) -> Vec<Vec<f64>> {
-        let host = params.to_host().unwrap();
-        let mut state: Vec<Vec<[f64; 3]>> = SHAPES
-            .map(|(name, _)| host[name].1.iter().map(|w| [*w as f64, 0.0, 0.0]).collect())
-            .to_vec();
-        for step in 0..STEPS {
-            let zeros = |i: usize| vec![0.0; SHAPES[i].1.iter().product()];
-            let g: Vec<Vec<f32>> = gradients(step)
-                .into_iter()
-                .enumerate()
-                .map(|(i, g)| g.unwrap_or_else(|| zeros(i)))
-                .collect();
-            let all: Vec<f64> = g.iter().flatten().map(|g| *g as f64).collect();
-            let [_, factor, finite] = clip_reference::global_norm(&all, MAX_NORM as f64);
-            assert!(factor < 1.0 && finite == 1.0, "the clipping is to be met");
-            let hyper = Hyper {
-                lr: 0.02 / (1.0 + step as f64),
-                ..hyper
-            };
-            for (i, (parts, g)) in state.iter_mut().zip(&g).enumerate() {
-                for (part, g) in parts.iter_mut().zip(g) {
-                    *part = adam_reference::adam(
-                        &hyper,
-                        step as u64 + 1,
-                        i != 1,
-                        *part,
-                        factor * *g as f64,
-                    );
-                }
-            }
-        }
-        state
-            .into_iter()
-            .map(|parts| parts.into_iter().map(|[w, ..]| w).collect())
-            .collect()
-    }
-
-    #[test]
-    fn ten_steps_equal_those_in_f64() {
-        let gpu = Gpu::new(Options {
-            poison: true,
-            ..Default::default()
-        })
-        .unwrap();
-        for decay in [Decay::L2, Decay::Decoupled] {
-            let (params, mut adam) = model(&gpu, decay);
-            let want = reference(&params, adam.hyper);
-            run(&gpu, &params, &mut adam, 0..STEPS);
-            let got = params.to_host().unwrap();
-            let mut compared = 0;
-            for ((name, _), want) in SHAPES.iter().zip(&want) {
-                for (i, (g, w)) in got[*name].1.iter().zip(want).enumerate() {
-                    let holds = (*g as f64 - w).abs() <= 2e-6 + 1e-6 * w.abs();
-                    assert!(holds, "{decay:?} {name}[{i}]: {g} {w}");
-                    compared += 1;
-                }
-            }
-            assert_eq!(compared, params.count());
-            // The padding decayed with the rest, and stayed 0.
-            let arena: Vec<f32> = params.arena().read().unwrap();
-            assert!(arena[91..128].iter().all(|x| *x == 0.0));
-        }
-    }
-
-    #[test]
-    fn runs_repeat_and_resume_to_the_bit() {
-        let gpu = Gpu::new(Options {
-            poison: true,
-            ..Default::default()
-        })
-        .unwrap();
-        let bits = |params: &Parameters| -> Vec<u32> {
-            params
-                .arena()
-                .read::<f32>()
-                .unwrap()
-                .into_iter()
-                .map(f32::to_bits)
-                .collect()
-        };
-        let (params, mut adam) = model(&gpu, Decay::Decoupled);
-        run(&gpu, &params, &mut adam, 0..STEPS);
-        let whole = bits(&params);
-        let (params, mut adam) = model(&gpu, Decay::Decoupled);
-        run(&gpu, &params, &mut adam, 0..STEPS);
-        assert_eq!(bits(&params), whole);
-
-        let (params, mut adam) = model(&gpu, Decay::Decoupled);
-        run(&gpu, &params, &mut adam, 0..5);
-        let (weights, state) = (params.to_host().unwrap(), adam.save().unwrap());
-        drop((params, adam));
-        let (params, mut adam) = model(&gpu, Decay::Decoupled);
-        params.load_host(&weights).unwrap();
-        adam.load(&state).unwrap();
-        assert_eq!(adam.steps(), 5);
-        run(&gpu, &params, &mut adam, 5..STEPS);
-        assert_eq!(bits(&params), whole);
-    }
-
-    #[test]
-    fn a_gradient_that_is_not_finite_changes_nothing() {
-        let gpu = Gpu::new(Options::default()).unwrap();
-        let (params, mut adam) = model(&gpu, Decay::Decoupled);
-        run(&gpu, &params, &mut adam, 0..2);
-        let before = (params.to_host().unwrap(), adam.save().unwrap());
-        let bias = params.find("bias").unwrap();
-        let mut values = [1.0f32; 13];
-        values[12] = f32::NAN;
-        let gradient = Tensor::from_slice(&gpu, &[13], &values).unwrap();
-        let report = adam.step(&params, &[(bias, gradient)]).unwrap().unwrap();
-        assert_eq!(report.read::<f32>().unwrap()[1..], [0.0, 0.0]);
-        let after = adam.save().unwrap();
-        assert_eq!(
-            (params.to_host().unwrap(), after.m, after.v),
-            (before.0, before.1.m, before.1.v)
-        );
-        run(&gpu, &params, &mut adam, 3..4);
-        assert!(
-            params
-                .to_host()
-                .unwrap()
-                .values()
-                .all(|(_, v)| v.iter().all(|x| x.is_finite()))
-        );
-    }
-
-    /// One backward pass: the weight is used twice, the bias once, the table in even steps.
-    fn gradients_of_a_pass(
-        params: &Parameters,
-        adam: &Adam,
-        step: usize,
-        placed: bool,
-    ) -> Vec<(Handle, Tensor)> {
-        let gpu = params.gpu();
-        let tape = Tape::new(gpu);
-        let mut pass = ForwardContext::new(&tape, params);
-        if placed {
-            pass = pass.with_gradients_of(adam);
-        }
-        let param = |name| pass.param(params.find(name).unwrap()).unwrap();
-        let (weight, bias, table) = (param("weight"), param("bias"), param("table"));
-        let x = Rng::new(step as u64).normals(&[5, 7]).upload(gpu).unwrap();
-        let y = tape
-            .matmul(&tape.constant(&x), &weight, Transpose::NONE)
-            .unwrap();
-        let z = tape.matmul(&y, &weight, Transpose::B).unwrap();
-        let y = tape.bias(&y, &bias).unwrap();
-        let mut loss = tape.add(&tape.mean(&y).unwrap(), &tape.mean(&z).unwrap());
-        if step.is_multiple_of(2) {
-            let index = Tensor::from_slice(gpu, &[2], &[2u32, 0]).unwrap();
-            let rows = tape.gather(&table, &index).unwrap();
-            loss = tape.add(&loss.unwrap(), &tape.mean(&rows).unwrap());
-        }
-        pass.gradients(tape.backward(&loss.unwrap()).unwrap())
-    }
-
-    #[test]
-    fn gradients_written_in_place_are_those_that_are_copied() {
-        let gpu = Gpu::new(Options {
-            poison: true,
-            ..Default::default()
-        })
-        .unwrap();
-        let run = |placed: bool| {
-            let (params, mut adam) = model(&gpu, Decay::Decoupled);
-            let mut copies = 0;
-            for step in 0..4 {
-                let gradients = gradients_of_a_pass(&params, &adam, step, placed);
-                let before = gpu.counters().copies;
-                adam.step(&params, &gradients).unwrap();
-                copies += gpu.counters().copies - before;
-            }
-            let bits = |v: &f32| v.to_bits();
-            let arena = params.arena().read::<f32>().unwrap();
-            (arena.iter().map(bits).collect::<Vec<u32>>(), copies)
-        };
-        let (copied, placed) = (run(false), run(true));
-        assert_eq!(copied.0, placed.0);
-        assert_eq!((copied.1, placed.1), (10, 0));
-    }
-
-    /// What a walk wrote and no step used is not taken for the gradient of a later one.
-    #[test]
-    fn gradients_that_were_given_up_are_forgotten() {
-        let gpu = Gpu::new(Options::default()).unwrap();
-        let after = |given_up: bool| {
-            let (params, mut adam) = model(&gpu, Decay::Decoupled);
-            if given_up {
-                drop(gradients_of_a_pass(&params, &adam, 0, true));
-            }
-            let bias = params.find("bias").unwrap();
-            let gradient = Tensor::from_slice(&gpu, &[13], &[1.0f32; 13]).unwrap();
-            adam.step(&params, &[(bias, gradient)]).unwrap();
-            params.to_host().unwrap()
-        };
-        assert_eq!(after(true), after(false));
-    }
-
-    #[test]
-    fn wrong_gradients_and_states_are_errors() {
-        let gpu = Gpu::new(Options::default()).unwrap();
-        let (params, mut adam) = model(&gpu, Decay::L2);
-        let (other, _) = model(&gpu, Decay::L2);
-        let bias = params.find("bias").unwrap();
-        let good = Tensor::zeros(&gpu, &[13], DType::F32).unwrap();
-        let flat = Tensor::zeros(&gpu, &[91], DType::F32).unwrap();
-        assert!(adam.step(&other, &[]).is_err());
-        let twice = adam
-            .step(&params, &[(bias, good.clone()), (bias, good.clone())])
-            .unwrap_err()
-            .to_string();
-        assert!(twice.contains("`bias`"), "{twice}");
-        let shape = adam
-            .step(&params, &[(params.find("weight").unwrap(), flat)])
-            .unwrap_err()
-            .to_string();
-        assert!(shape.contains("`weight`"), "{shape}");
-        assert_eq!(adam.steps(), 0);
-        let mut state = adam.save().unwrap();
-        state.v.remove("table");
-        state.step = 7;
-        assert!(
-            adam.load(&state)
-                .unwrap_err()
-                .to_string()
-                .contains("`table`")
-        );
-        assert_eq!(adam.steps(), 0);
-        assert!(adam.step(&params, &[(bias, good)]).is_ok());
-        assert!(
-            Adam::new(
-                &params,
-                Hyper {
-                    beta1: 1.0,
-                    ..Default::default()
-                }
-            )
-            .is_err()
-        );
-    }
-}
+mod tests;

@@ -303,6 +303,16 @@ impl Layout {
         self.slots.iter().map(view).collect()
     }
 
+    /// Returns the start of each parameter in an arena and its elements, none of one that is left
+    /// out, in the order of declaration.
+    pub(super) fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        let place = |slot: &Slot| match slot.omitted {
+            true => (0, 0),
+            false => (slot.start, slot.len()),
+        };
+        self.slots.iter().map(place)
+    }
+
     fn kept(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(|slot| !slot.omitted)
     }

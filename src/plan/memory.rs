@@ -2,6 +2,7 @@
 //! number of passes that fits.
 
 use super::at_once;
+use crate::config::Precision;
 use crate::config::objective::Regularizer;
 use crate::config::run::ResolvedConfig;
 use crate::data::ImageSet;
@@ -18,6 +19,8 @@ const SHARE: f64 = 0.9;
 /// Device memory of a step at its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peak {
+    /// Precision of the training.
+    pub precision: Precision,
     /// Passes of the step.
     pub passes: usize,
     /// Images of a pass.
@@ -26,25 +29,34 @@ pub struct Peak {
     pub bytes: u64,
 }
 
-/// Measures the peaks of a step of the configuration's images in one, two, four and eight passes,
-/// where these are possible: each takes a step. What the device cannot hold is left out.
+/// Measures the peaks of a step of the configuration's images in f32 and in mixed precision, in
+/// one, two, four and eight passes, where these are possible: each takes a step. What the device
+/// cannot hold is left out.
 ///
 /// # Errors
 /// If the configuration makes no model for this data set, or the device fails.
 pub fn peaks(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result<Vec<Peak>> {
     let mut all = Vec::new();
     let images = config.train.images();
-    for passes in SHOWN.into_iter().filter(|n| images.is_multiple_of(*n)) {
-        match peak(gpu, &in_passes(config, passes), data) {
-            Ok(bytes) => all.push(Peak {
-                passes,
-                images: images / passes,
-                bytes,
-            }),
-            Err(e) if e.is_of_memory() => {}
-            // The model computes something of all images of a step together.
-            Err(Error::Config { .. }) if passes > 1 => break,
-            Err(e) => return Err(e),
+    let precisions = [Precision::F32, Precision::Mixed];
+    for precision in precisions.into_iter().filter(|p| p.on(gpu).is_ok()) {
+        for passes in SHOWN.into_iter().filter(|n| images.is_multiple_of(*n)) {
+            let config = in_passes(config, passes).map(|mut c| {
+                c.train.precision = precision;
+                c
+            });
+            match peak(gpu, &config, data) {
+                Ok(bytes) => all.push(Peak {
+                    precision,
+                    passes,
+                    images: images / passes,
+                    bytes,
+                }),
+                Err(e) if e.is_of_memory() => {}
+                // The model computes something of all images of a step together.
+                Err(Error::Config { .. }) if passes > 1 => break,
+                Err(e) => return Err(e),
+            }
         }
     }
     Ok(all)
@@ -81,6 +93,7 @@ fn first_that_fits(
             Ok(bytes) => {
                 let images = images / passes;
                 let peak = Peak {
+                    precision: tried.train.precision.on(gpu)?,
                     passes,
                     images,
                     bytes,

@@ -140,6 +140,7 @@ impl Trainer<ContrastiveTask> {
             ema_decay: 0.0,
             metrics: StepMetrics::WIDTH,
             log_every: t.log_every,
+            loss_scale: None,
         };
         let state = OptimizerState::new(gpu, params, options)?;
         let task = ContrastiveTask {

@@ -1,10 +1,11 @@
 //! Parameters in training: the optimiser's steps along the gradients of one loss, the moving
 //! average of the weights, and the metrics that each step leaves.
 
+use crate::autograd::{Tape, Var};
 use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{Gpu, Tensor};
 use crate::metrics::{MetricsBuffer, Steps};
-use crate::nn::{Adam, AdamState, Ema, Handle, HostTensors, Parameters};
+use crate::nn::{Adam, AdamState, Ema, HalfWeights, Handle, HostTensors, LossScale, Parameters};
 use crate::ops::optim::adam::Hyper;
 use crate::storage::checkpoint::{Checkpoint, HostTensor};
 use crate::storage::weights;
@@ -21,9 +22,16 @@ pub struct OptimizerState {
     params: Parameters,
     ema: Option<Ema>,
     adam: Adam,
+    mixed: Option<MixedPrecision>,
     step: u64,
     metrics: MetricsBuffer,
     in_flight: InFlight,
+}
+
+/// What mixed precision keeps beside the parameters.
+struct MixedPrecision {
+    halves: HalfWeights,
+    scale: LossScale,
 }
 
 /// Options of the optimizer, and of the metrics kept of each step.
@@ -36,6 +44,8 @@ pub struct OptimizerOptions {
     pub metrics: usize,
     /// Steps of a row of the log.
     pub log_every: u64,
+    /// The loss scale that mixed precision begins with; `None` trains in f32.
+    pub loss_scale: Option<f32>,
 }
 
 impl OptimizerState {
@@ -48,8 +58,15 @@ impl OptimizerState {
         let ema = (options.ema_decay > 0.0)
             .then(|| Ema::new(&params, options.ema_decay.into()))
             .transpose()?;
+        let mixed = |first| -> Result<MixedPrecision> {
+            Ok(MixedPrecision {
+                halves: HalfWeights::new(&params)?,
+                scale: LossScale::new(gpu, first)?,
+            })
+        };
         Ok(OptimizerState {
             gpu: gpu.clone(),
+            mixed: options.loss_scale.map(mixed).transpose()?,
             ema,
             adam,
             step: 0,
@@ -89,9 +106,37 @@ impl OptimizerState {
         &self.adam
     }
 
-    /// Moves the parameters along gradients at a learning rate, their norm clipped to `max_norm`;
-    /// infinity measures it alone. Returns the norm, the factor of the clipping and whether all
-    /// were finite, f32 `[3]`, where the norm was measured.
+    /// Returns the copies of the parameters that mixed precision computes with.
+    pub(crate) fn half_weights(&self) -> Option<HalfWeights> {
+        self.mixed.as_ref().map(|mixed| mixed.halves.clone())
+    }
+
+    /// Returns a loss [1] on a tape as gradients are to be computed of it: in mixed precision
+    /// times the loss scale, which [`OptimizerState::update`] takes off them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn scaled(&self, tape: &Tape, loss: Var) -> Result<Var> {
+        match &self.mixed {
+            Some(mixed) => tape.scale_by(&loss, &tape.constant(&mixed.scale.now()?)),
+            None => Ok(loss),
+        }
+    }
+
+    /// Returns the loss scale [1] of mixed precision.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn loss_scale(&self) -> Result<Option<Tensor>> {
+        let mixed = self.mixed.as_ref();
+        mixed.map(|mixed| mixed.scale.now()).transpose()
+    }
+
+    /// Moves the parameters along gradients of a loss that [`OptimizerState::scaled`] gave, at a
+    /// learning rate, their norm clipped to `max_norm`; infinity measures it alone. Returns the
+    /// norm, the factor of the clipping and whether all were finite, f32 `[3]`, where the norm was
+    /// measured; in mixed precision it always is, and the scale is a fourth number. A step whose
+    /// gradients were not finite moves nothing.
     ///
     /// # Errors
     /// If a gradient has another shape than its parameter, or the device fails.
@@ -103,7 +148,11 @@ impl OptimizerState {
     ) -> Result<Option<Tensor>> {
         self.adam.hyper.lr = rate;
         self.adam.max_norm = max_norm;
-        self.adam.step(&self.params, gradients)
+        let (scale, halves) = match &self.mixed {
+            Some(mixed) => (Some(&mixed.scale), Some(&mixed.halves)),
+            None => (None, None),
+        };
+        self.adam.step_with(&self.params, gradients, scale, halves)
     }
 
     /// Ends the step at hand: the average follows, and what was recorded is submitted.
@@ -142,11 +191,14 @@ impl OptimizerState {
             .into_iter()
             .flat_map(|(prefix, part)| named(prefix, part))
             .collect();
-        let state = serde_json::json!({
+        let mut state = serde_json::json!({
             "step": self.step,
             "adam_step": adam.step,
             "window": self.metrics.save()?,
         });
+        if let Some(mixed) = &self.mixed {
+            state["loss_scale"] = serde_json::json!(mixed.scale.save()?);
+        }
         Ok(Checkpoint { tensors, state })
     }
 
@@ -179,6 +231,13 @@ impl OptimizerState {
         let average = part(EMA);
         if let Some(ema) = &self.ema {
             ema.load_host(&average)?;
+        }
+        if let Some(mixed) = &self.mixed {
+            let kept = serde_json::from_value(checkpoint.state["loss_scale"].clone());
+            mixed.scale.load(kept.map_err(|e| {
+                Error::data(format!("the checkpoint's loss scale cannot be used: {e}"))
+            })?)?;
+            mixed.halves.refresh(&self.params)?;
         }
         self.step = number("step")?;
         self.metrics.load(&checkpoint.state["window"])?;

@@ -15,15 +15,15 @@ use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::Tape;
 use crate::autograd::accumulate::add_assign;
 use crate::codes::tokens::{Split, Tokens};
-use crate::config::Resumable;
 use crate::config::prior::PriorConfig;
 use crate::config::{DottedConfig, Resolved};
+use crate::config::{Precision, Resumable};
 use crate::data::batch_indices;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::prior_measure::{
     Conditioning, build, measure, random_hidden, random_orders, upload_in_orders,
 };
-use crate::metrics::Steps;
+use crate::metrics::{Reduce, Steps};
 use crate::models::prior::{Batch, Kind, Prior, TextKind, Vocabulary};
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
@@ -32,6 +32,7 @@ use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::sampling::random::{Key, philox};
 use crate::pace::MeasurementCost;
 use crate::storage::checkpoint::Checkpoint;
+use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
 use crate::{Error, Result, memory};
 use std::collections::BTreeMap;
@@ -45,6 +46,9 @@ const CLASS_STREAM: u32 = 0x636c_6173;
 
 /// The stream of random numbers that orders are made of: "orde".
 const ORDER_STREAM: u32 = 0x6f72_6465;
+/// The place of the loss scale in the metrics of a step: behind the others, as the report of the
+/// gradients has it.
+const LOSS_SCALE: usize = StepMetrics::slot("finite") + 1;
 
 /// Advice where training diverges.
 const ADVICE: &str = "Lower train.lr, or clip gradients by train.grad_clip = 1";
@@ -122,6 +126,7 @@ impl Trainer<PriorTask> {
         config: &Resolved<PriorConfig>,
         tokens: Tokens,
     ) -> Result<PriorTrainer> {
+        let config = &config.on(gpu)?;
         let (prior, params) = build(gpu, config, &tokens.info)?;
         let t = &config.train;
         let hyper = Hyper {
@@ -135,8 +140,12 @@ impl Trainer<PriorTask> {
         let options = OptimizerOptions {
             hyper,
             ema_decay: t.ema_decay,
-            metrics: StepMetrics::WIDTH,
+            metrics: match t.precision {
+                Precision::Mixed => LOSS_SCALE + 1,
+                Precision::F32 | Precision::Auto => StepMetrics::WIDTH,
+            },
             log_every: t.log_every,
+            loss_scale: t.first_scale(),
         };
         let state = OptimizerState::new(gpu, params, options)?;
         let task = PriorTask {
@@ -207,7 +216,8 @@ impl PriorTask {
         let batch = self.upload(&classes, &codes, texts.as_ref(), key_of_order)?;
         let tape = Tape::new(&self.gpu);
         let pass = ForwardContext::new(&tape, state.params())
-            .with_activation_dtype(self.config.train.dtype.into());
+            .with_activation_dtype(self.config.train.activations())
+            .with_half_weights(state.half_weights());
         let mut pass = pass.with_checkpointing(t.gradient_checkpointing);
         // Those of the passes that follow are added to what the first one writes.
         if number.is_multiple_of(t.accumulate as u64) {
@@ -221,7 +231,13 @@ impl PriorTask {
         if t.accumulate > 1 {
             loss = tape.scale(&loss, 1.0 / t.accumulate as f32, 0.0)?;
         }
-        Ok((loss.tensor().clone(), pass.gradients(tape.backward(&loss)?)))
+        let value = loss.tensor().clone();
+        let loss = state.scaled(&tape, loss)?;
+        Ok((value, pass.gradients(tape.backward(&loss)?)))
+    }
+
+    fn is_mixed(&self) -> bool {
+        self.config.train.precision == Precision::Mixed
     }
 
     /// Mean cross-entropy of images of a side, in nats per token.
@@ -252,6 +268,11 @@ impl Task for PriorTask {
     type Row = PriorRow;
     type Evaluation = PriorEvaluation;
     const PREFIXES: &'static [&'static str] = &[BEST];
+
+    fn columns(&self) -> (String, String) {
+        let scale = if self.is_mixed() { ",loss_scale" } else { "" };
+        (PriorRow::header() + scale, PriorEvaluation::header())
+    }
 
     fn relocate(&mut self, from: &Path, to: &Path) {
         self.tokens.relocate(from, to);
@@ -307,6 +328,9 @@ impl Task for PriorTask {
             gradient_norm: means.gradient_norm,
             lr: self.rate(steps.step.saturating_sub(1)),
             skipped: skipped(steps),
+            loss_scale: self
+                .is_mixed()
+                .then(|| steps.reduce(LOSS_SCALE, Reduce::Mean)),
         }
     }
 
@@ -429,7 +453,8 @@ pub fn run_prior(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome<PriorTask>> {
-    let (config, earlier) = configured(config, folder, start)?;
+    let config = folder.or_nothing(config.on(gpu))?;
+    let (config, earlier) = configured(&config, folder, start)?;
     let trainer = folder.or_nothing(Trainer::prior(gpu, &config, tokens))?;
     let t = &config.train;
     let schedule = Schedule {

@@ -40,6 +40,7 @@ mod learning;
 mod lines;
 mod low_precision;
 mod lpips;
+mod mixed;
 mod models;
 mod packing;
 mod passes;

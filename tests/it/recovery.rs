@@ -133,6 +133,7 @@ fn fake(diverges: fn(u64, u32) -> bool) -> Trainer<Fake> {
         ema_decay: 0.0,
         metrics: 1,
         log_every: 1,
+        loss_scale: None,
     };
     let state = OptimizerState::new(&gpu, b.build(&gpu, 0).unwrap(), options).unwrap();
     let task = Fake {

@@ -282,3 +282,50 @@ fn sixteen_bits_train_alike() {
         "{full} {half}"
     );
 }
+
+/// In mixed precision a prior learns as in f32, and one whose gradients overflowed at first goes on
+/// to the same bytes, its loss scale among them.
+#[test]
+fn mixed_precision_trains_alike_and_goes_on() {
+    let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+    tokens(&gpu, "ema", false, folder.path());
+    let begin = |keys: &[(&str, &str)]| {
+        let mut config = small("rotary");
+        config.prior.dropout = 0.0;
+        config.train.log_every = 1;
+        for (key, value) in keys {
+            config.set(key, value).unwrap();
+        }
+        let tokens = Tokens::open(&folder.path().join("prior/tokens")).unwrap();
+        Trainer::prior(&gpu, &config.resolve().unwrap(), tokens).unwrap()
+    };
+    let steps = |trainer: &mut PriorTrainer, steps: usize| {
+        (0..steps).for_each(|_| trainer.step().unwrap());
+        trainer.rows(true).unwrap()
+    };
+    let full = steps(&mut begin(&[]), 12);
+    let mixed = steps(&mut begin(&[("train.precision", "mixed")]), 12);
+    for (a, b) in full.iter().zip(&mixed) {
+        assert!((a.loss - b.loss).abs() < 0.01 * a.loss, "{a:?} {b:?}");
+        assert_eq!((a.loss_scale, b.loss_scale), (None, Some(65536.0)));
+    }
+    assert!(full.iter().zip(&mixed).any(|(a, b)| a.loss != b.loss));
+    let huge = format!("{:e}", 2f32.powi(70));
+    let keys = [
+        ("train.precision", "mixed"),
+        ("train.loss_scale", &huge),
+        ("train.accumulate", "2"),
+    ];
+    let mut whole = begin(&keys);
+    steps(&mut whole, 3);
+    let saved = checkpoint::to_bytes(&whole.checkpoint().unwrap()).unwrap();
+    let rows = steps(&mut whole, 12);
+    assert!(rows[0].skipped == 1 && rows[11].skipped == 0, "{rows:?}");
+    let mut again = begin(&keys);
+    again
+        .restore(&checkpoint::from_bytes("saved".as_ref(), &saved).unwrap())
+        .unwrap();
+    assert_eq!(steps(&mut again, 12), rows);
+    let [a, b] = [whole, again].map(|mut run| run.checkpoint().unwrap());
+    assert!(a == b);
+}

@@ -77,7 +77,8 @@ impl Plan {
 /// Returns a peak as JSON has it.
 fn described(peak: &Peak) -> serde_json::Value {
     serde_json::json!({
-        "accumulate": peak.passes, "batch_size": peak.images, "peak_device_bytes": peak.bytes,
+        "precision": peak.precision, "accumulate": peak.passes, "batch_size": peak.images,
+        "peak_device_bytes": peak.bytes,
     })
 }
 
@@ -88,9 +89,9 @@ fn table_of(peaks: &[Peak]) {
             1 => "1 pass".to_owned(),
             n => format!("{n} passes"),
         };
+        let name = format!("  {}, {passes}", peak.precision);
         output::result(&format!(
-            "{:<18}{} MiB at peak, {} images each",
-            format!("  {passes}"),
+            "{name:<18}{} MiB at peak, {} images each",
             peak.bytes.div_ceil(1 << 20),
             peak.images
         ));

@@ -11,8 +11,9 @@ pub use train::Train;
 
 use crate::Result;
 use crate::config::objective::{Gan, Loss};
-use crate::config::train_common::{ACCUMULATE, RENAMED};
+use crate::config::train_common::{ACCUMULATE, PRECISION, RENAMED};
 use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule};
+use crate::gpu::Gpu;
 use crate::quantize::{Options, Registry};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,8 @@ impl DottedConfig for RunConfig {
     const RENAMED: &'static [(&'static str, &'static str)] = &RENAMED;
     const ADDED: &'static [(&'static str, &'static str)] = &[
         ACCUMULATE,
+        PRECISION[0],
+        PRECISION[1],
         ("quantizer.directional_reparam", "false"),
         ("quantizer.directional_reparam_variance", "0.001"),
         ("quantizer.activation", "\"tanh\""),
@@ -75,6 +78,20 @@ impl Resumable for RunConfig {
         same.decaying(kept.train.decay_steps)
             .identity_with_source()
             .map(|identity| vec![identity])
+    }
+}
+
+impl ResolvedConfig {
+    /// Returns the configuration with the precision that an adapter trains in.
+    ///
+    /// # Errors
+    /// If the adapter cannot train in the one that was asked for.
+    pub(crate) fn on(&self, gpu: &Gpu) -> Result<ResolvedConfig> {
+        let precision = self.train.precision.on(gpu)?;
+        Ok(self.clone().map(|mut config| {
+            config.train.precision = precision;
+            config
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `[train]`: how a first stage is trained.
 
 use crate::config::section::flat_section;
-use crate::config::train_common::{ActivationDtype, StageTrain, TrainCommon, embeds};
+use crate::config::train_common::{ActivationDtype, Precision, StageTrain, TrainCommon, embeds};
 
 /// `[train]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ flat_section!(Train {
     adam_eps,
     ema_decay,
     weight_decay,
+    precision,
+    loss_scale,
     dtype,
     gradient_checkpointing as checkpoint_blocks,
     grad_clip,
@@ -63,6 +65,8 @@ impl Default for Train {
                 adam_eps: 1e-8,
                 grad_clip: 0.0,
                 ema_decay: 0.0,
+                precision: Precision::F32,
+                loss_scale: 65536.0,
                 dtype: ActivationDtype::F32,
                 gradient_checkpointing: false,
             },

@@ -15,12 +15,14 @@ use super::objective::Objective;
 use super::optimizer_state::OptimizerState;
 use super::task::{Recovery, Task, View};
 use crate::autograd::{Tape, Var};
+use crate::config::Precision;
 use crate::config::run::ResolvedConfig;
 use crate::data::{DataStall, ImageSet};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::first_stage::{Coded, FirstStage};
 use crate::metrics::{
-    CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, MeanOfParts, Row, Steps,
+    CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, MeanOfParts, PrecisionMetrics, Row,
+    Steps,
 };
 use crate::models::Level;
 use crate::models::first_stage::vqvae2::MOST_LEVELS;
@@ -47,7 +49,7 @@ const fn level_slot(level: usize) -> usize {
 /// Place of the objective's metrics: behind the levels.
 const GAN_SLOT: usize = level_slot(MOST_LEVELS);
 
-/// Metrics of a step.
+/// Metrics of a step in f32; the report of the gradients of one in mixed precision is behind them.
 const WIDTH: usize = GAN_SLOT + GanMetrics::WIDTH;
 
 /// Images whose reconstructions are kept at each measurement.
@@ -106,6 +108,10 @@ impl FirstStageTask {
             &all,
             per_batch,
         )
+    }
+
+    fn is_mixed(&self) -> bool {
+        self.config.train.precision == Precision::Mixed
     }
 
     fn wants_init(&self) -> bool {
@@ -206,7 +212,7 @@ impl Task for FirstStageTask {
     fn columns(&self) -> (String, String) {
         let names: Vec<&str> = self.levels.iter().map(|l| l.name.as_str()).collect();
         (
-            Row::columns(&names, self.objective.adversary.is_some()),
+            Row::columns(&names, self.objective.adversary.is_some(), self.is_mixed()),
             Evaluation::columns(&names),
         )
     }
@@ -235,6 +241,9 @@ impl Task for FirstStageTask {
         let report = state.update(&gradients, rate, self.max_norm())?;
         drop(gradients);
         if let Some(report) = report {
+            if self.is_mixed() {
+                state.metrics().set(WIDTH, &report)?;
+            }
             let slot = GAN_SLOT + const { GanMetrics::slot("gradient_norm") };
             state.metrics().set(slot, &report.view(0, &[1])?)?;
         }
@@ -302,6 +311,9 @@ impl Task for FirstStageTask {
         let mut row = Row::new(steps.step, LossMetrics::of(steps, 0), levels);
         if self.objective.adversary.is_some() {
             row.gan = Some(GanMetrics::of(steps, GAN_SLOT));
+        }
+        if self.is_mixed() {
+            row.precision = Some(PrecisionMetrics::of(steps, WIDTH));
         }
         row
     }

@@ -60,7 +60,8 @@ pub(super) fn check(config: &ResolvedConfig, stage: &FirstStage) -> Result<()> {
 impl FirstStageTask {
     fn context<'a>(&self, tape: &'a Tape, state: &'a OptimizerState) -> ForwardContext<'a> {
         let pass = ForwardContext::new(tape, state.params())
-            .with_activation_dtype(self.config.train.dtype.into())
+            .with_activation_dtype(self.config.train.activations())
+            .with_half_weights(state.half_weights())
             .with_checkpointing(self.config.train.gradient_checkpointing);
         // What is watched stays in memory for the whole step.
         if self.objective.watches() {
@@ -79,6 +80,7 @@ impl FirstStageTask {
         state: &OptimizerState,
         parts: &[Tensor],
         step: u64,
+        scale: Option<&Tensor>,
     ) -> Result<Option<(Vec<Judged>, Tensor)>> {
         if parts.len() == 1 || !self.objective.weighs_together(step) {
             return Ok(None);
@@ -90,8 +92,8 @@ impl FirstStageTask {
             let (_, y) = self
                 .stage
                 .reconstruct(&pass, &tape.constant(x), Mode::Train { step })?;
-            let judged = self.objective.look(x, y.tensor(), step)?;
-            let own = self.objective.compared(&pass, &judged)?;
+            let judged = self.objective.look(x, y.tensor(), step, scale)?;
+            let own = self.objective.compared(&pass, &judged, scale)?;
             match &compared {
                 Some(sums) => {
                     let mut pairs = sums.iter().zip(&own);
@@ -112,7 +114,9 @@ impl FirstStageTask {
     /// Goes over the batch of a step.
     pub(super) fn passes(&self, state: &OptimizerState, step: u64) -> Result<Passes> {
         let parts = self.batches.parts(step)?;
-        let together = self.judge_together(state, &parts, step)?;
+        let scale = state.loss_scale()?;
+        let scale = scale.as_ref();
+        let together = self.judge_together(state, &parts, step, scale)?;
         let (judged, weight) = together.unzip();
         let mut judged = judged.unwrap_or_default().into_iter();
         let several = parts.len() > 1;
@@ -131,7 +135,7 @@ impl FirstStageTask {
             let (coded, y) = self.stage.reconstruct(&pass, &x, Mode::Train { step })?;
             let (mut loss, reconstruction, gan) = match judged.next() {
                 Some(judged) => self.objective.hand_on(&pass, &y, judged, weight.clone())?,
-                None => self.objective.judge(&pass, &x, &y, step)?,
+                None => self.objective.judge(&pass, &x, &y, step, scale)?,
             };
             if self.objective.adversary.is_some() {
                 learned.push((x.tensor().clone(), y.tensor().clone()));
@@ -153,6 +157,7 @@ impl FirstStageTask {
             if several {
                 loss = tape.scale(&loss, share, 0.0)?;
             }
+            let loss = state.scaled(&tape, loss)?;
             gradients.add(state.adam(), pass.gradients(tape.backward(&loss)?))?;
             if several {
                 self.gpu.flush()?;

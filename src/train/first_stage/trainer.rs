@@ -4,11 +4,12 @@ use super::code_average::CodeAverage;
 use super::monitor::Monitor;
 use super::{FirstStageTask, WIDTH, batches, passes};
 use crate::autograd::Tape;
+use crate::config::Precision;
 use crate::config::run::ResolvedConfig;
 use crate::data::ImageSet;
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::first_stage::build;
-use crate::metrics::Evaluation;
+use crate::metrics::{Evaluation, PrecisionMetrics};
 use crate::models::Level;
 use crate::nn::ForwardContext;
 use crate::ops::optim::adam::{Decay, Hyper};
@@ -83,6 +84,7 @@ impl Trainer<FirstStageTask> {
         registry: &Registry,
     ) -> Result<Self> {
         check(config, &data)?;
+        let config = &config.on(gpu)?;
         let image = [data.height, data.width, data.channels];
         let objective = Objective::new(gpu, config, image)?;
         let (stage, params) = build(gpu, config, image, registry)?;
@@ -100,8 +102,12 @@ impl Trainer<FirstStageTask> {
         let options = OptimizerOptions {
             hyper,
             ema_decay: t.ema_decay,
-            metrics: WIDTH,
+            metrics: match t.precision {
+                Precision::Mixed => WIDTH + PrecisionMetrics::WIDTH,
+                Precision::F32 | Precision::Auto => WIDTH,
+            },
             log_every: t.log_every,
+            loss_scale: t.first_scale(),
         };
         let state = OptimizerState::new(gpu, params, options)?;
         let task = FirstStageTask {
@@ -153,7 +159,7 @@ impl Trainer<FirstStageTask> {
     pub fn reconstruction(&self, images: &Tensor) -> Result<Tensor> {
         let tape = Tape::no_grad(&self.task.gpu);
         let pass = ForwardContext::new(&tape, self.state.params())
-            .with_activation_dtype(self.task.config.train.dtype.into());
+            .with_activation_dtype(self.task.config.train.activations());
         let x = tape.constant(images);
         let (_, y) = self.task.stage.reconstruct(&pass, &x, Mode::Eval)?;
         Ok(y.tensor().clone())

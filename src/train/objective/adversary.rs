@@ -1,5 +1,6 @@
 //! The discriminator in training: its network, its optimiser, and the generator loss.
 
+use super::slope_of;
 use crate::autograd::{Tape, Var};
 use crate::config::objective::{Gan, Regularizer};
 use crate::gpu::{Gpu, Tensor};
@@ -127,8 +128,14 @@ impl Adversary {
         self.discriminator.forward(pass, images)
     }
 
-    /// Computes the generator's losses of reconstructions y of x, both [B, H, W, C].
-    pub(super) fn generator_loss(&self, x: &Tensor, y: &Tensor) -> Result<GeneratorLoss> {
+    /// Computes the generator's losses of reconstructions y of x, both [B, H, W, C], the gradient
+    /// at a loss scale [1] where there is one.
+    pub(super) fn generator_loss(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        scale: Option<&Tensor>,
+    ) -> Result<GeneratorLoss> {
         let matched = self.options.feature_weight > 0.0;
         let still = Tape::no_grad(&self.gpu);
         let real = match matched {
@@ -163,7 +170,7 @@ impl Adversary {
         if let Some(features) = &features {
             loss = tape.add(&loss, features)?;
         }
-        let slope = tape.backward(&loss)?.take(&leaf);
+        let slope = slope_of(&tape, &loss, &leaf, scale)?;
         let slope = slope.ok_or_else(|| {
             Error::invalid("adversary", "the discriminator does not see its images")
         })?;

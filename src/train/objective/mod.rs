@@ -22,7 +22,7 @@ use crate::models::losses::penalty;
 use crate::models::losses::structure::structure;
 use crate::nn::{ForwardContext, HostTensors};
 use crate::ops::elementwise::scale::scale;
-use crate::ops::linalg::scale_by::scale_by;
+use crate::ops::linalg::scale_by::{divide_by, scale_by};
 use crate::ops::loss::adaptive_weight::adaptive_weight;
 use crate::ops::loss::loss::{Loss, loss};
 use crate::{Error, Result};
@@ -123,7 +123,8 @@ impl Objective {
 
     /// Computes the loss of reconstructions y on the tape of `pass`, of originals x, at a step: the
     /// loss [1] on that tape, the mean squared error [1], and metrics for the log. `pass` watches
-    /// the decoder's last weight where [`Objective::watches`].
+    /// the decoder's last weight where [`Objective::watches`]. With a loss `scale` [1] gradients
+    /// are computed at that scale, and the scale taken off them.
     ///
     /// # Errors
     /// If the device fails.
@@ -133,18 +134,18 @@ impl Objective {
         x: &Var,
         y: &Var,
         step: u64,
+        scale: Option<&Tensor>,
     ) -> Result<(Var, Tensor, Vec<Metric>)> {
         if self.is_plain() {
             let mse = pass.tape.loss(Loss::Mse, y, x)?;
             let value = mse.tensor().clone();
             return Ok((mse, value, Vec::new()));
         }
-        let judged = self.look(x.tensor(), y.tensor(), step)?;
+        let judged = self.look(x.tensor(), y.tensor(), step, scale)?;
         let weight = match &judged.adversarial {
-            Some((adversarial, weight)) if self.adaptive => {
-                let [own, other] = [&judged.slope, &adversarial.slope];
-                let [a, b] = [pass.watched_gradient(own)?, pass.watched_gradient(other)?];
-                Some(adaptive_weight(&a, &b, *weight)?)
+            Some((_, weight)) if self.adaptive => {
+                let [own, other] = self.compared(pass, &judged, scale)?;
+                Some(adaptive_weight(&own, &other, *weight)?)
             }
             Some((_, weight)) => Some(self.constant(*weight)?),
             None => None,
@@ -164,7 +165,13 @@ impl Objective {
     ///
     /// # Errors
     /// If the device fails.
-    pub(crate) fn look(&self, x: &Tensor, y: &Tensor, step: u64) -> Result<Judged> {
+    pub(crate) fn look(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        step: u64,
+        scale: Option<&Tensor>,
+    ) -> Result<Judged> {
         let mut metrics = Vec::new();
         let tape = Tape::new(&self.gpu);
         let (leaf, target) = (tape.leaf(y), tape.constant(x));
@@ -194,14 +201,14 @@ impl Objective {
             sum = tape.add(&sum, &part)?;
         }
         let value = sum.tensor().clone();
-        let slope = tape.backward(&sum)?.take(&leaf);
+        let slope = slope_of(&tape, &sum, &leaf, scale)?;
         let slope =
             slope.ok_or_else(|| Error::invalid("objective", "no loss sees the reconstructions"))?;
         let mut adversarial = None;
         if let Some(adversary) = &self.adversary {
             let weight = adversary.weight(step);
             if weight > 0.0 {
-                adversarial = Some((adversary.generator_loss(x, y)?, weight));
+                adversarial = Some((adversary.generator_loss(x, y, scale)?, weight));
             }
         }
         Ok(Judged {
@@ -218,13 +225,19 @@ impl Objective {
     ///
     /// # Errors
     /// If the discriminator does not take part, or `pass` watches no weight.
-    pub(crate) fn compared(&self, pass: &ForwardContext, judged: &Judged) -> Result<[Tensor; 2]> {
+    pub(crate) fn compared(
+        &self,
+        pass: &ForwardContext,
+        judged: &Judged,
+        scale: Option<&Tensor>,
+    ) -> Result<[Tensor; 2]> {
         let missing = || Error::invalid("objective", "the discriminator does not take part yet");
         let (adversarial, _) = judged.adversarial.as_ref().ok_or_else(missing)?;
-        Ok([
-            pass.watched_gradient(&judged.slope)?,
-            pass.watched_gradient(&adversarial.slope)?,
-        ])
+        let of = |slope: &Tensor| match scale {
+            Some(scale) => divide_by(&pass.watched_gradient(&scale_by(slope, scale)?)?, scale),
+            None => pass.watched_gradient(slope),
+        };
+        Ok([of(&judged.slope)?, of(&adversarial.slope)?])
     }
 
     /// Returns the adaptive weight [1] of a step, by the sums over its `passes` of what
@@ -355,6 +368,16 @@ impl Objective {
             None => Ok(()),
         }
     }
+}
+
+/// Computes the gradient of a loss with respect to a leaf, at a scale [1] where there is one, which
+/// is then taken off it; `None` where the loss does not see the leaf.
+fn slope_of(tape: &Tape, loss: &Var, leaf: &Var, scale: Option<&Tensor>) -> Result<Option<Tensor>> {
+    let Some(scale) = scale else {
+        return Ok(tape.backward(loss)?.take(leaf));
+    };
+    let slope = tape.backward_with(loss, scale.clone())?.take(leaf);
+    slope.map(|slope| divide_by(&slope, scale)).transpose()
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn parts_are_weighed_and_added() {
             let y = model
                 .reconstruct(&pass, &x, &mut |_, z| Ok(z.clone()))
                 .unwrap();
-            let (loss, mse, metrics) = objective.judge(&pass, &x, &y, 0).unwrap();
+            let (loss, mse, metrics) = objective.judge(&pass, &x, &y, 0, None).unwrap();
             let gradients = pass.gradients(tape.backward(&loss).unwrap());
             let of = |h| {
                 gradients
@@ -134,7 +134,7 @@ fn parts_are_weighed_and_added() {
             .adversary
             .as_ref()
             .unwrap()
-            .generator_loss(&images, y.tensor())
+            .generator_loss(&images, y.tensor(), None)
             .unwrap();
         let loss = penalty::carry(&tape, &y, adversarial.generator, adversarial.slope);
         let all = pass.gradients(tape.backward(&loss).unwrap());
@@ -199,7 +199,7 @@ fn without_options_it_is_the_mean_squared_error() {
     let pass = ForwardContext::new(&tape, &params);
     let y = tape.leaf(&Tensor::from_slice(&gpu, &[1, 1, 2, 1], &[1.0f32, 0.0]).unwrap());
     let x = tape.constant(&Tensor::zeros(&gpu, &[1, 1, 2, 1], DType::F32).unwrap());
-    let (loss, mse, metrics) = objective.judge(&pass, &x, &y, 0).unwrap();
+    let (loss, mse, metrics) = objective.judge(&pass, &x, &y, 0, None).unwrap();
     assert_eq!(
         (loss.tensor().read::<f32>().unwrap(), metrics.len()),
         (vec![0.5], 0)

@@ -15,6 +15,8 @@ pub struct PriorRow {
     pub lr: f64,
     /// Steps that were skipped because a gradient was not finite.
     pub skipped: u64,
+    /// What the loss was multiplied by, in mixed precision.
+    pub loss_scale: Option<f64>,
 }
 
 impl Record for PriorRow {
@@ -29,8 +31,11 @@ impl Record for PriorRow {
             gradient_norm,
             lr,
             skipped,
+            loss_scale,
         } = self;
-        format!("{step},{loss:.6e},{gradient_norm:.4e},{lr:.4e},{skipped}")
+        let scale = loss_scale.map(|scale| format!(",{scale:.6e}"));
+        let scale = scale.unwrap_or_default();
+        format!("{step},{loss:.6e},{gradient_norm:.4e},{lr:.4e},{skipped}{scale}")
     }
 }
 

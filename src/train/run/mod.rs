@@ -154,7 +154,8 @@ pub fn run_with(
     stop: &AtomicBool,
     registry: &Registry,
 ) -> Result<Outcome> {
-    let (config, earlier) = configured(config, folder, start)?;
+    let config = folder.or_nothing(config.on(gpu))?;
+    let (config, earlier) = configured(&config, folder, start)?;
     let config = &config.map(|mut config| {
         // The run may be gone on with from another working directory.
         config.data.source = absolute(&config.data.source);

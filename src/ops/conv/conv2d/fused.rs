@@ -27,6 +27,8 @@ pub(super) struct Flags {
     pub lhs_half: bool,
     pub out_half: bool,
     pub mask_half: bool,
+    /// Whether the weight is f16.
+    pub weight_half: bool,
 }
 
 impl Flags {
@@ -37,7 +39,8 @@ impl Flags {
             .flag("RELU_MASK", self.mask);
         let kernel = kernel
             .flag("LHS_RELU", self.relu)
-            .flag("LHS_HALF", self.lhs_half);
+            .flag("LHS_HALF", self.lhs_half)
+            .flag("RHS_HALF", self.weight_half);
         kernel
             .flag("OUT_HALF", self.out_half)
             .flag("MASK_HALF", self.mask_half)
@@ -68,7 +71,7 @@ impl Flags {
 }
 
 impl Fused<'_> {
-    pub(super) fn flags(&self, lhs: &Tensor, out: DType) -> Flags {
+    pub(super) fn flags(&self, lhs: &Tensor, weight: &Tensor, out: DType) -> Flags {
         Flags {
             relu: self.relu,
             bias: self.bias.is_some(),
@@ -77,6 +80,7 @@ impl Fused<'_> {
             lhs_half: lhs.dtype().is_half(),
             out_half: out.is_half(),
             mask_half: self.mask.is_some_and(|m| m.dtype().is_half()),
+            weight_half: weight.dtype().is_half(),
         }
     }
 

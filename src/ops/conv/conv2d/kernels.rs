@@ -12,18 +12,18 @@ use crate::ops::elementwise::cast::cast;
 use crate::ops::linalg::split_sum::split_sum_to;
 use crate::{Error, Result, shader};
 
-/// Activations may be f16: weights, biases and gradients are f32.
+/// Activations and weights may be f16: biases and gradients are f32.
 pub(super) fn check_types(op: &'static str, activations: &[DType], weight: &Tensor) -> Result<()> {
     let held = activations
         .iter()
-        .all(|t| matches!(t, DType::F32 | DType::F16))
-        && weight.dtype() == DType::F32;
+        .chain([&weight.dtype()])
+        .all(|t| matches!(t, DType::F32 | DType::F16));
     if held {
         Ok(())
     } else {
         Err(Error::shape(
             op,
-            "activations in f32 or f16, weights in f32",
+            "activations and weights in f32 or f16",
             format!("{weight:?}"),
         ))
     }
@@ -124,6 +124,11 @@ pub(crate) fn kernels() -> Vec<Kernel> {
                 for flags in [&mut forward, &mut to_input] {
                     let halves: Vec<Flags> = flags.iter().flat_map(|f| f.halves()).collect();
                     flags.extend(halves);
+                    let weights = flags.iter().map(|f| Flags {
+                        weight_half: true,
+                        ..*f
+                    });
+                    flags.extend(weights.collect::<Vec<_>>());
                 }
             }
             let (k, m) = (along_k(vec), along_rows(vec2));
@@ -220,17 +225,16 @@ pub(crate) fn forward(
         return forward(&x, &w.reshape(&one.w_shape())?, &one, fused, out);
     }
     check_types("conv2d", &[x.dtype(), out], w)?;
-    if (x.dtype().is_half() || out.is_half() || fused.any_half()) && !takes_halves(gpu, g) {
+    let types = [x.dtype(), w.dtype(), out];
+    if (types.iter().any(|t| t.is_half()) || fused.any_half()) && !takes_halves(gpu, g) {
         let [residual, mask] = widened([fused.residual, fused.mask])?;
         let fused = Fused {
             residual: residual.as_ref(),
             mask: mask.as_ref(),
             ..fused
         };
-        return cast(
-            &forward(&cast(x, DType::F32)?, w, g, fused, DType::F32)?,
-            out,
-        );
+        let (x, w) = (cast(x, DType::F32)?, cast(w, DType::F32)?);
+        return cast(&forward(&x, &w, g, fused, DType::F32)?, out);
     }
     let residual = fused.residual.map(|r| cast(r, out)).transpose()?;
     let fused = Fused {
@@ -238,7 +242,7 @@ pub(crate) fn forward(
         ..fused
     };
     let y = Tensor::empty(gpu, &g.y_shape(), out)?;
-    if row_kernel::forward(x, w, &y, g, fused)? {
+    if w.dtype() == DType::F32 && row_kernel::forward(x, w, &y, g, fused)? {
         return Ok(y);
     }
     let rows = g.n * g.oh * g.ow;
@@ -261,7 +265,7 @@ pub(crate) fn forward(
     };
     let (i_vec, o_vec) = (g.i.is_multiple_of(4), g.o.is_multiple_of(4));
     let whole = tile.whole(along_k(i_vec), along_k(i_vec), g.i);
-    let kernel = forward_kernel(tile, i_vec, o_vec, whole, fused.flags(x, out));
+    let kernel = forward_kernel(tile, i_vec, o_vec, whole, fused.flags(x, w, out));
     let extra = [fused.bias, fused.residual, fused.mask];
     let bindings: Vec<&Tensor> = [x, w, &y]
         .into_iter()
@@ -307,19 +311,18 @@ pub(crate) fn grad_input(
         return cast(&fold::sum(&patches, g, fused.bias, mask.as_ref())?, out);
     }
     check_types("conv2d", &[dy.dtype(), out], w)?;
-    if (dy.dtype().is_half() || out.is_half() || fused.any_half()) && !takes_halves(gpu, g) {
+    let types = [dy.dtype(), w.dtype(), out];
+    if (types.iter().any(|t| t.is_half()) || fused.any_half()) && !takes_halves(gpu, g) {
         let [mask] = widened([fused.mask])?;
         let fused = Fused {
             mask: mask.as_ref(),
             ..fused
         };
-        return cast(
-            &grad_input(&cast(dy, DType::F32)?, w, g, fused, DType::F32)?,
-            out,
-        );
+        let (dy, w) = (cast(dy, DType::F32)?, cast(w, DType::F32)?);
+        return cast(&grad_input(&dy, &w, g, fused, DType::F32)?, out);
     }
     let dx = Tensor::empty(gpu, &g.x_shape(), out)?;
-    if row_kernel::grad_input(dy, w, &dx, g, fused)? {
+    if w.dtype() == DType::F32 && row_kernel::grad_input(dy, w, &dx, g, fused)? {
         return Ok(dx);
     }
     let tile = Tile::pick(gpu, g.i, work(g));
@@ -341,7 +344,7 @@ pub(crate) fn grad_input(
     };
     let (i_vec, o_vec) = (g.i.is_multiple_of(4), g.o.is_multiple_of(4));
     let whole = tile.whole(along_k(o_vec), along_rows(i_vec), g.o);
-    let kernel = grad_input_kernel(tile, o_vec, i_vec, whole, fused.flags(dy, out));
+    let kernel = grad_input_kernel(tile, o_vec, i_vec, whole, fused.flags(dy, w, out));
     let bindings: Vec<&Tensor> = [dy, w, &dx]
         .into_iter()
         .chain(fused.bias)

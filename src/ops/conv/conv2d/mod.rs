@@ -11,6 +11,7 @@ mod row_kernel;
 mod spec;
 
 pub use spec::Conv2dSpec;
+pub(crate) use spec::{in_f16_weights, weight_type, weights};
 
 pub(crate) use fused::Fused;
 pub(crate) use kernels::{forward, grad_input, grad_weight, kernels, work};
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 /// Computes `y = conv(x, w) + bias + residual`: x [N, H, W, I], w [O, KH, KW, I], bias `[O]`,
 /// residual and y [N, OH, OW, O], with OH = (H + 2 pad + after - KH) / stride + 1 and OW likewise.
 ///
-/// x and the residual may be f16; sums are f32, and y is stored as x is.
+/// x, w and the residual may be f16; sums are f32, and y is stored as x is.
 ///
 /// # Errors
 /// If the shapes do not fit, or the stride is 0.

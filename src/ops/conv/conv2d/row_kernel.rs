@@ -139,7 +139,7 @@ fn run(
     let op = if flip { "conv2d gradient" } else { "conv2d" };
     x.gpu().dispatch(
         op,
-        &kernel(lanes, f.flags(x, y.dtype()), flip),
+        &kernel(lanes, f.flags(x, w, y.dtype()), flip),
         &bindings,
         &params,
         groups_for(tiles, 1),

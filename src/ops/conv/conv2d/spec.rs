@@ -6,6 +6,7 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::conv::Conv;
 use crate::ops::conv::geometry::Geometry;
+use crate::ops::elementwise::cast::cast;
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt, refused,
 };
@@ -50,6 +51,31 @@ fn sized(v: [usize; 10]) -> Case {
     case(&names.into_iter().zip(v).collect::<Vec<_>>())
 }
 
+/// The cases of these with weights in f16: the size `weights=1`.
+pub(crate) fn in_f16_weights(cases: &[Case]) -> Vec<Case> {
+    cases.iter().map(|c| c.clone().and("weights", 1)).collect()
+}
+
+/// Random weights that a case's type holds.
+pub(crate) fn weights(case: &Case, rng: &mut Rng, shape: &[usize]) -> HostTensor {
+    if case.get("weights") == 0 {
+        return rng.normals(shape);
+    }
+    let one = |_| half::f16::from_f64(rng.normal()).to_f32();
+    HostTensor::f32(
+        shape,
+        (0..shape.iter().product::<usize>()).map(one).collect(),
+    )
+}
+
+/// The type of a case's weights.
+pub(crate) fn weight_type(case: &Case) -> DType {
+    match case.get("weights") {
+        1 => DType::F16,
+        _ => DType::F32,
+    }
+}
+
 impl Operation for Conv2dSpec {
     fn name(&self) -> &'static str {
         "conv2d"
@@ -69,8 +95,9 @@ impl Operation for Conv2dSpec {
             [6, 13, 23, 60, 72, 2, 3, 1, 1, 1],
         ]
         .map(sized);
-        let halves = cases[1..].iter().filter_map(|c| self.in_f16(c));
-        cases.iter().cloned().chain(halves).collect()
+        let halves: Vec<Case> = cases[1..].iter().filter_map(|c| self.in_f16(c)).collect();
+        let weights = in_f16_weights(&[&cases[1..4], &cases[8..], &halves[1..]].concat());
+        cases.into_iter().chain(halves).chain(weights).collect()
     }
     fn bench(&self) -> Vec<Case> {
         [
@@ -88,7 +115,7 @@ impl Operation for Conv2dSpec {
         let g = geometry(case);
         vec![
             rng.normals(&g.x_shape()),
-            rng.normals(&g.w_shape()),
+            weights(case, rng, &g.w_shape()),
             rng.normals(&[g.o]),
             rng.normals(&g.y_shape()),
         ]
@@ -97,10 +124,10 @@ impl Operation for Conv2dSpec {
         &[1]
     }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
-        let c = conv(case);
+        let (c, w) = (conv(case), cast(&t[1], weight_type(case))?);
         Ok(vec![
-            conv2d(&t[0], &t[1], Some(&t[2]), Some(&t[3]), c)?,
-            conv2d(&t[0], &t[1], None, None, c)?,
+            conv2d(&t[0], &w, Some(&t[2]), Some(&t[3]), c)?,
+            conv2d(&t[0], &w, None, None, c)?,
         ])
     }
     fn time(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
@@ -214,7 +241,8 @@ impl Gradient for Conv2dSpec {
         vec![0, 1]
     }
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
-        tape.conv2d(&v[0], &v[1], Some(&v[2]), Some(&v[3]), conv(case))
+        let w = tape.cast(&v[1], weight_type(case))?;
+        tape.conv2d(&v[0], &w, Some(&v[2]), Some(&v[3]), conv(case))
     }
     fn time(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
         tape.conv2d(&v[0], &v[1], None, None, conv(case))

@@ -78,7 +78,7 @@ fn geometry(x: &Tensor, w: &Tensor, c: ConvTranspose) -> Result<Geometry> {
 /// Computes `y = conv_transpose(x, w) + bias`: x [N, H, W, I], w [I, KH, KW, O], bias `[O]`, y [N,
 /// OH, OW, O], with OH = (H - 1) stride + KH + output_pad - 2 pad and OW likewise.
 ///
-/// x may be f16; sums are f32, and y is stored as x is.
+/// x and w may be f16; sums are f32, and y is stored as x is.
 ///
 /// # Errors
 /// If the shapes do not fit, the stride is 0, or output_pad is not below it.

@@ -3,8 +3,9 @@
 use super::{ConvTranspose, conv_transpose2d};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::conv::conv2d::{kernels, reference, work};
+use crate::ops::conv::conv2d::{in_f16_weights, kernels, reference, weight_type, weights, work};
 use crate::ops::conv::geometry::Geometry;
+use crate::ops::elementwise::cast::cast;
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt, refused,
 };
@@ -66,8 +67,9 @@ impl Operation for ConvTranspose2dSpec {
             [6, 14, 23, 72, 60, 2, 3, 1, 1, 0, 1],
         ]
         .map(sized);
-        let halves = cases[1..].iter().filter_map(|c| self.in_f16(c));
-        cases.iter().cloned().chain(halves).collect()
+        let halves: Vec<Case> = cases[1..].iter().filter_map(|c| self.in_f16(c)).collect();
+        let weights = in_f16_weights(&[&cases[2..4], &cases[7..], &halves[1..]].concat());
+        cases.into_iter().chain(halves).chain(weights).collect()
     }
     fn bench(&self) -> Vec<Case> {
         [
@@ -84,14 +86,15 @@ impl Operation for ConvTranspose2dSpec {
         let g = geometry(case);
         vec![
             rng.normals(&g.y_shape()),
-            rng.normals(&g.w_shape()),
+            weights(case, rng, &g.w_shape()),
             rng.normals(&[g.i]),
         ]
     }
     fn run(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
+        let w = cast(&t[1], weight_type(case))?;
         Ok(vec![
-            conv_transpose2d(&t[0], &t[1], Some(&t[2]), conv(case))?,
-            conv_transpose2d(&t[0], &t[1], None, conv(case))?,
+            conv_transpose2d(&t[0], &w, Some(&t[2]), conv(case))?,
+            conv_transpose2d(&t[0], &w, None, conv(case))?,
         ])
     }
     fn time(&self, _: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
@@ -205,7 +208,8 @@ impl Gradient for ConvTranspose2dSpec {
         vec![0, 1, 2]
     }
     fn record(&self, tape: &Tape, case: &Case, v: &[Var]) -> Result<Var> {
-        tape.conv_transpose2d(&v[0], &v[1], Some(&v[2]), conv(case))
+        let w = tape.cast(&v[1], weight_type(case))?;
+        tape.conv_transpose2d(&v[0], &w, Some(&v[2]), conv(case))
     }
     fn reference(
         &self,

@@ -85,7 +85,12 @@ impl Halves {
     }
     /// Combinations that there are kernels for: an activation by a weight or by another activation,
     /// and their gradients.
-    const KERNELS: [Halves; 4] = [
+    const KERNELS: [Halves; 5] = [
+        Halves {
+            a: true,
+            b: true,
+            y: false,
+        },
         Halves {
             a: true,
             b: false,

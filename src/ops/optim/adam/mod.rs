@@ -97,9 +97,18 @@ struct Params {
     one_minus_beta2: f32,
 }
 
+/// [`Params`] with the number of the first block of f16 copies.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct CopyParams {
+    params: Params,
+    first_block: u32,
+}
+
 /// On a GPU an invocation makes one vec4 where there are such, and four elements otherwise.
-fn kernel(vec: bool, decay: Decay, clipped: bool) -> Kernel {
+fn kernel(vec: bool, decay: Decay, clipped: bool, copies: bool) -> Kernel {
     Kernel::new(shader!("optim/adam"))
+        .flag("HALVES", copies)
         .flag("VEC", vec)
         .define("EACH", if vec { 1 } else { 4 })
         .flag("DECOUPLED", decay == Decay::Decoupled)
@@ -124,6 +133,18 @@ pub struct State<'a> {
     pub v: &'a Tensor,
 }
 
+/// Elements of a block of [`Copies`].
+pub const BLOCK: usize = 64;
+
+/// Copies of the weights in f16, which a step writes beside them.
+#[derive(Clone, Copy, Debug)]
+pub struct Copies<'a> {
+    /// f16, of blocks of [`BLOCK`] elements.
+    pub halves: &'a Tensor,
+    /// The block of `halves` that each block of weights goes to: u32 `[N / BLOCK]`.
+    pub places: &'a Tensor,
+}
+
 /// Step number `step`, counted from 1, with `gradient`, f32 `[N]`. Weight decay reaches the first
 /// `decay_len` elements. `clip`, f32 `[3]` as [`super::clip::global_norm`] writes it, scales the
 /// gradient by its factor; where it reports a gradient that is not finite, weights and moments stay
@@ -141,8 +162,31 @@ pub fn adam(
     clip: Option<&Tensor>,
     decay_len: usize,
 ) -> Result<()> {
+    adam_with(hyper, step, state, gradient, (clip, None), decay_len)
+}
+
+/// [`adam`] that also writes copies of the weights, where there are some; they go with a report.
+///
+/// # Errors
+/// As [`adam`], or if there are other blocks than the weights have, or copies without a report.
+pub fn adam_with(
+    hyper: &Hyper,
+    step: u64,
+    state: State,
+    gradient: &Tensor,
+    (clip, copies): (Option<&Tensor>, Option<Copies>),
+    decay_len: usize,
+) -> Result<()> {
     let limit = state.weights.gpu().limits().max_storage_buffer_binding_size;
-    adam_in_chunks(hyper, step, state, gradient, clip, decay_len, limit)
+    adam_in_chunks(
+        hyper,
+        step,
+        state,
+        gradient,
+        (clip, copies),
+        decay_len,
+        limit,
+    )
 }
 
 fn adam_in_chunks(
@@ -150,7 +194,7 @@ fn adam_in_chunks(
     step: u64,
     state: State,
     gradient: &Tensor,
-    clip: Option<&Tensor>,
+    (clip, copies): (Option<&Tensor>, Option<Copies>),
     decay_len: usize,
     limit: u64,
 ) -> Result<()> {
@@ -177,11 +221,30 @@ fn adam_in_chunks(
             format!("{clip:?}"),
         ));
     }
+    if let Some(Copies { halves, places }) = copies {
+        let blocks = weights.len() / BLOCK;
+        let held = clip.is_some()
+            && weights.len().is_multiple_of(BLOCK)
+            && halves.dtype() == DType::F16
+            && halves.len().is_multiple_of(BLOCK)
+            && places.dtype() == DType::U32
+            && places.len() == blocks;
+        if !held {
+            return Err(Error::shape(
+                "adam",
+                format!(
+                    "weights and f16 copies in blocks of {BLOCK}, u32 places of {blocks}, and a \
+                     report"
+                ),
+                format!("{halves:?} and {places:?}"),
+            ));
+        }
+    }
     // A power of more than 2^31 is 0 for every beta that f64 tells from 1.
     let t = step.min(i32::MAX as u64) as i32;
     let gpu = weights.gpu();
     for (start, n) in chunks(weights.len(), limit) {
-        let vec = gpu.class().is_gpu() && n.is_multiple_of(4);
+        let vec = copies.is_some() || gpu.class().is_gpu() && n.is_multiple_of(4);
         let params = Params {
             units: if vec { n / 4 } else { n } as u32,
             decay_len: decay_len.saturating_sub(start).min(n) as u32,
@@ -198,14 +261,18 @@ fn adam_in_chunks(
         let (w, m, v, g) = (flat(weights)?, flat(m)?, flat(v)?, flat(gradient)?);
         let mut bindings = vec![&w, &m, &v, &g];
         bindings.extend(clip);
-        gpu.dispatch(
-            "adam",
-            &kernel(vec, hyper.decay, clip.is_some()),
-            &bindings,
-            &params,
-            groups_for(n, 256),
-            work(n),
-        )?;
+        let kernel = kernel(vec, hyper.decay, clip.is_some(), copies.is_some());
+        let groups = groups_for(n, 256);
+        let Some(Copies { halves, places }) = copies else {
+            gpu.dispatch("adam", &kernel, &bindings, &params, groups, work(n))?;
+            continue;
+        };
+        bindings.extend([halves, places]);
+        let params = CopyParams {
+            params,
+            first_block: (start / BLOCK) as u32,
+        };
+        gpu.dispatch("adam", &kernel, &bindings, &params, groups, work(n))?;
     }
     Ok(())
 }
@@ -345,10 +412,16 @@ impl Operation for Adam {
             (Decay::Decoupled, false),
             (Decay::Decoupled, true),
         ];
-        variants
-            .into_iter()
-            .flat_map(|(decay, clipped)| [false, true].map(|vec| kernel(vec, decay, clipped)))
-            .collect()
+        let mut all = Vec::new();
+        for (decay, clipped) in variants {
+            for vec in [false, true] {
+                let copies = [false, true]
+                    .into_iter()
+                    .take(1 + usize::from(clipped && vec));
+                all.extend(copies.map(|copies| kernel(vec, decay, clipped, copies)));
+            }
+        }
+        all
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let [a, b, c, g] = [0; 4].map(|_| Tensor::zeros(gpu, &[4], DType::F32));
@@ -410,39 +483,4 @@ impl Operation for Adam {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::Options;
-
-    /// An arena beyond the binding size is walked in parts: the bits are those of one dispatch.
-    #[test]
-    fn parts_give_the_bits_of_the_whole() {
-        let gpu = Gpu::new(Options {
-            poison: true,
-            ..Default::default()
-        })
-        .unwrap();
-        let n = 1000;
-        let mut rng = Rng::new(5);
-        let [w, m, g] = [0; 3].map(|_| rng.normals(&[n]).upload(&gpu).unwrap());
-        let v = Tensor::from_slice(&gpu, &[n], &vec![0.5f32; n]).unwrap();
-        let hyper = Hyper {
-            weight_decay: 0.5,
-            ..Default::default()
-        };
-        let run = |limit| {
-            let [w, m, v] = [&w, &m, &v].map(|t| t.duplicate().unwrap());
-            let state = State {
-                weights: &w,
-                m: &m,
-                v: &v,
-            };
-            adam_in_chunks(&hyper, 3, state, &g, None, 300, limit).unwrap();
-            [w, m, v].map(|t| t.read::<f32>().unwrap())
-        };
-        let bits =
-            |x: [Vec<f32>; 3]| x.map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<u32>>());
-        assert_eq!(bits(run(1 << 20)), bits(run(1024)));
-        assert_eq!(bits(run(1 << 20)), bits(run(256 + 255)));
-    }
-}
+mod tests;

@@ -24,8 +24,28 @@ struct FactorParams {
 fn sum_kernel() -> Kernel {
     Kernel::new(shader!("optim/clip_sum"))
 }
-fn factor_kernel() -> Kernel {
-    Kernel::new(shader!("optim/clip_factor"))
+fn factor_kernel(scaled: bool) -> Kernel {
+    Kernel::new(shader!("optim/clip_factor")).flag("SCALED", scaled)
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct ScaledParams {
+    partials: u32,
+    max_norm: f32,
+    growth: f32,
+    most: f32,
+}
+
+/// A loss scale (Micikevicius et al. 2018, "Mixed precision training"), and how it moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Scaled<'a> {
+    /// `[scale, finite gradients in a row]`, f32 `[2]`.
+    pub state: &'a Tensor,
+    /// Finite gradients in a row after which it doubles.
+    pub growth: u32,
+    /// The largest that it doubles to.
+    pub most: f32,
 }
 
 /// Workgroups of the first pass at most: enough to fill a device, few enough for one workgroup to
@@ -58,6 +78,59 @@ pub fn global_norm(x: &Tensor, max_norm: f32) -> Result<Tensor> {
 }
 
 fn global_norm_in_chunks(x: &Tensor, max_norm: f32, limit: u64) -> Result<Tensor> {
+    let partial = partial_sums(x, max_norm, limit)?;
+    let report = Tensor::empty(x.gpu(), &[3], DType::F32)?;
+    // f32's largest number stands for infinity, which a driver may assume away.
+    let params = FactorParams {
+        partials: partial.len() as u32,
+        max_norm: max_norm.min(f32::MAX),
+    };
+    x.gpu().dispatch(
+        "clip",
+        &factor_kernel(false),
+        &[&partial, &report],
+        &params,
+        [1, 1, 1],
+        work(partial.len()),
+    )?;
+    Ok(report)
+}
+
+/// [`global_norm`] of gradients that were multiplied by a loss scale: `[norm, factor, finite,
+/// scale]`, f32 `[4]`. The norm is that of the gradients without it, and the factor, which clips
+/// them to `max_norm`, takes the scale off them. Then the scale moves: it halves, to 1 at least,
+/// where they were not finite, and doubles after a run of those that were.
+///
+/// # Errors
+/// As [`global_norm`], or if the state is no f32 `[2]`.
+pub fn scaled_norm(x: &Tensor, max_norm: f32, scaled: Scaled) -> Result<Tensor> {
+    let gpu = x.gpu();
+    let state = scaled.state;
+    if state.dtype() != DType::F32 || state.shape() != [2] {
+        let expected = "the state of a loss scale, f32 [2]";
+        return Err(Error::shape("clip", expected, format!("{state:?}")));
+    }
+    let partial = partial_sums(x, max_norm, gpu.limits().max_storage_buffer_binding_size)?;
+    let report = Tensor::empty(gpu, &[4], DType::F32)?;
+    let params = ScaledParams {
+        partials: partial.len() as u32,
+        max_norm: max_norm.min(f32::MAX),
+        growth: scaled.growth as f32,
+        most: scaled.most,
+    };
+    gpu.dispatch(
+        "clip",
+        &factor_kernel(true),
+        &[&partial, &report, state],
+        &params,
+        [1, 1, 1],
+        work(partial.len()),
+    )?;
+    Ok(report)
+}
+
+/// The sums of the squares of parts of x, the first of two passes.
+fn partial_sums(x: &Tensor, max_norm: f32, limit: u64) -> Result<Tensor> {
     if max_norm.is_nan() || max_norm <= 0.0 {
         return Err(Error::invalid(
             "clip",
@@ -97,27 +170,14 @@ fn global_norm_in_chunks(x: &Tensor, max_norm: f32, limit: u64) -> Result<Tensor
         )?;
         first += groups;
     }
-    let report = Tensor::empty(gpu, &[3], DType::F32)?;
-    // f32's largest number stands for infinity, which a driver may assume away.
-    let params = FactorParams {
-        partials: count as u32,
-        max_norm: max_norm.min(f32::MAX),
-    };
-    gpu.dispatch(
-        "clip",
-        &factor_kernel(),
-        &[&partial, &report],
-        &params,
-        [1, 1, 1],
-        work(count),
-    )?;
-    Ok(report)
+    Ok(partial)
 }
 
 /// The registry's row.
 pub struct Clip;
 
 const MAX_NORM: f32 = 2.5;
+const GROWTH: u32 = 5;
 
 impl Operation for Clip {
     fn name(&self) -> &'static str {
@@ -133,16 +193,41 @@ impl Operation for Clip {
         vec![case(&[("n", 1 << 20)])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
-        vec![rng.normals(&[case.get("n")])]
+        // Every other scale is at the end of its run.
+        let run = GROWTH - 1 - case.get("n") as u32 % 2;
+        vec![
+            rng.normals(&[case.get("n")]),
+            HostTensor::f32(&[2], vec![1024.0, run as f32]),
+        ]
     }
     fn run(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![global_norm(&inputs[0], MAX_NORM)?])
+        let state = inputs[1].duplicate()?;
+        let scaled = scaled_norm(
+            &inputs[0],
+            MAX_NORM / 1024.0,
+            Scaled {
+                state: &state,
+                growth: GROWTH,
+                most: 65536.0,
+            },
+        )?;
+        Ok(vec![global_norm(&inputs[0], MAX_NORM)?, scaled, state])
+    }
+    fn time(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<()> {
+        global_norm(&inputs[0], MAX_NORM).map(drop)
+    }
+    fn timed_outputs(&self) -> &'static [usize] {
+        &[0]
     }
     fn reference(&self, _: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        vec![HostTensor::f64(
-            &[3],
-            reference::global_norm(inputs[0].as_f64(), MAX_NORM as f64).to_vec(),
-        )]
+        let (x, state) = (inputs[0].as_f64(), inputs[1].as_f64());
+        let (scaled, state) =
+            reference::scaled_norm(x, MAX_NORM as f64 / 1024.0, [state[0], state[1]], GROWTH);
+        vec![
+            HostTensor::f64(&[3], reference::global_norm(x, MAX_NORM as f64).to_vec()),
+            HostTensor::f64(&[4], scaled.to_vec()),
+            HostTensor::f64(&[2], state.to_vec()),
+        ]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         // A sum of positive terms of few thousand roundings in a row at most, and the root halves
@@ -156,7 +241,7 @@ impl Operation for Clip {
         work(case.get("n"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![sum_kernel(), factor_kernel()]
+        vec![sum_kernel(), factor_kernel(false), factor_kernel(true)]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let (x, integers) = (
@@ -170,6 +255,18 @@ impl Operation for Clip {
             refused("a norm of NaN", global_norm(&x, f32::NAN)),
             refused("integers", global_norm(&integers, 1.0)),
             refused("nothing", global_norm(&nothing, 1.0)),
+            refused(
+                "a scale of four numbers",
+                scaled_norm(
+                    &x,
+                    1.0,
+                    Scaled {
+                        state: &x,
+                        growth: 1,
+                        most: 1.0,
+                    },
+                ),
+            ),
         ])
     }
 }
@@ -202,6 +299,44 @@ mod tests {
             }
         }
         assert_eq!(report(0.5, 0)[2], 1.0);
+    }
+
+    /// A scale halves where gradients are not finite, and doubles after a run of those that are,
+    /// between its bounds; the report has the scale that they were multiplied by.
+    #[test]
+    fn a_scale_halves_and_doubles() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let state = Tensor::from_slice(&gpu, &[2], &[4.0f32, 0.0]).unwrap();
+        let mut seen = Vec::new();
+        for value in [1.0, 1.0, 1.0, 1.0, f32::INFINITY, 1.0, 1.0, f32::NAN, 1e38] {
+            let x = Tensor::from_slice(&gpu, &[3], &[0.0, value, 0.0]).unwrap();
+            let scaled = Scaled {
+                state: &state,
+                growth: 2,
+                most: 8.0,
+            };
+            let report = scaled_norm(&x, f32::INFINITY, scaled).unwrap();
+            let [norm, factor, finite, scale] = report.read::<f32>().unwrap()[..] else {
+                panic!("four numbers")
+            };
+            if value == 1.0 {
+                assert_eq!((norm, factor, finite), (1.0 / scale, 1.0 / scale, 1.0));
+            } else {
+                assert_eq!((factor, finite), (0.0, 0.0));
+            }
+            seen.push(scale);
+        }
+        assert_eq!(seen, [4.0, 4.0, 8.0, 8.0, 8.0, 4.0, 4.0, 8.0, 4.0]);
+        for _ in 0..3 {
+            let x = Tensor::from_slice(&gpu, &[1], &[f32::NAN]).unwrap();
+            let scaled = Scaled {
+                state: &state,
+                growth: 2,
+                most: 8.0,
+            };
+            scaled_norm(&x, 1.0, scaled).unwrap();
+        }
+        assert_eq!(state.read::<f32>().unwrap(), [1.0, 0.0]);
     }
 
     #[test]
