@@ -51,7 +51,7 @@ def cifar():
 
 
 def events():
-    """A record with the version, which every event file begins with; its sums are masked CRC-32C."""
+    """A record with the version, which every event file begins with; its sums are masked CRCs."""
 
     def masked(data):
         crc = 0xFFFFFFFF

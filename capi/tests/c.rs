@@ -107,7 +107,8 @@ fn the_example_gives_what_the_program_gives() {
     let drawn = ["--n", "1", "--class", "none", "--seed", "5", "--out", text(&at("drawn"))];
     wgvq(&[&["sample", text(&run)], &drawn[..]].concat());
     let files = std::fs::read_dir(at("drawn")).unwrap().map(|e| e.unwrap().path());
-    let is_sample = |p: &PathBuf| p.extension().is_some_and(|e| e == "png") && !p.ends_with("grid.png");
+    let is_png = |p: &PathBuf| p.extension().is_some_and(|e| e == "png");
+    let is_sample = |p: &PathBuf| is_png(p) && !p.ends_with("grid.png");
     let samples: Vec<PathBuf> = files.filter(is_sample).collect();
     assert_eq!(samples.len(), 1, "{samples:?}");
     assert_eq!(ppm(&ok(c(&[text(&run), "sample", "none", "5"]))), pixels(&samples[0]));

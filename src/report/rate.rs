@@ -376,8 +376,8 @@ mod tests {
         let text = table(&runs, &codecs());
         assert!(
             text.contains(
-                "| two | 25.00 | 0.00316 | 0.750 | 0.500 (top 0.100, bottom 0.400) | 0.625 (top 0.125, \
-                 bottom 0.500) | 2.000 |"
+                "| two | 25.00 | 0.00316 | 0.750 | 0.500 (top 0.100, bottom 0.400) | 0.625 (top \
+                 0.125, bottom 0.500) | 2.000 |"
             ),
             "{text}"
         );

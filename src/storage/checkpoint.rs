@@ -260,7 +260,7 @@ pub(crate) fn prune(folder: &Path, step: u64, keep: usize) -> Result<()> {
     // Steps past this one are damaged ones that a resumed run passed over. They must not count
     // among those kept: this one would go for them.
     let steps: Vec<u64> = list(folder)?.into_iter().filter(|s| *s <= step).collect();
-    let Some(oldest) = steps.iter().rev().take(keep.max(1)).last() else {
+    let Some(oldest) = steps.iter().rev().take(keep.max(1)).next_back() else {
         return Ok(());
     };
     // Tensors may be there without the manifest, which goes first.

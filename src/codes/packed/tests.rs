@@ -129,7 +129,8 @@ fn the_bytes_of_a_file_stay_as_they_are() {
     let mut statistics = CodeStatistics::new(MODEL, &set.levels);
     statistics.count(&set.indices).unwrap();
     let packed = pack(std::slice::from_ref(&set), Some(&statistics)).unwrap();
-    let expected = "7767767101030123456789abcdef2c51061683cd5af9010210100304040161016250bbca44821bfce455e3577c";
+    let expected = "7767767101030123456789abcdef2c51061683cd5af9010210100304\
+                    040161016250bbca44821bfce455e3577c";
     assert_eq!(hex::encode(&packed.bytes), expected);
 }
 
