@@ -24,6 +24,15 @@ pub struct WgvqModel {
     priors: Option<Hierarchy>,
 }
 
+/// Handles go from thread to thread, and models share their device.
+const _: fn() = || {
+    fn crosses<T: Send>() {}
+    fn is_shared<T: Sync>() {}
+    crosses::<WgvqGpu>();
+    crosses::<WgvqModel>();
+    is_shared::<WgvqGpu>();
+};
+
 enum Either {
     Part(Decoder),
     Whole(FirstStageModel),
@@ -206,7 +215,8 @@ pub unsafe extern "C" fn wgvq_gpu_close(gpu: *mut WgvqGpu) {
 }
 
 /// Loads the model of a run: its folder, with its priors where it has some, or a model's file.
-/// Null where that fails.
+/// Null where that fails, or a prior that is there cannot be loaded: name the model's file to do
+/// without priors.
 ///
 /// # Safety
 /// `gpu` is a device that was not let go, `path` text that ends in a zero.

@@ -145,7 +145,10 @@ impl Codes {
                 .into_iter()
                 .try_fold(self.names.len(), |n, part| n.checked_mul(part))
         });
-        let expected = sizes.sum::<Option<usize>>();
+        let sizes: Vec<Option<usize>> = sizes.collect();
+        let expected = sizes
+            .into_iter()
+            .try_fold(0usize, |sum, size| sum.checked_add(size?));
         if self.levels.is_empty() || expected != Some(self.indices.len()) {
             let (codes, images) = (self.indices.len(), self.names.len());
             let grid = |l: &Level| {

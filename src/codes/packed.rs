@@ -29,6 +29,8 @@ const MAGIC: &[u8; 4] = b"wgvq";
 const VERSION: u8 = 1;
 const WITH_STATISTICS: u8 = 1;
 const WITH_NAMES: u8 = 2;
+/// Bytes for whose codes a file needs none of its own.
+const FREE_BYTES: usize = 64;
 /// Bytes of a SHA-256 that a file keeps.
 const SUM: usize = 8;
 
@@ -101,6 +103,7 @@ pub fn pack(codes: &[Codes], statistics: Option<&CodeStatistics>) -> Result<Pack
         bytes.extend(&sum_of(statistics.hash())?);
     }
     put(&mut bytes, codes.len());
+    let counted = bytes.len();
     for group in codes {
         put(&mut bytes, group.names.len());
         group.image.iter().for_each(|n| put(&mut bytes, *n));
@@ -119,8 +122,11 @@ pub fn pack(codes: &[Codes], statistics: Option<&CodeStatistics>) -> Result<Pack
     while bytes.len() > header && bytes.last() == Some(&0) {
         bytes.pop();
     }
-    // Empty where one code says nothing, as of a codebook of one: the file would not say how long
-    // it is otherwise.
+    // Codes that cost next to nothing, as those of a codebook of one do, still take the bytes that
+    // a reader asks for.
+    let all: usize = codes.iter().map(|group| group.indices.len()).sum();
+    let least = all.div_ceil(CODES_PER_BYTE).saturating_sub(FREE_BYTES);
+    bytes.resize(bytes.len().max(counted + least), 0);
     let payload = bytes.len() - header;
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     Ok(Packed {
@@ -159,7 +165,8 @@ fn encode(codes: &[Codes], statistics: Option<&CodeStatistics>) -> Result<(Vec<u
 
 /// Unpacks a file, which may be anything at all: the codes of its images, those of one size
 /// together. `model` is what made them: the SHA-256, the quantizer's name and the levels are
-/// taken from it, whatever images it holds. A file allocates at most six thousand times its size.
+/// taken from it, whatever images it holds. A file allocates at most six thousand times its size and
+/// 400 kB, beside what one codebook takes.
 ///
 /// # Errors
 /// If the file is damaged, of another model, or made with other statistics.
@@ -319,7 +326,7 @@ impl<'a> Reader<'a> {
     /// The groups' sizes and how many images each has: no more codes than the file can hold.
     fn groups(&mut self, model: &Codes) -> Result<Vec<(Codes, usize)>> {
         let count = self.number()?;
-        let most = (self.0.len() as u64 + 64) * CODES_PER_BYTE as u64;
+        let most = (self.0.len() + FREE_BYTES) as u64 * CODES_PER_BYTE as u64;
         let mut codes = 0u64;
         let mut groups = Vec::new();
         for _ in 0..count {
@@ -336,14 +343,19 @@ impl<'a> Reader<'a> {
                     ..level.clone()
                 };
             }
-            let sizes = group.levels.iter().map(|l| {
-                let parts = [images, l.grid[0], l.grid[1], l.codebooks];
-                parts
-                    .into_iter()
-                    .try_fold(1u64, |n, by| n.checked_mul(by as u64))
-            });
-            let all = sizes.sum::<Option<u64>>().filter(|n| *n <= most);
-            codes += all.unwrap_or(u64::MAX / 2).min(u64::MAX / 4);
+            let sizes: Vec<Option<u64>> = group
+                .levels
+                .iter()
+                .map(|l| {
+                    let mut parts = [images, l.grid[0], l.grid[1], l.codebooks].into_iter();
+                    parts.try_fold(1u64, |n, by| n.checked_mul(by as u64))
+                })
+                .collect();
+            let mut all = Some(codes);
+            for size in sizes {
+                all = all.zip(size).and_then(|(sum, n)| sum.checked_add(n));
+            }
+            codes = all.unwrap_or(u64::MAX);
             if codes > most || images == 0 || images > self.0.len() + 1 {
                 return Err(Error::data(
                     "no packed codes: it claims more of them than it can hold",

@@ -100,6 +100,15 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Returns the precision in which a run goes on that was begun in `kept`: what it chose, where
+    /// the choice is left open.
+    pub fn of_run(self, kept: Precision) -> Precision {
+        match self {
+            Precision::Auto => kept,
+            other => other,
+        }
+    }
+
     /// Returns the precision to train in on an adapter. On none was [`Precision::Mixed`] measured
     /// to be faster yet, so that it has to be asked for.
     ///
@@ -112,8 +121,9 @@ impl Precision {
             Precision::Mixed => Err(Error::config(
                 "train.precision",
                 format!(
-                    "mixed is not possible on {}: its kernels have no f16; set it to f32, and \
-                     train.dtype to f16 for activations that take half the memory",
+                    "mixed is not possible on {}: its kernels have no f16. A new run may set it to \
+                     f32, and train.dtype to f16 for activations that take half the memory; one \
+                     that was begun in it goes on where kernels have f16",
                     gpu.info().name
                 ),
             )),
@@ -312,7 +322,8 @@ impl StageTrain {
             not_negative(self.grad_clip),
             "a number of at least 0",
         )?;
-        let power = self.loss_scale.is_finite() && self.loss_scale.log2().fract() == 0.0;
+        // A power of two has no bit in its mantissa.
+        let power = self.loss_scale.to_bits() & 0x007f_ffff == 0;
         check(
             "train.loss_scale",
             self.loss_scale,

@@ -177,7 +177,18 @@ impl MetricsBuffer {
     }
 }
 
-/// A number as JSON has it, which knows no NaN.
+/// Returns numbers as JSON has them; those that are not finite, which it does not know, as text.
+pub(crate) fn as_json(values: &[f32]) -> serde_json::Value {
+    let number = |v: &f32| match v.is_finite() {
+        true => serde_json::json!(v),
+        false => serde_json::json!(v.to_string()),
+    };
+    values.iter().map(number).collect()
+}
+
+/// A number as [`as_json`] writes it. Earlier versions wrote null for what is not finite.
 fn number(value: &serde_json::Value) -> f32 {
-    value.as_f64().unwrap_or(f64::NAN) as f32
+    let text = || value.as_str().and_then(|text| text.parse().ok());
+    let number = value.as_f64().map(|v| v as f32);
+    number.or_else(text).unwrap_or(f32::NAN)
 }

@@ -6,6 +6,7 @@ mod evaluation;
 mod parts;
 mod row;
 
+pub(crate) use buffer::as_json;
 pub use buffer::{MetricsBuffer, Steps};
 pub use evaluation::{Evaluation, Fidelity, LevelCounts, LevelUse};
 pub(crate) use parts::MeanOfParts;

@@ -2,9 +2,9 @@
 //! number of passes that fits.
 
 use super::at_once;
-use crate::config::Precision;
 use crate::config::objective::Regularizer;
 use crate::config::run::ResolvedConfig;
+use crate::config::{ActivationDtype, Precision};
 use crate::data::ImageSet;
 use crate::gpu::Gpu;
 use crate::train::Trainer;
@@ -43,6 +43,10 @@ pub fn peaks(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result
         for passes in SHOWN.into_iter().filter(|n| images.is_multiple_of(*n)) {
             let config = in_passes(config, passes).map(|mut c| {
                 c.train.precision = precision;
+                // Beside mixed precision, f32 is what it is compared with.
+                if config.train.precision == Precision::Mixed {
+                    c.train.dtype = ActivationDtype::F32;
+                }
                 c
             });
             match peak(gpu, &config, data) {

@@ -35,6 +35,7 @@ fn is_own(folder: &str, name: &str) -> bool {
                     | "test.csv"
                     | "final.safetensors"
                     | "pace.json"
+                    | "code-statistics.safetensors"
                     | sessions::FILE
                     | COMPARED
             ) || event_file::is_event_file(name)
@@ -49,7 +50,10 @@ fn is_own(folder: &str, name: &str) -> bool {
         TOKENS => is_token_file(name),
         INSPECTION => is_inspection(name),
         REPORT => {
-            matches!(name, "rate.png" | "rate.csv" | "run.html") || EVALUATION.contains(&name)
+            matches!(
+                name,
+                "rate.png" | "rate.csv" | "run.html" | "distances.csv" | "classifier.safetensors"
+            ) || EVALUATION.contains(&name)
         }
         TEXT => matches!(name, "tokenizer.json" | "characters.txt" | "asked.toml"),
         _ => false,

@@ -194,7 +194,7 @@ impl OptimizerState {
         let mut state = serde_json::json!({
             "step": self.step,
             "adam_step": adam.step,
-            "window": self.metrics.save()?,
+            "window": crate::metrics::as_json(&self.metrics.save()?),
         });
         if let Some(mixed) = &self.mixed {
             state["loss_scale"] = serde_json::json!(mixed.scale.save()?);
@@ -217,6 +217,19 @@ impl OptimizerState {
                 .as_u64()
                 .ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
         };
+        // Before anything is replaced.
+        let scale = &checkpoint.state["loss_scale"];
+        let kept: [u32; 2] = match &self.mixed {
+            Some(_) if scale.is_null() => {
+                let what = "the checkpoint is of a run in f32, which goes on with \
+                            train.precision = f32";
+                return Err(Error::data(what));
+            }
+            Some(_) => serde_json::from_value(scale.clone()).map_err(|e| {
+                Error::data(format!("the checkpoint's loss scale cannot be used: {e}"))
+            })?,
+            None => [0; 2],
+        };
         // The prefixes of others may begin like one of these.
         let prefixes: Vec<&'static str> = others.iter().copied().chain(PREFIXES).collect();
         let mut parts = weights::by_prefix(&checkpoint.tensors, &prefixes)?;
@@ -233,10 +246,7 @@ impl OptimizerState {
             ema.load_host(&average)?;
         }
         if let Some(mixed) = &self.mixed {
-            let kept = serde_json::from_value(checkpoint.state["loss_scale"].clone());
-            mixed.scale.load(kept.map_err(|e| {
-                Error::data(format!("the checkpoint's loss scale cannot be used: {e}"))
-            })?)?;
+            mixed.scale.load(kept)?;
             mixed.halves.refresh(&self.params)?;
         }
         self.step = number("step")?;

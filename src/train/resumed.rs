@@ -26,6 +26,7 @@ pub fn resumed_run(
 ) -> Result<ResolvedConfig> {
     let mut config = kept.clone();
     set(&mut config)?;
+    config.train.precision = config.train.precision.of_run(kept.train.precision);
     let config = config.resumed_from(kept);
     if config.identity()? != kept.identity()? {
         return Err(refused(
@@ -90,6 +91,7 @@ pub fn steps_alone(
 ) -> Result<u64> {
     let (mut asked, mut same) = (kept.clone(), kept.clone());
     set(&mut asked)?;
+    asked.train.precision = asked.train.precision.of_run(kept.train.precision);
     same.train.steps = asked.train.steps;
     if asked == same {
         Ok(asked.train.steps)

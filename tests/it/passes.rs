@@ -91,7 +91,7 @@ fn apart(whole: &BTreeMap<String, Vec<f32>>, parts: &BTreeMap<String, Vec<f32>>)
 #[test]
 fn parts_add_up_to_the_whole() {
     let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
-    let cases: [(&str, Keys); 12] = [
+    let cases: [(&str, Keys); 14] = [
         ("ema", &[]),
         ("rotation", &[("quantizer.rotation_trick", "true")]),
         ("vq", &[("quantizer.kind", "vq")]),
@@ -114,6 +114,20 @@ fn parts_add_up_to_the_whole() {
             &[
                 ("quantizer.kind", "lfq"),
                 ("quantizer.entropy_loss_weight", "0"),
+            ],
+        ),
+        (
+            "bsq",
+            &[
+                ("quantizer.kind", "bsq"),
+                ("quantizer.diversity_gamma", "0"),
+            ],
+        ),
+        (
+            "ibq",
+            &[
+                ("quantizer.kind", "ibq"),
+                ("quantizer.diversity_gamma", "0"),
             ],
         ),
         (
@@ -236,12 +250,14 @@ fn passes_go_on_to_the_same_bytes() {
 fn what_spans_a_batch_is_refused() {
     let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
     let batch_norm = [GAN, &[("gan.norm", "batch")]].concat();
-    let cases: [(Keys, &str); 6] = [
+    let cases: [(Keys, &str); 8] = [
         (&[("quantizer.kind", "gumbel")], "quantizer.kind"),
         (
             &[("quantizer.kind", "lfq")],
             "quantizer.entropy_loss_weight",
         ),
+        (&[("quantizer.kind", "bsq")], "quantizer.diversity_gamma"),
+        (&[("quantizer.kind", "ibq")], "quantizer.diversity_gamma"),
         (
             &[("quantizer.codebook_diversity_loss_weight", "1")],
             "quantizer.codebook_diversity_loss_weight",

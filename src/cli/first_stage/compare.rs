@@ -432,6 +432,8 @@ fn continues(
     wanted: &RunConfig,
     data: &ImageSet,
 ) -> Result<bool> {
+    let mut wanted = wanted.clone();
+    wanted.train.precision = wanted.train.precision.of_run(known.train.precision);
     if known.identity()? != wanted.identity()? || known.train.steps != wanted.train.steps {
         return Ok(false);
     }

@@ -73,13 +73,20 @@ impl Pictures<'_> {
             } else {
                 let mut bar = Bar::new(self.global, "tiles");
                 let mut tiled = model.tiled(self.memory.tiling());
-                let image = tiled.decode(&codes.indices, [w, h], &mut |done, of| {
-                    bar.show(done, of);
-                    Ok(())
-                })?;
+                let mut images = Vec::new();
+                for image in codes.indices.chunks(codes.per_image().max(1)) {
+                    images.extend(tiled.decode(image, [w, h], &mut |done, of| {
+                        bar.show(done, of);
+                        Ok(())
+                    })?);
+                }
                 bar.finish();
-                image
+                images
             };
+            if images.len() != codes.names.len() * w * h * c {
+                let what = format!("its codes are not those of images of {w} x {h}");
+                return Err(Error::file(self.codes, what));
+            }
             for (pixels, path) in images.chunks(w * h * c).zip(rest.by_ref()) {
                 atomic::write(&path, &png(pixels, w, h, c)?)?;
             }

@@ -29,17 +29,36 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Reads them, where there are some.
+    /// Reads them, where there are some: those that are named, or the run's, which are passed over
+    /// with a note where they are not of this model or cannot be read.
     ///
     /// # Errors
-    /// If the file cannot be read, or holds something else.
-    pub fn load(&self, run: &Path) -> Result<Option<CodeStatistics>> {
+    /// If the file that is named cannot be read, or holds something else.
+    pub fn load(
+        &self,
+        global: &Global,
+        run: &Path,
+        model: &FirstStageModel,
+    ) -> Result<Option<CodeStatistics>> {
         let own = folder_of(run).join(STATISTICS);
-        match &self.statistics {
-            Some(path) => CodeStatistics::load(path).map(Some),
-            None if own.exists() => CodeStatistics::load(&own).map(Some),
-            None => Ok(None),
+        if let Some(path) = &self.statistics {
+            return CodeStatistics::load(path).map(Some);
         }
+        if !own.exists() {
+            return Ok(None);
+        }
+        let found = CodeStatistics::load(&own);
+        let found = found.and_then(|s| s.check_model(&model.no_codes()).map(|()| s));
+        if let Err(error) = &found {
+            output::note(
+                global,
+                &format!(
+                    "{} is not used ({error}); `wgvq statistics --overwrite` counts anew",
+                    own.display()
+                ),
+            );
+        }
+        Ok(found.ok())
     }
 
     /// The file that is read, where there is one.
@@ -107,8 +126,8 @@ impl Pack {
             read.chain([model_of(&self.run), self.counted.path(&self.run)]),
             [&self.output],
         )?;
-        let statistics = self.counted.load(&self.run)?;
         let model = FirstStageModel::load(&global.gpu()?, &self.run)?;
+        let statistics = self.counted.load(global, &self.run, &model)?;
         let all = if self.native_size {
             whole_images(global, &model, &self.images, &self.memory)?
         } else {
@@ -153,9 +172,9 @@ impl Pack {
 impl Unpack {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let bytes = files::read(&self.packed, files::MODEL)?;
-        let statistics = self.counted.load(&self.run)?;
         let gpu = global.gpu()?;
         let model = FirstStageModel::load(&gpu, &self.run)?;
+        let statistics = self.counted.load(global, &self.run, &model)?;
         let mut all = unpack(&bytes, &model.no_codes(), statistics.as_ref())
             .map_err(|e| Error::file(&self.packed, e.to_string()))?;
         // An image alone has the name of its file.

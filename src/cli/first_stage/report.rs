@@ -99,7 +99,7 @@ impl Report {
         let names = names(&self.runs);
         let mut runs = Vec::new();
         for ((model, name), run) in models.iter().zip(names).zip(&self.runs) {
-            let statistics = Counted::default().load(run)?;
+            let statistics = Counted::default().load(global, run, model)?;
             runs.push(coded(model, name, &pixels, count, statistics.as_ref())?);
         }
         output::note(

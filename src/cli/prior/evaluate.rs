@@ -3,7 +3,7 @@
 
 mod measures;
 
-use super::sample::load;
+use super::sample::{load, tell_of_guidance, tell_of_texts};
 use super::sampling::{SamplingArgs, check_memory, sample};
 use crate::cli::common::output::Bar;
 use crate::cli::common::pictures::folder_of;
@@ -12,9 +12,10 @@ use crate::cli::common::signals::stop_flag;
 use crate::cli::common::{output, pictures};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
-use measures::{KEPT, Line, Metric, Sets, keep, measure};
+use measures::{Counts, KEPT, Line, Metric, Sets, features_of, keep, measure, spread};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use wgvq::analysis::distribution::neighbours::NEIGHBOURS;
 use wgvq::analysis::distribution::{Features, wavelets};
 use wgvq::config::run::Crop;
 use wgvq::data::{self, ImageSet};
@@ -22,7 +23,7 @@ use wgvq::gpu::Gpu;
 use wgvq::inference::{ClassifierModel, FirstStageModel, SampleRequest, Seen};
 use wgvq::storage::{atomic, table};
 use wgvq::train::classifier::{ClassifierOptions, train_classifier};
-use wgvq::{Error, Result};
+use wgvq::{Error, Result, memory};
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -104,11 +105,14 @@ impl Evaluate {
             .unwrap_or_else(|| folder_of(&self.run).join("report"));
         let place = Place::folder(global, &out)?;
         place.holds_none([TABLE], self.overwrite)?;
-        let kept = self.keep_place(global)?;
+        let kept = self.keep_place(global, &out)?;
+        // Before anything is drawn or trained.
+        let read = self.features_of_files()?;
         let gpu = global.gpu()?;
         let model = FirstStageModel::load(&gpu, &self.run)?;
         let set = self.open(global, &model)?;
-        let metrics = self.chosen(global, &set)?;
+        let metrics = self.chosen(global, &set, read.as_ref())?;
+        self.may_train(&gpu, &set, &metrics, &out.join(CLASSIFIER))?;
         let Some(sets) = self.sets(global, &gpu, &model, &set)? else {
             return Ok(CommandStatus::Abandoned);
         };
@@ -134,7 +138,11 @@ impl Evaluate {
             }
             None => None,
         };
-        let features = self.features(&metrics, seen.as_deref())?;
+        let files = read.as_ref().map(|features| features[0].len());
+        let features = match read {
+            Some(read) => Some(read),
+            None => features_of(&metrics, seen.as_deref())?,
+        };
         if let (Some(kept), Some(folder)) = (&kept, &self.keep) {
             keep(kept, &sets, seen.as_deref())?;
             output::note(global, &format!("images: {}", folder.display()));
@@ -148,15 +156,26 @@ impl Evaluate {
             (Some(classifier), _) => classifier.hash().to_owned(),
             (None, _) => String::new(),
         };
-        self.report(global, &lines, &source, sets.len(), &place)
+        let counts = Counts {
+            images: sets.len(),
+            features: files.unwrap_or(sets.len()),
+            classifier: classifier.as_ref().map_or("", |c| c.hash()),
+            source: &source,
+        };
+        self.report(global, &lines, &counts, &place)
     }
 
-    fn keep_place(&self, global: &Global) -> Result<Option<Place>> {
+    fn keep_place(&self, global: &Global, out: &Path) -> Result<Option<Place>> {
         let Some(folder) = &self.keep else {
             return Ok(None);
         };
+        if data::absolute(&folder.to_string_lossy()) == data::absolute(&out.to_string_lossy()) {
+            let what = "is the folder of the report, too: name another by --keep";
+            return Err(Error::file(folder, what));
+        }
         let place = Place::folder(global, folder)?;
-        for there in KEPT.map(|name| folder.join(name)) {
+        let files = KEPT.map(|name| folder.join(format!("{name}.npy")));
+        for there in KEPT.map(|name| folder.join(name)).iter().chain(&files) {
             if there.exists() {
                 let what = "is there already, of another evaluation: name another folder by --keep";
                 return Err(Error::file(there, what));
@@ -176,10 +195,29 @@ impl Evaluate {
     }
 
     /// Returns the measures that are asked for, or all that this set allows.
-    fn chosen(&self, global: &Global, set: &ImageSet) -> Result<Vec<Metric>> {
+    fn chosen(
+        &self,
+        global: &Global,
+        set: &ImageSet,
+        read: Option<&[Features; 3]>,
+    ) -> Result<Vec<Metric>> {
+        let images = self.n.min(set.train.len()).min(set.test.len());
+        let compared = read.map_or(images, |features| features[0].len());
+        let unlabelled = || {
+            set.test
+                .iter()
+                .any(|i| set.items[*i as usize].class.is_none())
+        };
         let why_not = |metric: Metric| -> Option<String> {
             let labelled = set.classes.len() > 1;
             match metric {
+                Metric::Pr if compared <= NEIGHBOURS => Some(format!(
+                    "{compared} images of each kind have no {NEIGHBOURS} neighbours each"
+                )),
+                Metric::Accuracy if labelled && unlabelled() => Some(format!(
+                    "{} has images held out that have no class",
+                    set.name
+                )),
                 Metric::Fwd => wavelets::levels([set.height, set.width])
                     .err()
                     .map(|e| e.to_string()),
@@ -232,8 +270,16 @@ impl Evaluate {
         };
         let mut n = self.n.min(set.train.len()).min(set.test.len());
         if let Some(given) = &given {
-            n = n.min(given.len() / set.image_bytes().max(1));
+            n = n.min(given.len());
         }
+        // Three sets of bytes, and what is made of two of them at a time in 64 bits.
+        memory::check_available(
+            format!(
+                "--n: {n} images of {} x {} of each kind",
+                set.width, set.height
+            ),
+            memory::product(&[n, set.image_bytes(), 3 + 2 * 16]),
+        )?;
         if n < 2 {
             let what = "there must be two images at least to train on, held out and to judge";
             return Err(Error::data(what));
@@ -244,30 +290,45 @@ impl Evaluate {
                 &format!("{n} images of each kind: there are no more"),
             );
         }
-        let spread = |all: &[u32]| -> Vec<u32> { (0..n).map(|i| all[i * all.len() / n]).collect() };
-        let (train, test) = (spread(&set.train), spread(&set.test));
+        let (train, test) = (spread(&set.train, n), spread(&set.test, n));
         let held_out = set.gather(&test)?;
         let class = |i: &u32| set.items[*i as usize].class;
         let classes: Option<Vec<u32>> = test.iter().map(class).collect();
         let classes = classes.unwrap_or_default();
-        let judged = if let Some(mut given) = given {
-            given.truncate(n * set.image_bytes());
-            given
+        let judged = if let Some(given) = given {
+            let all: Vec<u32> = (0..given.len() as u32).collect();
+            given.gather(&spread(&all, n))?
         } else if self.reconstructions {
             let codes = model.encode(&held_out)?;
             model.decode(&codes)?
         } else {
             let (_, priors) = load(gpu, &self.run)?;
             check_memory(model, &priors, n)?;
-            let vocabulary = &priors.info().vocabulary;
+            let info = priors.info();
+            if !set.is_of_sum(&info.data_sha256) {
+                let what = format!(
+                    "are not as they were when the prior was trained on them at `{}`, and what was \
+                     held out then may not be now: say by --data where those lie",
+                    info.data
+                );
+                return Err(Error::data(format!("the images of {} {what}", set.name)));
+            }
+            tell_of_texts(global, info);
+            let vocabulary = &info.vocabulary;
+            if vocabulary.classes == 0 && !classes.is_empty() {
+                let what = "the prior knows no classes: samples are of none, and accuracy says so";
+                output::note(global, what);
+            }
             let asked = if vocabulary.classes == 0 || classes.is_empty() {
                 vec![vocabulary.no_class(); n]
             } else {
                 // As often as among the images held out.
                 classes.clone()
             };
+            let options = self.sampling.options()?;
+            tell_of_guidance(global, info, &asked, &options);
             let request = SampleRequest {
-                options: self.sampling.options()?,
+                options,
                 ..SampleRequest::new(&asked)
             };
             let Some(samples) = sample(global, &priors, &request)? else {
@@ -282,16 +343,34 @@ impl Evaluate {
         }))
     }
 
-    /// Returns the pixels of a folder's images, as the set has them.
-    fn given(&self, folder: &str, set: &ImageSet) -> Result<Vec<u8>> {
+    /// Returns a folder's images, as the set has them.
+    fn given(&self, folder: &str, set: &ImageSet) -> Result<ImageSet> {
         let options = data::Options {
             size: Some((set.width, set.height)),
             channels: Some(set.channels),
             ..Default::default()
         };
-        let given = data::open(folder, &options)?;
-        let all: Vec<u32> = (0..given.len().min(self.n) as u32).collect();
-        given.gather(&all)
+        data::open(folder, &options)
+    }
+
+    /// Checks that a classifier that is there is the one that is needed, or may be replaced.
+    fn may_train(&self, gpu: &Gpu, set: &ImageSet, metrics: &[Metric], file: &Path) -> Result<()> {
+        let needed = metrics.contains(&Metric::Accuracy)
+            || self.features.is_empty() && metrics.iter().any(|m| m.reads_features());
+        if !needed || self.overwrite || !file.exists() {
+            return Ok(());
+        }
+        let options = ClassifierOptions {
+            steps: self.classifier_steps,
+            ..Default::default()
+        };
+        let there = ClassifierModel::load(gpu, file);
+        if there.is_ok_and(|there| *there.info() == options.info(set)) {
+            return Ok(());
+        }
+        let what = "is of other images, or of another number of steps: --overwrite trains another \
+                    in its place, --classifier-steps asks for its number, --out names another folder";
+        Err(Error::file(file, what))
     }
 
     /// Returns the classifier of earlier evaluations, or trains it; `None` if the user stopped it.
@@ -334,33 +413,35 @@ impl Evaluate {
         ClassifierModel::load(gpu, file).map(Some)
     }
 
-    /// Returns the features of the three sets, of files or as the classifier has them.
-    fn features(&self, metrics: &[Metric], seen: Option<&[Seen]>) -> Result<Option<[Features; 3]>> {
-        if !metrics.iter().any(|m| m.reads_features()) {
-            return Ok(None);
-        }
-        let mut all = Vec::new();
+    /// Returns the features of the files that were named, as many of each kind.
+    fn features_of_files(&self) -> Result<Option<[Features; 3]>> {
+        let mut all: Vec<Features> = Vec::new();
         for file in &self.features {
             let matrix = data::load_embedding(file)?;
             let of = Features::new(&matrix.values, matrix.channels);
-            all.push(of.map_err(|e| Error::file(file, e))?);
-        }
-        if let ([], Some(seen)) = (&all[..], seen) {
-            for seen in seen {
-                all.push(Features::new(&seen.features, seen.channels())?);
+            let of = of.map_err(|e| Error::file(file, e))?;
+            if let Some(first) = all.first() {
+                let size = |f: &Features| [f.len(), f.channels()];
+                if size(first) != size(&of) {
+                    let ([rows, columns], [n, d]) = (size(first), size(&of));
+                    let what = format!(
+                        "has features of {n} images in {d} channels, and {} of {rows} in \
+                         {columns}: a figure and its floor compare as many of each kind",
+                        self.features[0].display()
+                    );
+                    return Err(Error::file(file, what));
+                }
             }
+            all.push(of);
         }
-        let all = <[Features; 3]>::try_from(all);
-        all.map(Some)
-            .map_err(|_| Error::data("there are no features"))
+        Ok(<[Features; 3]>::try_from(all).ok())
     }
 
     fn report(
         &self,
         global: &Global,
         lines: &[Line],
-        source: &str,
-        images: usize,
+        counts: &Counts,
         place: &Place,
     ) -> Result<CommandStatus> {
         let header = ["metric", "value", "floor", "images", "features"];
@@ -371,8 +452,11 @@ impl Evaluate {
             floor,
         } in lines
         {
-            let of_features = !["fwd"].contains(metric);
-            let source = if of_features { source } else { "" };
+            let (images, source) = match *metric {
+                "fwd" => (counts.images, ""),
+                "accuracy" => (counts.images, counts.classifier),
+                _ => (counts.features, counts.source),
+            };
             rows.push(vec![
                 (*metric).to_owned(),
                 format!("{value:.6}"),
@@ -394,10 +478,11 @@ impl Evaluate {
         let text = table::csv(rows);
         atomic::write(&staged.path().join(TABLE), text.as_bytes())?;
         staged.put(&[])?;
-        let kind = match source.len() {
-            64 => format!(", features of the classifier {}", &source[..12]),
+        let kind = match counts.source.len() {
+            64 => format!(", features of the classifier {}", &counts.source[..12]),
             _ => String::new(),
         };
+        let images = counts.images;
         output::note(global, &format!("{images} images of each kind{kind}"));
         Ok(CommandStatus::Done)
     }

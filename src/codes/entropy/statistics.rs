@@ -1,7 +1,7 @@
 //! Counts of the codes of a data set, in a file that those who pack and those who unpack share.
 
 use super::context::Counts;
-use super::{Predictor, Table, alike, empty_tables};
+use super::{MOST_CODES, Predictor, Table, alike, empty_tables};
 use crate::codes::Codes;
 use crate::models::Level;
 use crate::storage::checkpoint::{self, Checkpoint, HostTensor};
@@ -188,9 +188,14 @@ impl CodeStatistics {
         let images = about["images"]
             .as_u64()
             .ok_or_else(|| bad("`images` is missing"))?;
-        let books: usize = levels.iter().map(|l| l.codebooks).sum();
-        if books > file.tensors.len() {
+        let books = levels
+            .iter()
+            .try_fold(0usize, |sum, l| sum.checked_add(l.codebooks));
+        if books.is_none_or(|books| books > file.tensors.len()) {
             return Err(bad("tables are missing"));
+        }
+        if levels.iter().any(|l| l.codebook_size > MOST_CODES) {
+            return Err(bad("a codebook has more codes than can be packed"));
         }
         let mut tables = empty_tables(&levels);
         for (i, table) in tables.iter_mut().enumerate() {

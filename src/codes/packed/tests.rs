@@ -135,6 +135,32 @@ fn the_bytes_of_a_file_stay_as_they_are() {
 }
 
 #[test]
+fn codes_that_cost_nothing_are_unpacked_too() {
+    for (size, code) in [(1, 0), (2, 0), (2, 1), (8, 7), (512, 0)] {
+        let levels = vec![level("", [400, 500], size, 1)];
+        let mut set = codes(levels, [4000, 3200, 3], &["large"], 1);
+        set.indices.fill(code);
+        let packed = pack(std::slice::from_ref(&set), None).unwrap();
+        let again = unpack(&packed.bytes, &set, None).unwrap();
+        assert!(again[0].indices == set.indices, "{code} of {size}");
+    }
+}
+
+#[test]
+fn sizes_past_all_numbers_are_refused() {
+    let set = codes(kinds().remove(1), [32, 32, 3], &["a", "b"], 6);
+    let mut bytes = pack(std::slice::from_ref(&set), None).unwrap().bytes;
+    // Up to the groups: magic, version, flags and the model.
+    bytes.truncate(14);
+    for number in [1, 2, 32, 32, 3, 1 << 31, 1 << 31, 1 << 31, 1 << 31] {
+        put(&mut bytes, number);
+    }
+    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+    let error = unpack(&bytes, &set, None).unwrap_err().to_string();
+    assert!(error.contains("more of them"), "{error}");
+}
+
+#[test]
 fn damage_is_found_and_nothing_grows() {
     let set = codes(kinds().remove(1), [32, 32, 3], &["a", "b"], 6);
     let bytes = pack(std::slice::from_ref(&set), None).unwrap().bytes;

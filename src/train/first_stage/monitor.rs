@@ -134,11 +134,17 @@ impl Recovery<Row> for FirstStageTask {
         let (Some(gan), true) = (&row.gan, self.config.gan.guard) else {
             return Ok(());
         };
+        // A step whose gradients overflow is skipped, and no sign of a collapse.
+        let skipped = row.precision.is_some_and(|p| p.skipped_steps > 0.0);
+        let norm = match gan.gradient_norm {
+            norm if skipped && !norm.is_finite() => f64::NAN,
+            norm => norm,
+        };
         let sample = Sample {
             step: row.step,
             reconstruction: row.losses.reconstruction,
             used: row.codes.used,
-            norm: gan.gradient_norm,
+            norm,
             adversarial: self.is_adversarial(row.step),
         };
         let Some(what) = self.monitor.guard.observe(sample) else {

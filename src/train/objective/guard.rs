@@ -37,8 +37,15 @@ pub(crate) struct Sample {
 pub(crate) struct Guard {
     least: Option<f64>,
     most_used: f64,
+    #[serde(deserialize_with = "finite")]
     norms: Vec<f64>,
     bad: u32,
+}
+
+/// Reads norms, and leaves out those that are not finite, which JSON has as null.
+fn finite<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    let norms = Vec::<Option<f64>>::deserialize(from)?;
+    Ok(norms.into_iter().flatten().collect())
 }
 
 impl Guard {
@@ -99,6 +106,10 @@ impl Guard {
     }
 
     fn remember(&mut self, norm: f64) {
+        // That of a step whose gradients overflowed says nothing of what is usual.
+        if !norm.is_finite() {
+            return;
+        }
         if self.norms.len() == REMEMBERED {
             self.norms.remove(0);
         }
@@ -152,6 +163,29 @@ mod tests {
         );
         assert!(told(|s| s.norm = 1e4, 3).unwrap().contains("explode"));
         assert_eq!(told(|s| s.norm = 1e4, 2), None);
+    }
+
+    /// A step that overflows is skipped, and the loss scale halved: usual in mixed precision.
+    #[test]
+    fn an_overflow_is_not_remembered() {
+        let mut guard = Guard::default();
+        for i in 0..20 {
+            let norm = if i % 2 == 0 { f64::INFINITY } else { 1.0 };
+            assert_eq!(
+                guard.observe(Sample {
+                    norm,
+                    adversarial: false,
+                    ..row(i)
+                }),
+                None
+            );
+        }
+        assert_eq!(guard.norms, [1.0; 10]);
+        let text = serde_json::to_string(&guard).unwrap();
+        let older = text.replacen("[1.0", "[null,1.0", 1);
+        for text in [text, older] {
+            assert_eq!(serde_json::from_str::<Guard>(&text).unwrap(), guard);
+        }
     }
 
     /// The usual price of a discriminator is no collapse, nor is disorder before it takes part.

@@ -105,7 +105,9 @@ pub fn prior_of(
         return request.prior.resolve();
     }
     resumed_prior(place, |kept| {
-        if kept.identity()? != request.prior.identity()? {
+        let mut asked = request.prior.clone();
+        asked.train.precision = asked.train.precision.of_run(kept.train.precision);
+        if kept.identity()? != asked.identity()? {
             return Err(another(place));
         }
         Ok(steps.unwrap_or(kept.train.steps))

@@ -155,3 +155,28 @@ pub fn keep(place: &Place, sets: &Sets, seen: Option<&[Seen]>) -> Result<()> {
     }
     staged.put(&[])
 }
+
+/// How many images the measures compared, and whose features.
+pub struct Counts<'a> {
+    pub images: usize,
+    /// Of the measures on features.
+    pub features: usize,
+    /// The classifier's SHA-256; empty where there is none.
+    pub classifier: &'a str,
+    pub source: &'a str,
+}
+
+/// Returns `n` of these, spread over all.
+pub fn spread(all: &[u32], n: usize) -> Vec<u32> {
+    (0..n).map(|i| all[i * all.len() / n]).collect()
+}
+
+/// Returns the features of the three sets as the classifier has them.
+pub fn features_of(metrics: &[Metric], seen: Option<&[Seen]>) -> Result<Option<[Features; 3]>> {
+    let (Some(seen), true) = (seen, metrics.iter().any(|m| m.reads_features())) else {
+        return Ok(None);
+    };
+    let of = |seen: &Seen| Features::new(&seen.features, seen.channels());
+    let all = seen.iter().map(of).collect::<Result<Vec<_>>>()?;
+    Ok(<[Features; 3]>::try_from(all).ok())
+}

@@ -48,7 +48,9 @@ impl Train {
                 || !self.set.is_empty()
                 || self.batch.is_some()
                 || self.seed.is_some();
-            if given && request.prior.identity()? != kept.identity()? {
+            let mut asked = request.prior.clone();
+            asked.train.precision = asked.train.precision.of_run(kept.train.precision);
+            if given && asked.identity()? != kept.identity()? {
                 let others = "--system, --size, --set, --batch or --seed";
                 return Err(other_options(&[others], MORE));
             }
