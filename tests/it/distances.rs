@@ -137,6 +137,26 @@ fn samples_and_reconstructions_are_judged_beside_their_floor() {
     assert_eq!(sampled["fd"].2, own["fd"].2);
     assert_eq!(sampled["fd"].1, own["fd"].1);
     assert_ne!(sampled["fwd"].0, own["fwd"].0);
+    // The seed says which samples are drawn.
+    let drawn = |seed: &str| {
+        let more = ["--overwrite", "--metric", "fwd", "--seed", seed];
+        figures(&stdout(&ok(evaluate(&run_path, &more))))["fwd"].0
+    };
+    assert_eq!(drawn("3"), sampled["fwd"].0);
+    assert_ne!(drawn("4"), sampled["fwd"].0);
+    // A classifier of other steps is not replaced unasked, and nor is what --keep wrote.
+    let other = ["--out", text(&report), "--classifier-steps", "6"];
+    std::fs::remove_file(report.join("distances.csv")).unwrap();
+    let args = ["evaluate", text(&run_path), "--reconstructions"];
+    refused(
+        run(&[&args[..], &other].concat()),
+        &["classifier.safetensors", "--overwrite"],
+    );
+    std::fs::remove_dir_all(kept.join("samples")).unwrap();
+    refused(
+        evaluate(&run_path, &["--reconstructions", "--keep", text(&kept)]),
+        &["--keep"],
+    );
 }
 
 #[test]
