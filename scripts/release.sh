@@ -12,7 +12,7 @@ set -euo pipefail
 
 export WGVQ_THOROUGH=1
 started=$SECONDS
-for group in "it shaders::" "it tiles::" "it sampling::" "it add_an_op::" "it bench::a_tuning" ops; do
+for group in "it shaders::" "it tiles::" "it sampling::" "it add_an_op::" ops; do
     began=$SECONDS
     # The name of the binary, and of the module where there is one.
     # shellcheck disable=SC2086

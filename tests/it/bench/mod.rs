@@ -432,13 +432,9 @@ fn bad_input_is_an_error_that_names_it() {
 #[test]
 fn a_tuning_table_is_stored_shown_used_and_forgotten() {
     let folder = tempfile::tempdir().unwrap();
-    // Both cores take two minutes of a software driver.
-    let thorough = std::env::var_os("WGVQ_THOROUGH").is_some();
-    let core: &[&str] = if thorough { &[] } else { &["--core", "tiled"] };
     let with = |args: &[&str]| {
         wgvq()
             .args(args)
-            .args(core)
             .env("WGVQ_TUNING", folder.path())
             .output()
             .unwrap()
