@@ -165,8 +165,8 @@ fn encode(codes: &[Codes], statistics: Option<&CodeStatistics>) -> Result<(Vec<u
 
 /// Unpacks a file, which may be anything at all: the codes of its images, those of one size
 /// together. `model` is what made them: the SHA-256, the quantizer's name and the levels are
-/// taken from it, whatever images it holds. A file allocates at most six thousand times its size and
-/// 400 kB, beside what one codebook takes.
+/// taken from it, whatever images it holds. A file allocates at most six thousand times its size
+/// and 400 kB, beside what one codebook takes.
 ///
 /// # Errors
 /// If the file is damaged, of another model, or made with other statistics.

@@ -343,7 +343,12 @@ mod tests {
     fn keys_that_were_added_change_no_hash() {
         let mut config = PriorConfig::default();
         let text = config.to_toml().unwrap();
-        let mut before = text.clone();
+        // The name of before, which stands in hashes.
+        let named = |name: &str| format!("\n{name} = ");
+        let mut before = text.replace(
+            &named("gradient_checkpointing"),
+            &named("checkpoint_blocks"),
+        );
         for (key, value) in PriorConfig::ADDED {
             let name = key.rsplit('.').next().unwrap();
             let line = format!("\n{name} = {value}\n");

@@ -369,7 +369,8 @@ impl Evaluate {
             return Ok(());
         }
         let what = "is of other images, or of another number of steps: --overwrite trains another \
-                    in its place, --classifier-steps asks for its number, --out names another folder";
+                    in its place, --classifier-steps asks for its number, --out names another \
+                    folder";
         Err(Error::file(file, what))
     }
 
