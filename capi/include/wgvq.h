@@ -86,7 +86,8 @@ WgvqGpu *wgvq_gpu_open(const char *adapter);
 void wgvq_gpu_close(WgvqGpu *gpu);
 
 // Loads the model of a run: its folder, with its priors where it has some, or a model's file.
-// Null where that fails.
+// Null where that fails, or a prior that is there cannot be loaded: name the model's file to do
+// without priors.
 //
 // # Safety
 // `gpu` is a device that was not let go, `path` text that ends in a zero.
