@@ -111,7 +111,7 @@ impl OptimizerState {
         self.mixed.as_ref().map(|mixed| mixed.halves.clone())
     }
 
-    /// Returns a loss [1] on a tape as gradients are to be computed of it: in mixed precision
+    /// Returns a loss `[1]` on a tape as gradients are to be computed of it: in mixed precision
     /// times the loss scale, which [`OptimizerState::update`] takes off them.
     ///
     /// # Errors
