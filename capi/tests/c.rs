@@ -30,12 +30,21 @@ fn compiled(folder: &Path) -> PathBuf {
         let mut command = Command::new(compiler);
         command.args(["-Wall", "-Wextra", "-Werror", "-I"]);
         command.arg(Path::new(HERE).join("include")).args(more);
-        ok(command.output().unwrap_or_else(|e| panic!("{compiler}: {e}")));
+        ok(command
+            .output()
+            .unwrap_or_else(|e| panic!("{compiler}: {e}")));
     };
     let source = Path::new(HERE).join("examples/pictures.c");
     let library = built();
     let run_path = format!("-Wl,-rpath,{}", library.display());
-    let link = ["-L", text(&library), "-lwgvq_c", &run_path, "-o", text(&program)];
+    let link = [
+        "-L",
+        text(&library),
+        "-lwgvq_c",
+        &run_path,
+        "-o",
+        text(&program),
+    ];
     cc("cc", &[&["-std=c99", text(&source)], &link[..]].concat());
     std::fs::write(folder.join("a.cpp"), "#include \"wgvq.h\"\n").unwrap();
     cc("c++", &["-fsyntax-only", text(&folder.join("a.cpp"))]);
@@ -79,7 +88,14 @@ fn the_example_gives_what_the_program_gives() {
     resized.save(at("a.ppm")).unwrap();
 
     // Encoded: the same codes.
-    wgvq(&["encode", text(&run), text(&at("a.png")), "-o", text(&at("a.safetensors")), "--npy"]);
+    wgvq(&[
+        "encode",
+        text(&run),
+        text(&at("a.png")),
+        "-o",
+        text(&at("a.safetensors")),
+        "--npy",
+    ]);
     let array = std::fs::read(at("a.npy")).unwrap();
     let codes: Vec<String> = array[array.len() - 32..]
         .as_chunks::<2>()
@@ -95,23 +111,52 @@ fn the_example_gives_what_the_program_gives() {
     assert_eq!(printed.lines().collect::<Vec<_>>(), codes);
 
     // Decoded: the same pixels, by the run and by its decoder's file.
-    wgvq(&["decode", text(&run), text(&at("a.safetensors")), "-o", text(&at("decoded"))]);
+    wgvq(&[
+        "decode",
+        text(&run),
+        text(&at("a.safetensors")),
+        "-o",
+        text(&at("decoded")),
+    ]);
     let expected = pixels(&at("decoded/a.png"));
     let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
-    assert_eq!(ppm(&ok(c(&[&[text(&run), "decode"], &codes[..]].concat()))), expected);
-    wgvq(&["export", text(&run), "--decoder", "-o", text(&at("d.safetensors"))]);
+    assert_eq!(
+        ppm(&ok(c(&[&[text(&run), "decode"], &codes[..]].concat()))),
+        expected
+    );
+    wgvq(&[
+        "export",
+        text(&run),
+        "--decoder",
+        "-o",
+        text(&at("d.safetensors")),
+    ]);
     let part = [&[text(&at("d.safetensors")), "decoder"], &codes[..]].concat();
     assert_eq!(ppm(&ok(c(&part))), expected);
 
     // Drawn: the same sample of the same seed.
-    let drawn = ["--n", "1", "--class", "none", "--seed", "5", "--out", text(&at("drawn"))];
+    let drawn = [
+        "--n",
+        "1",
+        "--class",
+        "none",
+        "--seed",
+        "5",
+        "--out",
+        text(&at("drawn")),
+    ];
     wgvq(&[&["sample", text(&run)], &drawn[..]].concat());
-    let files = std::fs::read_dir(at("drawn")).unwrap().map(|e| e.unwrap().path());
+    let files = std::fs::read_dir(at("drawn"))
+        .unwrap()
+        .map(|e| e.unwrap().path());
     let is_png = |p: &PathBuf| p.extension().is_some_and(|e| e == "png");
     let is_sample = |p: &PathBuf| is_png(p) && !p.ends_with("grid.png");
     let samples: Vec<PathBuf> = files.filter(is_sample).collect();
     assert_eq!(samples.len(), 1, "{samples:?}");
-    assert_eq!(ppm(&ok(c(&[text(&run), "sample", "none", "5"]))), pixels(&samples[0]));
+    assert_eq!(
+        ppm(&ok(c(&[text(&run), "sample", "none", "5"]))),
+        pixels(&samples[0])
+    );
 
     // What cannot be done is said, and nothing crashes.
     for (args, word) in [
@@ -121,7 +166,10 @@ fn the_example_gives_what_the_program_gives() {
     ] {
         let output = c(&args);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(1) && said.contains(word), "{args:?}: {said}");
+        assert!(
+            output.status.code() == Some(1) && said.contains(word),
+            "{args:?}: {said}"
+        );
     }
     let past = [&[text(&run), "decode"], &["99999"; 16][..]].concat();
     let said = c(&past);

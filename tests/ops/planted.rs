@@ -459,16 +459,13 @@ pub fn all() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A few faults in operations that take little time.
+/// A few faults in an operation that takes little time.
 pub fn some() -> Result<(), Failed> {
-    let mut rows = Vec::new();
-    for name in ["clip", "fsq"] {
-        let (sites, tried) = faults_of(name, 6, 1)?;
-        rows.push((name.to_owned(), sites, tried));
-    }
-    let (tried, found, table) = table(&rows);
+    let name = "fsq";
+    let (sites, tried) = faults_of(name, 6, 1)?;
+    let (tried, found, table) = table(&[(name.to_owned(), sites, tried)]);
     println!("{table}");
-    if tried < 10 || 10 * found < 9 * tried {
+    if tried < 6 || 10 * found < 9 * tried {
         return Err(format!("{found} of {tried} found:\n{table}").into());
     }
     Ok(())
