@@ -123,12 +123,7 @@ impl Quantizer for Lfq {
         self.channels
     }
     fn spans_latents(&self) -> Option<String> {
-        let o = &self.options;
-        (o.entropy_loss_weight > 0.0 && o.diversity_gamma > 0.0).then(|| {
-            "the entropy of the codes' average use (set quantizer.diversity_gamma = 0, or \
-             quantizer.entropy_loss_weight = 0)"
-                .into()
-        })
+        self.options.spans_by_entropy()
     }
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let z_e = &arrive("lfq", pass, z_e, self.channels)?;
