@@ -170,6 +170,7 @@ impl Models {
         let pixels = gather(&pixels, width * height * channels, &kept);
         samples.codes = gather(&samples.codes, codes, &kept);
         samples.log_likelihood = gather(&samples.log_likelihood, 1, &kept);
+        samples.passes = gather(&samples.passes, 1, &kept);
         Ok((pixels, samples, Some(gather(&scores, 1, &kept))))
     }
 }

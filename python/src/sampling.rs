@@ -1,7 +1,7 @@
 //! Options of a draw, as Python names them.
 
 use pyo3::prelude::*;
-use wgvq::inference::SamplingOptions;
+use wgvq::inference::{Parallel, SamplingOptions};
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::{Error, Result};
 
@@ -24,6 +24,31 @@ pub struct Draw {
     seed: u64,
     #[pyo3(item)]
     batch: usize,
+    /// Codes in a pass of the model: none, a number, or `auto`.
+    #[pyo3(item)]
+    parallel: Option<Window>,
+    #[pyo3(item)]
+    passes: usize,
+}
+
+/// How many codes of an image are drawn in a pass, where it is more than one.
+#[derive(FromPyObject)]
+enum Window {
+    Codes(usize),
+    Named(String),
+}
+
+impl Window {
+    fn parallel(&self) -> Result<Parallel> {
+        match self {
+            Window::Codes(codes) => Ok(Parallel::Window(*codes)),
+            Window::Named(name) if name == "auto" => Ok(Parallel::Auto),
+            Window::Named(name) => {
+                let what = format!("is {name:?}; it is to be a number of codes, True or \"auto\"");
+                Err(Error::config("the argument `parallel`", what))
+            }
+        }
+    }
 }
 
 impl Draw {
@@ -32,6 +57,7 @@ impl Draw {
     /// # Errors
     /// Names the first that cannot be used.
     pub fn options(&self) -> Result<SamplingOptions> {
+        let parallel = self.parallel.as_ref().map(Window::parallel).transpose()?;
         let options = SamplingOptions {
             sampling: Sampling {
                 temperature: self.temperature,
@@ -44,6 +70,8 @@ impl Draw {
             repetition_penalty: self.repetition_penalty,
             seed: self.seed,
             batch: self.batch,
+            parallel: parallel.unwrap_or_default(),
+            passes: self.passes,
             ..SamplingOptions::default()
         };
         match options.invalid_field() {

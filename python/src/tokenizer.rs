@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
-use wgvq::inference::{Samples, kept_cells, places_of_cells};
+use wgvq::inference::{Samples, cells_under_mask, kept_cells, places_of_cells};
 use wgvq::storage::metrics_log::named_values;
 use wgvq::{Error, Result};
 
@@ -58,6 +58,7 @@ impl Tokenizer {
             self.images(py, pixels)?,
             self.codes(py, samples.codes)?,
             PyArray1::from_vec(py, samples.log_likelihood),
+            PyArray1::from_vec(py, samples.passes),
         ))
     }
 
@@ -76,11 +77,12 @@ impl Tokenizer {
 /// A level: name, rows, columns, codebooks, codes of a codebook.
 type LevelParts = (String, usize, usize, usize, usize);
 
-/// Images, their codes, and their log-likelihoods in nats.
+/// Images, their codes, their log-likelihoods in nats, and the passes of the model that each took.
 type Drawn<'py> = (
     Bound<'py, PyArray4<u8>>,
     Bound<'py, PyArray2<u32>>,
     Bound<'py, PyArray1<f32>>,
+    Bound<'py, PyArray1<u32>>,
 );
 
 #[pymethods]
@@ -233,11 +235,14 @@ impl Tokenizer {
         Ok((self.drawn(py, (pixels, samples))?, scores))
     }
 
+    /// Draws the cells of an image anew that `keep` does not name, or that are white in `mask`.
+    #[allow(clippy::too_many_arguments)] // as Python's method has them
     fn complete<'py>(
         &self,
         py: Python<'py>,
         image: PyReadonlyArray4<u8>,
         keep: String,
+        mask: Option<PyReadonlyArray2<u8>>,
         n: usize,
         class: Option<String>,
         options: Draw,
@@ -250,10 +255,21 @@ impl Tokenizer {
             return Err(Error::shape("complete", expected, format!("{shape:?}"))).or_raise();
         }
         let pixels = image.as_slice()?;
+        // Copied: an array of the interpreter's may change while its lock is not held.
+        let mask = match &mask {
+            Some(mask) => Some((
+                mask.as_slice()?.to_vec(),
+                [mask.shape()[1], mask.shape()[0]],
+            )),
+            None => None,
+        };
         let interrupt = Interrupt::default();
         let drawn = self.with(py, |models| {
             let levels = models.first.levels();
-            let cells = kept_cells("the argument `keep`", &keep, levels)?;
+            let cells = match &mask {
+                Some((mask, size)) => cells_under_mask("the argument `mask`", mask, *size, levels)?,
+                None => kept_cells("the argument `keep`", &keep, levels)?,
+            };
             let places = places_of_cells(levels, &cells);
             let codes = models.first.encode(pixels)?.repeat(n);
             models.draw(&interrupt, |priors| {

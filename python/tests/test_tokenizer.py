@@ -115,6 +115,26 @@ def test_drawing(tokenizer, images):
     assert (kept.codes.reshape(2, 4, 4)[:, :2] == own[:2]).all()
 
 
+def test_parallel_drawing_and_masks(tokenizer, images):
+    plain = tokenizer.sample(5, seed=3)
+    assert (plain.passes == 16).all()
+    for window in (True, 4, np.int64(16), "auto"):
+        drawn = tokenizer.sample(5, seed=3, parallel=window)
+        assert np.array_equal(drawn.codes, plain.codes)
+    assert (tokenizer.sample(5, seed=3, parallel=16).passes <= 16).all()
+
+    own, hole = tokenizer.encode(images[3]).ravel(), np.zeros((16, 16), bool)
+    hole[4:8, 8:] = True  # the cells 6 and 7 of 4 x 4
+    drawn = tokenizer.complete(images[3], mask=hole, n=8, seed=1)
+    others = [i for i in range(16) if i not in (6, 7)]
+    assert (drawn.codes[:, others] == own[others]).all()
+    assert (drawn.codes[:, [6, 7]] != own[[6, 7]]).any()
+    as_bytes = tokenizer.complete(
+        images[3], mask=np.where(hole, 128, 127).astype("u1"), n=8, seed=1
+    )
+    assert np.array_equal(drawn.codes, as_bytes.codes)
+
+
 @pytest.mark.parametrize(
     ("draw", "says"),
     [
@@ -123,6 +143,13 @@ def test_drawing(tokenizer, images):
         (lambda t, x: t.sample(1, "four"), "no class `four`"),
         (lambda t, x: t.sample(1, temperature=-1.0), "temperature"),
         (lambda t, x: t.sample(1, batch=0), "batch"),
+        (lambda t, x: t.sample(1, parallel="often"), "parallel"),
+        (lambda t, x: t.sample(1, parallel=0), "parallel"),
+        (lambda t, x: t.sample(1, passes=0), "passes"),
+        (lambda t, x: t.complete(x[0], "top-half", mask=np.ones((16, 16), bool)), "one can be"),
+        (lambda t, x: t.complete(x[0], mask=np.ones((8, 16), bool)), "shape"),
+        (lambda t, x: t.complete(x[0], mask=np.ones((16, 16), "f4")), "bool"),
+        (lambda t, x: t.complete(x[0], mask=np.zeros((16, 16), bool)), "nothing is left"),
         (lambda t, x: t.complete(x[0], "middle-half"), "top-half"),
         (lambda t, x: t.complete(x[:2], "top-half"), "one image"),
         (lambda t, x: t.complete(x[0], "top-1"), "nothing is left"),

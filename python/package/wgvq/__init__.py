@@ -113,6 +113,8 @@ class Samples(NamedTuple):
     """uint32 [N, codes of an image]."""
     log_likelihood: np.ndarray
     """float32 [N]: nats of each image's codes under the prior, without temperature and filters."""
+    passes: np.ndarray
+    """uint32 [N]: passes of the prior that each image took."""
     scores: np.ndarray | None = None
     """float32 [N]: how well each image fits its text, where that was asked for."""
 
@@ -291,6 +293,8 @@ class Tokenizer:
         guidance: float | None = None,
         repetition_penalty: float = 1.0,
         batch: int = 64,
+        parallel: bool | int | str = False,
+        passes: int = 12,
     ) -> Samples:
         """Draws new images from the run's prior.
 
@@ -302,11 +306,26 @@ class Tokenizer:
         best, and gives the scores; ``candidates`` are drawn of each text, of which the best ``n``
         stay. What of a text the prior cannot read is told, or refused where ``strict``.
 
+        ``parallel`` draws so many codes of an image in a pass of the model (``True``: 16;
+        ``"auto"``: where this device is faster for it): the same images in fewer and larger passes.
+        A masked prior draws an image in ``passes``.
+
         >>> drawn = tokenizer.sample(2, "three", seed=7, temperature=0.9, top_k=8)
         >>> drawn.images.shape, drawn.codes.shape
         ((2, 16, 16, 3), (2, 16))
         """
-        options = _draw(seed, temperature, top_k, top_p, min_p, guidance, repetition_penalty, batch)
+        options = _draw(
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            guidance=guidance,
+            repetition_penalty=repetition_penalty,
+            batch=batch,
+            parallel=parallel,
+            passes=passes,
+        )
         n = _count(n, "n")
         if texts is None:
             if rerank or candidates is not None or strict:
@@ -330,10 +349,11 @@ class Tokenizer:
     def complete(
         self,
         image: Any,
-        keep: str = "top-half",
+        keep: str | None = None,
         n: int = 7,
         class_: str | None = None,
         *,
+        mask: Any = None,
         seed: int = 0,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -342,19 +362,49 @@ class Tokenizer:
         guidance: float | None = None,
         repetition_penalty: float = 1.0,
         batch: int = 64,
+        parallel: bool | int | str = False,
+        passes: int = 12,
     ) -> Samples:
         """Draws the rest of an image, ``n`` times.
 
         ``keep`` is ``top``, ``bottom``, ``left`` or ``right``, and a share: ``half``, ``third``,
-        ``quarter`` or a number from 0 to 1, as in ``left-0.3``.
+        ``quarter`` or a number from 0 to 1, as in ``left-0.3``; by default ``top-half``. In its
+        place, ``mask`` [H, W] is of the image's size, and what is drawn is ``True`` in it, or 128
+        and more where it is uint8; a code is drawn where any of its pixels is.
+
+        A prior of ``prior.order = "any"``, and a masked one, sees all that is kept. Others draw
+        codes row by row, each from those before it.
 
         >>> rest = tokenizer.complete(images[0], "left-half", n=2, seed=1)
         >>> rest.images.shape
         (2, 16, 16, 3)
+        >>> hole = np.zeros((16, 16), bool)
+        >>> hole[4:8, 4:8] = True
+        >>> filled = tokenizer.complete(images[0], mask=hole, n=2)
+        >>> changed = filled.codes != tokenizer.encode(images[0]).ravel()
+        >>> bool(changed[:, [i for i in range(16) if i != 5]].any())
+        False
         """
-        options = _draw(seed, temperature, top_k, top_p, min_p, guidance, repetition_penalty, batch)
+        options = _draw(
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            guidance=guidance,
+            repetition_penalty=repetition_penalty,
+            batch=batch,
+            parallel=parallel,
+            passes=passes,
+        )
         array = _arrays.images(image, "image", self.image_shape[2])
-        return Samples(*self._native.complete(array, keep, _count(n, "n"), class_, options))
+        if mask is not None:
+            if keep is not None:
+                raise ArgumentError("of the arguments `keep` and `mask` one can be given")
+            mask = _arrays.mask(mask, "mask", self.image_shape[:2])
+        keep, n = "top-half" if keep is None else keep, _count(n, "n")
+        drawn = self._native.complete(array, keep, mask, n, class_, options)
+        return Samples(*drawn)
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
         """Measures the model: MSE, PSNR, SSIM, perplexity, codes used and bits per pixel.
@@ -707,6 +757,7 @@ def _number(value: Any, name: str) -> float:
 
 
 def _draw(
+    *,
     seed: int,
     temperature: float,
     top_k: int | None,
@@ -715,7 +766,15 @@ def _draw(
     guidance: float | None,
     repetition_penalty: float,
     batch: int,
+    parallel: bool | int | str,
+    passes: int,
 ) -> dict[str, Any]:
+    if isinstance(parallel, (bool, np.bool_)):
+        window: int | str | None = 16 if parallel else None
+    elif isinstance(parallel, str):
+        window = parallel
+    else:
+        window = _count(parallel, "parallel")
     return {
         "seed": _count(seed, "seed"),
         "temperature": _number(temperature, "temperature"),
@@ -725,6 +784,8 @@ def _draw(
         "guidance": None if guidance is None else _number(guidance, "guidance"),
         "repetition_penalty": _number(repetition_penalty, "repetition_penalty"),
         "batch": _count(batch, "batch"),
+        "parallel": window,
+        "passes": _count(passes, "passes"),
     }
 
 

@@ -74,6 +74,22 @@ def images(value: Any, name: str, channels: int | None = None) -> np.ndarray:
     return _plain(array, np.uint8)
 
 
+def mask(value: Any, name: str, size: tuple[int, int]) -> np.ndarray:
+    """Returns a mask as contiguous uint8 of so many rows and columns, 255 where it is ``True``."""
+    array = as_numpy(value, name)
+    if array.dtype not in (np.uint8, np.bool_):
+        raise ArgumentError(
+            f"the argument `{name}` has type {array.dtype}; masks are bool, or uint8 from 0 to 255"
+        )
+    if array.shape != tuple(size):
+        raise ArgumentError(
+            f"the argument `{name}` has shape {array.shape}; the model's images are {tuple(size)}"
+        )
+    if array.dtype == np.bool_:
+        array = np.where(array, np.uint8(255), np.uint8(0))
+    return _plain(array, np.uint8)
+
+
 def floats(value: Any, name: str) -> np.ndarray:
     """Returns vectors as contiguous float32 [N, D]."""
     array = as_numpy(value, name)

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,13 @@ class Gpu:
     @property
     def core(self) -> str: ...
 
+_Drawn: TypeAlias = tuple[
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.uint32],
+    npt.NDArray[np.float32],
+    npt.NDArray[np.uint32],
+]
+
 @final
 class Tokenizer:
     @staticmethod
@@ -75,23 +82,19 @@ class Tokenizer:
     def classes(self) -> list[str]: ...
     def encode(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]: ...
     def decode(self, codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]: ...
-    def sample(
-        self, n: int, classes: list[str], options: dict[str, Any]
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], npt.NDArray[np.float32]]: ...
+    def sample(self, n: int, classes: list[str], options: dict[str, Any]) -> _Drawn: ...
     def sample_texts(
         self, asked: dict[str, Any], options: dict[str, Any]
-    ) -> tuple[
-        tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], npt.NDArray[np.float32]],
-        npt.NDArray[np.float32] | None,
-    ]: ...
+    ) -> tuple[_Drawn, npt.NDArray[np.float32] | None]: ...
     def complete(
         self,
         image: npt.NDArray[np.uint8],
         keep: str,
+        mask: npt.NDArray[np.uint8] | None,
         n: int,
         class_: str | None,
         options: dict[str, Any],
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32], npt.NDArray[np.float32]]: ...
+    ) -> _Drawn: ...
     def evaluate(self, data: str | dict[str, Any]) -> dict[str, float]: ...
 
 def train(
