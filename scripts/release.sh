@@ -36,6 +36,7 @@ check() {
 }
 
 check "the C interface" "C compiler" "command -v cc && command -v c++" -- scripts/capi.sh test
+check "plug-ins" "Rust 1.95" "cargo --version | grep -qE '1\.(9[5-9]|[1-9][0-9]{2})'" -- scripts/plugins.sh test
 
 wasm=wasm32-unknown-unknown
 # shellcheck disable=SC2016
