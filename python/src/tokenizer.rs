@@ -162,7 +162,9 @@ impl Tokenizer {
         let pixels = images.as_slice()?;
         let mut codes = Vec::with_capacity(shape[0] * self.codes_per_image);
         for part in pixels.chunks(PART * width * height * channels) {
-            codes.extend(self.with(py, |models| models.first.encode(part))?);
+            // Copied: an array of the interpreter's may change while its lock is not held.
+            let part = part.to_vec();
+            codes.extend(self.with(py, |models| models.first.encode(&part))?);
             py.check_signals()?;
         }
         self.codes(py, codes)
@@ -181,7 +183,8 @@ impl Tokenizer {
         let [width, height, channels] = self.image;
         let mut pixels = Vec::with_capacity(shape[0] * width * height * channels);
         for part in codes.as_slice()?.chunks(PART * each) {
-            pixels.extend(self.with(py, |models| models.first.decode(part))?);
+            let part = part.to_vec();
+            pixels.extend(self.with(py, |models| models.first.decode(&part))?);
             py.check_signals()?;
         }
         self.images(py, pixels)
@@ -197,6 +200,7 @@ impl Tokenizer {
         let options = options.options().or_raise()?;
         let interrupt = Interrupt::default();
         let drawn = self.with(py, |models| {
+            models.check(n)?;
             models.draw(&interrupt, |priors| {
                 let info = priors.info();
                 let named = |name: &String| info.class_named("the argument `classes`", name);
@@ -254,7 +258,7 @@ impl Tokenizer {
             let expected = format!("one image of shape [{height}, {width}, {channels}]");
             return Err(Error::shape("complete", expected, format!("{shape:?}"))).or_raise();
         }
-        let pixels = image.as_slice()?;
+        let pixels = image.as_slice()?.to_vec();
         // Copied: an array of the interpreter's may change while its lock is not held.
         let mask = match &mask {
             Some(mask) => Some((
@@ -265,13 +269,14 @@ impl Tokenizer {
         };
         let interrupt = Interrupt::default();
         let drawn = self.with(py, |models| {
+            models.check(n)?;
             let levels = models.first.levels();
             let cells = match &mask {
                 Some((mask, size)) => cells_under_mask("the argument `mask`", mask, *size, levels)?,
                 None => kept_cells("the argument `keep`", &keep, levels)?,
             };
             let places = places_of_cells(levels, &cells);
-            let codes = models.first.encode(pixels)?.repeat(n);
+            let codes = models.first.encode(&pixels)?.repeat(n);
             models.draw(&interrupt, |priors| {
                 let info = priors.info();
                 let class = match &class {

@@ -7,7 +7,8 @@
 //
 // With WINDOW row b is one of several of the sequence s at the position t, (s, t) = at[b], u32
 // [B, 2] in the lengths' place: its key and value are in the cache already, and nothing joins it.
-// With CROSS and WINDOW the lengths are those of the sequences.
+// With CROSS and WINDOW the lengths are those of the sequences. A sequence past the last is read as
+// the last.
 //
 // qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last
 // row is written again); k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]. As vec4 with VEC, where D is
@@ -118,7 +119,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let width = p.heads * p.d;
 #ifdef CROSS
 #ifdef WINDOW
-    let sequence = at_of[query_row].x;
+    let sequence = min(at_of[query_row].x, arrayLength(&lengths) - 1u);
 #else
     let sequence = query_row;
 #endif
@@ -127,7 +128,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let q_at = query_row * width + head * p.d;
 #else
 #ifdef WINDOW
-    let sequence = lengths[2u * query_row];
+#ifdef VEC
+    let cached = 4u * arrayLength(&k) / (p.most * width);
+#else
+    let cached = arrayLength(&k) / (p.most * width);
+#endif
+    let sequence = min(lengths[2u * query_row], cached - 1u);
     let own = min(lengths[2u * query_row + 1u], p.most - 1u);
 #else
     let sequence = query_row;
@@ -246,9 +252,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         top = all;
     }
     let all = group_sum(total, lane);
-    let over = select(0.0, 1.0 / all, all > 0.0);
+    // A sum of 0 has no key; one that is NaN has, and says so.
+    let over = select(0.0, 1.0 / all, all != 0.0);
 #ifdef PARTS
-    if lane == 0u { lse[number] = select(3.4028234e38, top + log(all), all > 0.0); }
+    if lane == 0u { lse[number] = select(3.4028234e38, top + log(all), all != 0.0); }
     let o_at = part * all_heads * p.d + query_row * width + head * p.d;
 #else
     let o_at = query_row * width + head * p.d;

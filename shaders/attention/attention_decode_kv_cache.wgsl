@@ -2,7 +2,7 @@
 // keys and values join the cache
 //
 // With EACH at k[s, first + t], v[s, first + t] for (s, first) = at[b], u32 [B, 2]; rows past MOST
-// are left out.
+// and sequences that the cache does not have are left out.
 //
 // qkv: f32 [B, T, 3, H, D]; k, v: f32 [B, MOST, H, D]. As vec4 with VEC, where D is a multiple of
 // 4; a row has UNITS of them. One invocation copies one of both. Reads 8 B T H D bytes, writes as
@@ -29,6 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let place = at[i / each];
     let inside = i % each / p.units;
     if place.y >= p.most || inside >= p.most - place.y { return; }
+    if place.x >= arrayLength(&k) / (p.most * p.units) { return; }
     let target_row = (place.x * p.most + place.y) * p.units + i % each;
 #else
     let target_row = i / each * p.most * p.units + i % each;

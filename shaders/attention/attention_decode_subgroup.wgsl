@@ -3,7 +3,8 @@
 // for devices where workgroup memory and barriers are dear
 //
 // With WINDOW row b is one of several of the sequence s at the position t, (s, t) = at[b], u32
-// [B, 2] in the lengths' place: its key and value are in the cache already, and nothing joins it.
+// [B, 2] in the lengths' place: its key and value are in the cache already, and nothing joins it. A
+// sequence past the last is read as the last.
 //
 // qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last
 // row is written again); k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]; D a multiple of 4, at most
@@ -41,7 +42,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let head = at % p.heads;
 #import shared/whole_subgroup
 #ifdef WINDOW
-    let sequence = lengths[2u * query_row];
+    let cached = arrayLength(&k) / (p.most * p.heads * (p.d / 4u));
+    let sequence = min(lengths[2u * query_row], cached - 1u);
     let own = min(lengths[2u * query_row + 1u], p.most - 1u);
 #else
     let sequence = query_row;

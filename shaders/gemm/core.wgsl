@@ -50,7 +50,8 @@
 
 #for (op, OP) in (lhs, LHS) (rhs, RHS)
 #ifdef {OP}_RELU
-fn {op}_through(x: vec4<f32>) -> vec4<f32> { return max(x, vec4<f32>()); }
+// NaN stays, which `max` may lose.
+fn {op}_through(x: vec4<f32>) -> vec4<f32> { return select(x, vec4<f32>(), x <= vec4<f32>()); }
 #else
 fn {op}_through(x: vec4<f32>) -> vec4<f32> { return x; }
 #endif

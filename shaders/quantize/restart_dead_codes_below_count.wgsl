@@ -1,4 +1,4 @@
-// y = how many of x are below a threshold
+// y = how many of x are below a threshold, or NaN
 //
 // x: f32 [K], y: f32 [1]. One workgroup. Reads 4 K bytes.
 const GROUP = 64u;
@@ -11,7 +11,7 @@ var<immediate> p: Params;
 @compute @workgroup_size(GROUP)
 fn main(@builtin(local_invocation_index) lane: u32) {
     var count = 0.0;
-    for (var i = lane; i < p.k; i += GROUP) { count += select(0.0, 1.0, x[i] < p.threshold); }
+    for (var i = lane; i < p.k; i += GROUP) { count += select(1.0, 0.0, x[i] >= p.threshold); }
     let total = group_sum(count, lane);
     if lane == 0u { y[0] = total; }
 }

@@ -3,7 +3,7 @@
 // (Keskar et al. 2019, "CTRL", section 4.1); or out of reach of any other logit, with BAN
 //
 // With EACH row r has the sequence and the count of at[r mod P], u32 [P, 2]; no count is above
-// `count`.
+// `count`, and a sequence past the last is read as the last.
 //
 // x: f32 [R, V], y: the same with a copy of x in it; seq: u32 [B, L]. One invocation has one j of
 // one row. A token that occurs again is written again with what it has already. Reads 8 R count
@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef EACH
     let own = at_of[row % p.places];
     if i % p.count >= own.y { return; }
-    let sequence = own.x;
+    let sequence = min(own.x, p.sequences - 1u);
 #else
     let sequence = row % p.sequences;
 #endif

@@ -217,7 +217,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let l = values(row, i);
         sum += total(select(vec4<f32>(), weights(l, top), kept(keys(l), i, few)));
     }
-    let share = 1.0 / group_sum(sum, lane);
+    // Of a row without a logit that can be drawn, NaN: its weights are all those of LOWEST.
+    let some = f32(u32(top > LOWEST));
+    let share = some / (group_sum(sum, lane) * some);
     for (var i = lane; i < blocks; i += GROUP) {
         let l = values(row, i);
         let w = select(vec4<f32>(), weights(l, top) * share, kept(keys(l), i, few));

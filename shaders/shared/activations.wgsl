@@ -39,7 +39,8 @@ fn erf(x: f32) -> f32 {
 }
 
 #ifdef RELU
-fn activate(x: f32) -> f32 { return max(x, 0.0); }
+// `max` may take the other number for NaN, and hide that a network is broken.
+fn activate(x: f32) -> f32 { return select(x, 0.0, x <= 0.0); }
 fn slope(x: f32) -> f32 { return select(0.0, 1.0, x > 0.0); }
 #endif
 #ifdef SILU

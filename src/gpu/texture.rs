@@ -156,6 +156,9 @@ pub(crate) enum Made {
     Read(wgpu::ComputePipeline),
 }
 
+/// Pipelines that are kept at most.
+const KEPT: usize = 64;
+
 /// Pipelines by what they are for, each with a number for its bind groups.
 pub(crate) type Pipelines = HashMap<Variant, Arc<(u64, Made)>>;
 
@@ -231,10 +234,12 @@ impl Gpu {
             });
         }
         let made = Arc::new((self.next_id(), made));
-        self.inner
-            .textures
-            .lock()
-            .insert(variant.clone(), made.clone());
+        let mut all = self.inner.textures.lock();
+        // One is made for a size: a host whose images follow its window's would keep them all.
+        if all.len() >= KEPT {
+            all.clear();
+        }
+        all.insert(variant.clone(), made.clone());
         Ok(made)
     }
 }
@@ -268,7 +273,6 @@ impl Tensor {
         let (id, Made::Draw(draw)) = &*pipeline else {
             return Ok(());
         };
-        gpu.mark(self);
         let bound = smallvec![(self.storage.id(), self.offset, self.binding_size())];
         let bind_group = gpu.bind_group_for(*id, &bound, || {
             gpu.inner
@@ -282,7 +286,7 @@ impl Tensor {
                     }],
                 })
         });
-        gpu.with_encoder(|encoder| {
+        gpu.with_encoder(&[&self.storage], |encoder| {
             let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
                 label: Some(OP),
                 color_attachments: &[Some(wgpu::RenderPassColorAttachment {
@@ -325,7 +329,6 @@ impl Tensor {
         let (_, Made::Read(read)) = &*pipeline else {
             return Ok(y);
         };
-        gpu.mark(&y);
         let bind_group = gpu
             .inner
             .device
@@ -343,7 +346,7 @@ impl Tensor {
                     },
                 ],
             });
-        gpu.with_encoder(|encoder| {
+        gpu.with_encoder(&[&y.storage], |encoder| {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(read);
             pass.set_bind_group(0, &bind_group, &[]);

@@ -1,6 +1,6 @@
 //! A prior built from its configuration, and its cross-entropy on tokens held out.
 
-use crate::Result;
+use crate::{Error, Result};
 use crate::autograd::Tape;
 use crate::codes::tokens::{Split, TokenDatasetInfo};
 use crate::config::Resolved;
@@ -130,6 +130,11 @@ pub fn measure(
     batch: usize,
     conditioning: Conditioning,
 ) -> Result<f64> {
+    if images.is_empty() {
+        return Err(Error::data(
+            "no images to measure the prior on: the tokens hold none out",
+        ));
+    }
     let (gpu, v) = (weights.gpu(), prior.vocabulary());
     let other = |i: usize| images[(i + images.len().div_ceil(2)) % images.len()];
     // Of images, or of hidden codes.

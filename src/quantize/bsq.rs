@@ -54,6 +54,7 @@ pub struct Bsq {
 /// # Errors
 /// If the number of codes is no power of two.
 pub fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let o = &o.as_kind("bsq");
     o.check()?;
     Projected::around(
         b,

@@ -68,6 +68,8 @@ impl Fsq {
 /// # Errors
 /// As [`Fsq::new`].
 pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let o = &o.as_kind("fsq");
+    o.check()?;
     let inner = Fsq::with_activation(gpu, &o.levels, o.activation)?;
     Projected::around(b, o, Box::new(inner))
 }

@@ -92,6 +92,7 @@ impl Norm {
 /// # Errors
 /// If a temperature is not above 0, or the device fails.
 pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let o = &o.as_kind("gumbel");
     o.check()?;
     let [k, d] = [o.codebook_size, o.code_channels()];
     let init = Init::Uniform(1.0 / (d as f32).sqrt());

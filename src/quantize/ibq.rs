@@ -59,6 +59,7 @@ pub struct Ibq {
 /// # Errors
 /// If an option cannot be used, or the device fails.
 pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let o = &o.as_kind("ibq");
     o.check()?;
     let [k, d] = [o.codebook_size, o.code_channels()];
     // Short codes: at first every code is about as likely, and learns about as much.

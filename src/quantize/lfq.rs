@@ -52,6 +52,7 @@ pub struct Lfq {
 /// # Errors
 /// If the number of codes is no power of two.
 pub fn build(_: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let o = &o.as_kind("lfq");
     o.check()?;
     Projected::around(
         b,

@@ -143,6 +143,15 @@ impl Options {
         }
     }
 
+    /// Returns these options as those of a kind: a quantizer that is built directly goes by its own,
+    /// whatever `kind` says.
+    pub(super) fn as_kind(&self, kind: &str) -> Options {
+        Options {
+            kind: kind.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Channels of a code: what `codebook_dim` says, or the quantizer's own.
     pub fn code_channels(&self) -> usize {
         match (self.kind.as_str(), self.codebook_dim) {

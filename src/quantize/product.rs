@@ -56,6 +56,7 @@ pub struct Product {
 /// # Errors
 /// If the groups do not divide the channels, or the device cannot hold the codebooks.
 pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let o = &o.as_kind("product");
     o.check()?;
     let width = o.code_channels() / o.groups;
     let group = |i: usize| {

@@ -64,6 +64,7 @@ pub struct Residual {
 /// # Errors
 /// If the device cannot hold the codebooks.
 pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantizer>> {
+    let o = &o.as_kind("residual");
     o.check()?;
     let own = if o.shared_codebook {
         1
@@ -176,7 +177,8 @@ impl Quantizer for Residual {
         let mut residual = z_e.clone();
         let mut sum: Option<Tensor> = None;
         for i in 0..active {
-            let q = self.stage(i).quantize(pass, &residual, mode)?;
+            let depth = if self.stages.len() == 1 { i } else { 0 };
+            let q = self.stage(i).quantize_at(pass, &residual, mode, depth)?;
             let codes = q.z_q.tensor().clone();
             residual = tape.add(&residual, &tape.scale(&tape.constant(&codes), -1.0, 0.0)?)?;
             sum = Some(match &sum {

@@ -196,6 +196,82 @@ fn all_latents(seen: &[CodebookBatch]) -> Result<Tensor> {
     Tensor::joined(&latents)
 }
 
+impl VectorQuantizer {
+    /// Quantizes as the stage of this number of a stack that shares one codebook: codes that are
+    /// drawn are drawn with noise of its own.
+    pub(super) fn quantize_at(
+        &self,
+        pass: &ForwardContext,
+        z_e: &Var,
+        mode: Mode,
+        depth: usize,
+    ) -> Result<Quantized> {
+        let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
+        let z_e = &arrive("quantizer", pass, z_e, d)?;
+        let x = if o.use_cosine_sim {
+            tape.l2_norm(z_e)?
+        } else {
+            z_e.clone()
+        };
+        let codebook = self.codebook(pass)?;
+        let index = match mode {
+            Mode::Train { step } if o.stochastic_sample_codes => {
+                let key = Key {
+                    seed: o.seed,
+                    step,
+                    stream: SAMPLES.wrapping_add(depth as u32),
+                };
+                sample_codes(
+                    x.tensor(),
+                    codebook.tensor(),
+                    self.metric(),
+                    o.sample_codebook_temp,
+                    key,
+                )?
+            }
+            _ => nearest(x.tensor(), codebook.tensor())?,
+        };
+        let codes = tape.gather(&codebook, &index)?;
+        let mut losses = Vec::new();
+        let mut z_q = None;
+        if let Mode::Train { step } = mode {
+            if o.directional_reparam {
+                // The reconstruction moves latents and codes; nothing else has to.
+                let variance = o.directional_reparam_variance;
+                z_q = Some(tape.directional(&x, &codes, variance, [o.seed, step])?);
+            } else {
+                let commitment = tape.loss(Loss::Mse, &x, &codes.detach())?;
+                losses.push((
+                    Term::Commitment,
+                    tape.scale(&commitment, o.commitment_weight, 0.0)?,
+                ));
+                if codebook.needs_gradient() {
+                    let loss = tape.loss(Loss::Mse, &codes, &x.detach())?;
+                    losses.push((Term::Codebook, tape.scale(&loss, o.codebook_weight, 0.0)?));
+                }
+            }
+            losses.extend(regularize::terms(tape, o, &x, &codebook, self.metric())?);
+        }
+        let z_q = match z_q {
+            Some(z_q) => z_q,
+            None => tape.estimate(&x, codes.tensor(), o.rotation_trick)?,
+        };
+        let n = index.len();
+        Ok(Quantized {
+            z_q,
+            counts: count(&index, k)?,
+            indices: index.reshape(&[n, 1])?,
+            losses,
+            seen: vec![CodebookBatch {
+                codebook: 0,
+                latents: x.tensor().clone(),
+                index,
+                moments: None,
+            }],
+        })
+    }
+}
+
 impl Quantizer for VectorQuantizer {
     fn name(&self) -> &str {
         self.name
@@ -289,69 +365,7 @@ impl Quantizer for VectorQuantizer {
     }
 
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
-        let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);
-        let z_e = &arrive("quantizer", pass, z_e, d)?;
-        let x = if o.use_cosine_sim {
-            tape.l2_norm(z_e)?
-        } else {
-            z_e.clone()
-        };
-        let codebook = self.codebook(pass)?;
-        let index = match mode {
-            Mode::Train { step } if o.stochastic_sample_codes => {
-                let key = Key {
-                    seed: o.seed,
-                    step,
-                    stream: SAMPLES,
-                };
-                sample_codes(
-                    x.tensor(),
-                    codebook.tensor(),
-                    self.metric(),
-                    o.sample_codebook_temp,
-                    key,
-                )?
-            }
-            _ => nearest(x.tensor(), codebook.tensor())?,
-        };
-        let codes = tape.gather(&codebook, &index)?;
-        let mut losses = Vec::new();
-        let mut z_q = None;
-        if let Mode::Train { step } = mode {
-            if o.directional_reparam {
-                // The reconstruction moves latents and codes; nothing else has to.
-                let variance = o.directional_reparam_variance;
-                z_q = Some(tape.directional(&x, &codes, variance, [o.seed, step])?);
-            } else {
-                let commitment = tape.loss(Loss::Mse, &x, &codes.detach())?;
-                losses.push((
-                    Term::Commitment,
-                    tape.scale(&commitment, o.commitment_weight, 0.0)?,
-                ));
-                if codebook.needs_gradient() {
-                    let loss = tape.loss(Loss::Mse, &codes, &x.detach())?;
-                    losses.push((Term::Codebook, tape.scale(&loss, o.codebook_weight, 0.0)?));
-                }
-            }
-            losses.extend(regularize::terms(tape, o, &x, &codebook, self.metric())?);
-        }
-        let z_q = match z_q {
-            Some(z_q) => z_q,
-            None => tape.estimate(&x, codes.tensor(), o.rotation_trick)?,
-        };
-        let n = index.len();
-        Ok(Quantized {
-            z_q,
-            counts: count(&index, k)?,
-            indices: index.reshape(&[n, 1])?,
-            losses,
-            seen: vec![CodebookBatch {
-                codebook: 0,
-                latents: x.tensor().clone(),
-                index,
-                moments: None,
-            }],
-        })
+        self.quantize_at(pass, z_e, mode, 0)
     }
 
     /// A codebook that several of a stack share takes in what each of them saw, one after

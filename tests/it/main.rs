@@ -40,6 +40,7 @@ mod learning;
 mod lines;
 mod low_precision;
 mod lpips;
+mod misuse;
 mod mixed;
 mod models;
 mod packing;

@@ -27,7 +27,8 @@ fn largest(n: u32, i: u32, j: u32, c: u32) -> Largest {
     for (var a = 0u; a < min(p.window, p.height - top); a += 1u) {
         for (var b = 0u; b < min(p.window, p.width - left); b += 1u) {
             let value = x[first + (a * p.width + b) * p.c];
-            let better = value > best.value;
+            // NaN is the largest of all, as in PyTorch.
+            let better = (value > best.value) | (value != value);
             best.value = select(best.value, value, better);
             best.place = select(best.place, Place(a * p.window + b), better);
         }

@@ -10,10 +10,10 @@ use super::profile::{Profile, Span};
 use super::slices::Slices;
 use super::stream::{Counters, Stream, UNIFORM_STEP};
 use crate::gpu::kernel::reflect::Elements;
+use crate::gpu::memory::storage::SharedStorage;
 use crate::gpu::{Gpu, Kernel, Tensor, Work};
 use crate::{Error, Result};
 use plan::{Bound, Plan};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ impl Gpu {
         let mut bound = Bound::new();
         for (i, t) in bindings.iter().enumerate() {
             self.check_binding(op, t)?;
-            let twice = |other: &&&Tensor| Arc::ptr_eq(&other.storage, &t.storage);
+            let twice = |other: &&&Tensor| other.shares_buffer(t);
             if declared.storage[i].write && bindings.iter().filter(twice).count() > 1 {
                 return Err(Error::invalid(
                     op,
@@ -150,13 +150,8 @@ impl Gpu {
                 self.submit(recorder);
             }
         }
-        let epoch = self.inner.command.epoch.load(Ordering::Relaxed);
         for t in bindings {
-            t.storage.fresh.store(false, Ordering::Relaxed);
-            match host {
-                Some(i) => recorder.hosts[i].hold(&t.storage),
-                None => t.storage.last_use.store(epoch, Ordering::Relaxed),
-            }
+            self.mark(recorder, host, &t.storage);
         }
         let uniform = !self.inner.immediates && !params.is_empty();
         let arena = match host {
@@ -233,10 +228,21 @@ impl Gpu {
         Ok(())
     }
 
-    /// Ends the pass and returns the encoder, for copies, queries and render passes.
-    pub(crate) fn with_encoder<R>(&self, f: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
+    /// Ends the pass and hands out the encoder, for copies, queries and render passes that use
+    /// these buffers. They are marked under the lock under which the work is recorded: in between,
+    /// another thread could submit the batch that they were marked for.
+    pub(crate) fn with_encoder<R>(
+        &self,
+        used: &[&SharedStorage],
+        f: impl FnOnce(&mut wgpu::CommandEncoder) -> R,
+    ) -> R {
         let mut recorder = self.inner.command.recorder.lock();
-        let stream = match recorder.host() {
+        let recorder = &mut *recorder;
+        let host = recorder.host();
+        for storage in used {
+            self.mark(recorder, host, storage);
+        }
+        let stream = match host {
             Some(i) => &mut recorder.hosts[i].stream,
             None => {
                 recorder.recorded += 1;
@@ -246,13 +252,12 @@ impl Gpu {
         f(stream.encoder(&self.inner.device))
     }
 
-    /// Marks a tensor's buffer as used by what is being recorded now.
-    pub(crate) fn mark(&self, tensor: &Tensor) {
-        tensor.storage.fresh.store(false, Ordering::Relaxed);
-        let mut recorder = self.inner.command.recorder.lock();
-        match recorder.host() {
-            Some(i) => recorder.hosts[i].hold(&tensor.storage),
-            None => tensor.storage.last_use.store(
+    /// Marks a buffer as used by what is recorded next, under the recorder's lock.
+    fn mark(&self, recorder: &mut Recorder, host: Option<usize>, storage: &SharedStorage) {
+        storage.fresh.store(false, Ordering::Relaxed);
+        match host {
+            Some(i) => recorder.hosts[i].hold(storage),
+            None => storage.last_use.store(
                 self.inner.command.epoch.load(Ordering::Relaxed),
                 Ordering::Relaxed,
             ),
@@ -289,13 +294,9 @@ impl Gpu {
                 let staging = self.storage_for_upload(bytes.len() as u64)?;
                 self.write(staging.buffer(), staging.start, bytes);
                 let size = (bytes.len() as u64).next_multiple_of(4);
-                staging.last_use.store(
-                    self.inner.command.epoch.load(Ordering::Relaxed),
-                    Ordering::Relaxed,
-                );
-                self.mark(tensor);
                 let target = tensor.storage.buffer();
                 self.copy_buffers(
+                    &[&staging, &tensor.storage],
                     (staging.buffer(), staging.start),
                     (target, tensor.offset),
                     size,
@@ -327,20 +328,27 @@ impl Gpu {
 
     /// Records a copy of `bytes` bytes between two tensors.
     pub(crate) fn copy(&self, from: &Tensor, to: &Tensor, bytes: u64) {
-        self.mark(from);
-        self.mark(to);
         let (source, target) = (from.storage.buffer(), to.storage.buffer());
-        self.copy_buffers((source, from.offset), (target, to.offset), bytes);
+        self.copy_buffers(
+            &[&from.storage, &to.storage],
+            (source, from.offset),
+            (target, to.offset),
+            bytes,
+        );
     }
 
-    /// Records a copy of `bytes` bytes between two buffers, each from an offset on.
+    /// Records a copy of `bytes` bytes between two buffers, each from an offset on; `used` are
+    /// those of the two that tensors have.
     pub(in crate::gpu) fn copy_buffers(
         &self,
+        used: &[&SharedStorage],
         from: (&wgpu::Buffer, u64),
         to: (&wgpu::Buffer, u64),
         bytes: u64,
     ) {
-        self.with_encoder(|e| e.copy_buffer_to_buffer(from.0, from.1, to.0, to.1, bytes));
+        self.with_encoder(used, |e| {
+            e.copy_buffer_to_buffer(from.0, from.1, to.0, to.1, bytes);
+        });
         let mut recorder = self.inner.command.recorder.lock();
         recorder.counters.copies += 1;
         recorder.counters.copied_bytes += bytes;

@@ -6,6 +6,7 @@ use super::recorder::Recorder;
 use crate::gpu::{Gpu, Submission};
 use crate::{Error, Result};
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A batch that was recorded and waits for its submission.
@@ -172,6 +173,7 @@ impl Gpu {
             ));
         }
         let mut worked = SliceProgress::default();
+        let mut ended = false;
         loop {
             let (next, recording) = {
                 let slices = &self.inner.command.recorder.lock().slices;
@@ -185,24 +187,28 @@ impl Gpu {
             };
             let left = budget.as_secs_f64() - start.elapsed().as_secs_f64();
             let Some(next) = next else {
+                if ended {
+                    worked.done = true;
+                    break;
+                }
                 // A step is recorded as quickly as the one before; its first slice comes on top.
                 if worked.slices > 0 && recording + budget.as_secs_f64() / SLICES > left {
                     worked.done = true;
                     break;
                 }
                 let began = Instant::now();
-                if !self.keep(budget.as_secs_f64() / SLICES, &mut more)? {
-                    worked.done = true;
-                    break;
-                }
+                let (going, recorded) = self.keep(budget.as_secs_f64() / SLICES, &mut more)?;
+                ended = !going;
                 let slices = &mut self.inner.command.recorder.lock().slices;
                 slices.recording = began.elapsed().as_secs_f64();
-                if slices.waiting.is_empty() {
+                if going && !recorded {
                     return Err(Error::invalid(
                         "run_for_budget",
                         "`more` says that there is more, and recorded nothing",
                     ));
                 }
+                // What `more` waited for itself is done.
+                worked.slices += u32::from(recorded && slices.waiting.is_empty());
                 continue;
             };
             if worked.slices > 0 && next > left {
@@ -215,17 +221,31 @@ impl Gpu {
         Ok(worked)
     }
 
-    /// Records `more`, in batches of `length` seconds that wait.
-    fn keep(&self, length: f64, more: &mut impl FnMut() -> Result<bool>) -> Result<bool> {
-        let set = |length: Option<f64>| {
-            let mut recorder = self.inner.command.recorder.lock();
-            self.submit(&mut recorder);
-            recorder.slices.length = length;
-        };
-        set(Some(length));
-        let result = more();
-        set(None);
-        result
+    /// Records `more`, in batches of `length` seconds that wait, and returns what it says and
+    /// whether it recorded something.
+    fn keep(&self, length: f64, more: &mut impl FnMut() -> Result<bool>) -> Result<(bool, bool)> {
+        let before = self.set_slices(Some(length));
+        // Nothing is kept any more where `more` panics and the host goes on.
+        struct End<'a>(&'a Gpu);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.set_slices(None);
+            }
+        }
+        let end = End(self);
+        let going = more()?;
+        drop(end);
+        let after = self.inner.command.epoch.load(Ordering::Relaxed);
+        Ok((going, after > before))
+    }
+
+    /// Closes the open batch, sets how long batches are that are kept, and returns the number of
+    /// the batch that is recorded next.
+    fn set_slices(&self, length: Option<f64>) -> u64 {
+        let mut recorder = self.inner.command.recorder.lock();
+        self.submit(&mut recorder);
+        recorder.slices.length = length;
+        self.inner.command.epoch.load(Ordering::Relaxed)
     }
 
     /// Submits the first batch that waits, waits for it, and learns how long it took. What `first`

@@ -27,9 +27,9 @@ impl Gpu {
             ty: wgpu::QueryType::Timestamp,
             count: 2,
         });
-        self.with_encoder(|encoder| encoder.write_timestamp(&queries, 0));
+        self.with_encoder(&[], |encoder| encoder.write_timestamp(&queries, 0));
         let result = record()?;
-        self.with_encoder(|encoder| encoder.write_timestamp(&queries, 1));
+        self.with_encoder(&[], |encoder| encoder.write_timestamp(&queries, 1));
         let ticks = self.resolve(&queries, 2)?;
         Ok((result, Some(self.between(ticks[0], ticks[1]))))
     }
@@ -52,7 +52,7 @@ impl Gpu {
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        self.with_encoder(|encoder| {
+        self.with_encoder(&[&resolved.storage], |encoder| {
             encoder.resolve_query_set(queries, 0..count, &target, 0);
             encoder.copy_buffer_to_buffer(
                 &target,
@@ -62,7 +62,6 @@ impl Gpu {
                 size,
             );
         });
-        resolved.touch();
         // Two words each, the lower first.
         let words = resolved.read::<u32>()?;
         Ok(words

@@ -362,7 +362,7 @@ impl Gpu {
         let result = work.await;
         let peak = self.memory().peak;
         self.inner.memory.ledger.set_peak(peak.max(before.peak));
-        (result, peak - before.in_use)
+        (result, peak.saturating_sub(before.in_use))
     }
 
     /// Starts a new measurement of [`MemoryReport::peak`] from what is in use now.

@@ -53,6 +53,7 @@ impl Tensor {
     /// Inside [`Gpu::record_into`], nothing is: the copy is recorded, and arrives after the host
     /// has submitted its encoder and polls the device.
     pub fn read_async(&self) -> Result<Readback> {
+        self.check_usage("read", wgpu::BufferUsages::COPY_SRC)?;
         let gpu = self.gpu();
         let (buffer, range) = self.buffer();
         let size = range.end - range.start;
@@ -62,12 +63,11 @@ impl Tensor {
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        self.touch();
         gpu.count_readback();
         let state = Arc::new(Mutex::new(State::default()));
         let arrival = Notice(state.clone());
-        gpu.copy_buffers((buffer, range.start), (&staging, 0), size);
-        gpu.with_encoder(|encoder| {
+        gpu.copy_buffers(&[&self.storage], (buffer, range.start), (&staging, 0), size);
+        gpu.with_encoder(&[], |encoder| {
             encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
                 arrival.tell(result.map_err(|e| e.to_string()));
             });

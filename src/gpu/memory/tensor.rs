@@ -104,7 +104,7 @@ impl Tensor {
     /// # Errors
     /// If the shape's product is not `data.len()`.
     pub fn from_slice<T: Element>(gpu: &Gpu, shape: &[usize], data: &[T]) -> Result<Tensor> {
-        if shape.iter().product::<usize>() != data.len() {
+        if product(shape) != Some(data.len()) {
             return Err(Error::shape(
                 "tensor",
                 format!("{shape:?}"),
@@ -178,12 +178,14 @@ impl Tensor {
         })
     }
 
-    /// Records a copy of the elements to `offset` bytes into a host's buffer.
+    /// Records a copy of the elements to `offset` bytes into a host's buffer, in whole words: of
+    /// 2- and 1-byte elements up to 3 bytes more are written.
     ///
     /// # Errors
-    /// If the buffer lacks the usage `COPY_DST`, the offset is no multiple of 4, or it ends too
-    /// early.
+    /// If the buffer lacks the usage `COPY_DST`, the offset is no multiple of 4, it ends too early,
+    /// or it is the tensor's own; if the tensor lies in a host's buffer without `COPY_SRC`.
     pub fn copy_to_buffer(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<()> {
+        const OP: &str = "copy to a host's buffer";
         let bytes = self.binding_size();
         let ends = offset
             .checked_add(bytes)
@@ -198,13 +200,16 @@ impl Tensor {
                 buffer.size(),
                 buffer.usage()
             );
-            return Err(Error::invalid("copy to a host's buffer", what));
+            return Err(Error::invalid(OP, what));
+        }
+        if self.storage.buffer() == buffer {
+            return Err(Error::invalid(OP, SHARED));
         }
         if !self.is_empty() {
-            self.touch();
-            let from = self.storage.buffer();
+            self.check_usage(OP, wgpu::BufferUsages::COPY_SRC)?;
+            let from = (self.storage.buffer(), self.offset);
             self.gpu
-                .copy_buffers((from, self.offset), (buffer, offset), bytes);
+                .copy_buffers(&[&self.storage], from, (buffer, offset), bytes);
         }
         Ok(())
     }
@@ -218,12 +223,51 @@ impl Tensor {
                 format!("{} x {:?}", data.len(), T::DTYPE),
             ));
         }
+        if !self.is_empty() {
+            self.check_usage("tensor write", wgpu::BufferUsages::COPY_DST)?;
+        }
         self.gpu.upload(self, bytemuck::cast_slice(data))
+    }
+
+    /// Checks that the buffer may be used so: a host's, see [`Tensor::from_buffer`], may lack it.
+    pub(in crate::gpu) fn check_usage(
+        &self,
+        op: &'static str,
+        asked: wgpu::BufferUsages,
+    ) -> Result<()> {
+        let usages = self.storage.buffer().usage();
+        if usages.contains(asked) {
+            return Ok(());
+        }
+        let what = format!(
+            "the tensor lies in a host's buffer of the usages {usages:?}; create it with {asked:?} \
+             too"
+        );
+        Err(Error::invalid(op, what))
+    }
+
+    /// Whether another tensor lies in the same buffer: of an engine's own, or of a host's.
+    pub(in crate::gpu) fn shares_buffer(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.storage, &other.storage)
+            || self.storage.buffer() == other.storage.buffer()
+    }
+
+    /// Checks that another engine's work does not get into this one's: neither knows the order of
+    /// the other's.
+    pub(in crate::gpu) fn check_engine(&self, op: &'static str, gpu: &Gpu) -> Result<()> {
+        if Arc::ptr_eq(&self.gpu.inner, &gpu.inner) {
+            return Ok(());
+        }
+        let what = format!(
+            "{self:?} belongs to another engine; read it there and make it here again, or share \
+             one engine: `Gpu` is cheap to clone"
+        );
+        Err(Error::invalid(op, what))
     }
 
     /// Returns the same memory under another shape with as many elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
-        if shape.iter().product::<usize>() != self.len() {
+        if product(shape) != Some(self.len()) {
             return Err(Error::shape(
                 "reshape",
                 format!("{} elements", self.len()),
@@ -241,9 +285,15 @@ impl Tensor {
     /// # Errors
     /// If it would leave this tensor, or start off the 256-byte alignment that bindings need.
     pub fn view(&self, elements: usize, shape: &[usize]) -> Result<Tensor> {
-        let bytes = (elements * self.dtype.size()) as u64;
-        let len: usize = shape.iter().product();
-        if elements + len > self.len() || !bytes.is_multiple_of(256) {
+        let end = product(shape).and_then(|len| elements.checked_add(len));
+        let inside = end.is_some_and(|end| end <= self.len());
+        // Within the tensor, whose bytes were counted when it was made.
+        let bytes = if inside {
+            (elements * self.dtype.size()) as u64
+        } else {
+            0
+        };
+        if !inside || !bytes.is_multiple_of(256) {
             return Err(Error::shape(
                 "view",
                 format!("an aligned part of {self:?}"),
@@ -302,11 +352,19 @@ impl Tensor {
                 format!("{from:?}"),
             ));
         }
-        if Arc::ptr_eq(&from.storage, &self.storage) {
-            return Err(Error::invalid("copy", "source and target share a buffer"));
+        self.copy_bytes("copy", from, self.binding_size())
+    }
+
+    /// Records a copy of so many bytes of another tensor, unless this one is empty.
+    fn copy_bytes(&self, op: &'static str, from: &Tensor, bytes: u64) -> Result<()> {
+        from.check_engine(op, &self.gpu)?;
+        if from.shares_buffer(self) {
+            return Err(Error::invalid(op, SHARED));
         }
-        if !self.is_empty() {
-            self.gpu.copy(from, self, self.binding_size());
+        if !from.is_empty() {
+            from.check_usage(op, wgpu::BufferUsages::COPY_SRC)?;
+            self.check_usage(op, wgpu::BufferUsages::COPY_DST)?;
+            self.gpu.copy(from, self, bytes);
         }
         Ok(())
     }
@@ -316,23 +374,21 @@ impl Tensor {
     /// # Errors
     /// If they would not fit, or share a buffer.
     pub fn copy_into(&self, at: usize, from: &Tensor) -> Result<()> {
-        let fits =
-            at + from.len() <= self.len() && from.dtype == self.dtype && self.dtype.size() == 4;
-        if !fits || Arc::ptr_eq(&from.storage, &self.storage) {
+        let inside = at
+            .checked_add(from.len())
+            .is_some_and(|end| end <= self.len());
+        if !inside || from.dtype != self.dtype || self.dtype.size() != 4 {
             return Err(Error::shape(
                 "copy_into",
                 format!("at most what {self:?} holds past {at}"),
                 format!("{from:?}"),
             ));
         }
-        if !from.is_empty() {
-            let target = Tensor {
-                offset: self.offset + 4 * at as u64,
-                ..self.clone()
-            };
-            self.gpu.copy(from, &target, from.binding_size());
-        }
-        Ok(())
+        let target = Tensor {
+            offset: self.offset + 4 * at as u64,
+            ..self.clone()
+        };
+        target.copy_bytes("copy_into", from, from.binding_size())
     }
 
     /// Copies `len` elements of `from`, from its element `start` on, to element `at` and on; both
@@ -380,11 +436,6 @@ impl Tensor {
         Arc::strong_count(&self.storage) == 1
     }
 
-    /// Marks the buffer as used by what is being recorded now.
-    pub(crate) fn touch(&self) {
-        self.gpu.mark(self);
-    }
-
     /// Returns the engine that made it.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
@@ -419,11 +470,14 @@ impl Tensor {
             .max(4)
     }
     /// Bytes that a kernel gets to see: as many, or up to the end of the guard band behind, see
-    /// [`Gpu::check_guard_bands`].
+    /// [`Gpu::check_guard_bands`]; of an empty tensor as many as one element of the widest type
+    /// takes that a kernel may declare, without which wgpu refuses the whole batch.
     pub(in crate::gpu) fn bound_size(&self) -> u64 {
         let options = &self.gpu.inner.options;
         if self.storage.start == 0 || options.shader_checks {
-            return self.binding_size();
+            let room = self.storage.buffer().size() - self.offset;
+            let least = if self.is_empty() { WIDEST.min(room) } else { 0 };
+            return self.binding_size().max(least);
         }
         let limit = self.gpu.inner.limits.max_storage_buffer_binding_size & !3;
         (self.storage.buffer().size() - self.offset).min(limit)
@@ -435,6 +489,16 @@ impl Tensor {
             .try_into()
             .map_err(|_| Error::shape(op, format!("{N} dimensions"), format!("{self:?}")))
     }
+}
+
+/// Bytes of a `vec4<f32>`.
+const WIDEST: u64 = 16;
+
+const SHARED: &str = "source and target share a buffer";
+
+/// Returns the number of elements of a shape, where it can be counted.
+fn product(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
 }
 
 /// The bits that fill unwritten memory in tests: a quiet NaN as f32, out of range as an index.

@@ -50,6 +50,7 @@ impl Geometry {
         if c.stride == 0 {
             return Err(Error::invalid(op, "a stride of 0; it is at least 1"));
         }
+        check_reach(op, c.stride, c.pad.max(c.after))?;
         if i != i2 || i == 0 || o == 0 || kh == 0 || kw == 0 {
             return Err(Error::shape(
                 op,
@@ -95,6 +96,19 @@ impl Geometry {
     pub fn w_shape(&self) -> [usize; 4] {
         [self.o, self.kh, self.kw, self.i]
     }
+}
+
+/// The longest stride and padding: a square of them can be counted in 32 bits, as kernels do.
+const FARTHEST: usize = u16::MAX as usize;
+
+/// Checks that kernels can count a stride and a padding.
+pub(crate) fn check_reach(op: &'static str, stride: usize, pad: usize) -> Result<()> {
+    if stride.max(pad) > FARTHEST {
+        let what =
+            format!("a stride of {stride} and a padding of {pad}; both are at most {FARTHEST}");
+        return Err(Error::invalid(op, what));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usize) -> Result<()> {

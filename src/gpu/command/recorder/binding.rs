@@ -8,8 +8,9 @@ use crate::gpu::{Gpu, Tensor};
 use crate::{Error, Result};
 
 impl Gpu {
-    /// Checks that the tensor is small enough to bind.
+    /// Checks that the tensor is this engine's, and small enough to bind.
     pub(in crate::gpu) fn check_binding(&self, op: &'static str, t: &Tensor) -> Result<()> {
+        t.check_engine(op, self)?;
         let (asked, limit) = (
             t.binding_size(),
             self.inner.limits.max_storage_buffer_binding_size,

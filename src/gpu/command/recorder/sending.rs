@@ -125,8 +125,10 @@ impl Gpu {
         let submission = {
             let mut recorder = self.inner.command.recorder.lock();
             self.submit(&mut recorder);
+            // Where batches are kept for later, the last that was sent is none of what is meant.
+            let sent = !recorder.slices.keeping();
             Submission {
-                index: recorder.last.clone(),
+                index: recorder.last.clone().filter(|_| sent),
                 epoch: self.inner.command.epoch.load(Ordering::Relaxed) - 1,
             }
         };
@@ -146,11 +148,10 @@ impl Gpu {
     /// Waits until the device has done everything up to `submission`. In a browser nothing may
     /// wait: this returns at once, and [`Gpu::finish_async`] is what waits.
     pub fn wait(&self, submission: &Submission) -> Result<()> {
-        let mut index = submission.index.clone();
-        if submission.epoch > self.submitted() {
-            self.send_up_to(submission.epoch);
-            index = self.inner.command.recorder.lock().last.clone();
-        }
+        self.send_up_to(submission.epoch);
+        // What was kept for later has been sent since, as a part of the last or before it.
+        let index = submission.index.clone();
+        let index = index.or_else(|| self.inner.command.recorder.lock().last.clone());
         #[cfg(not(target_arch = "wasm32"))]
         self.spin_until(submission.epoch)?;
         if let Some(index) = index {

@@ -8,7 +8,7 @@ mod spec;
 pub use spec::ConvTranspose2dSpec;
 
 use super::conv2d::{Fused, forward, grad_input, grad_weight};
-use super::geometry::{Geometry, check_bias};
+use super::geometry::{Geometry, check_bias, check_reach};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Tensor};
 use crate::ops::linalg::column_sum::column_sum_to;
@@ -41,7 +41,12 @@ fn geometry(x: &Tensor, w: &Tensor, c: ConvTranspose) -> Result<Geometry> {
             ),
         ));
     }
-    if i != i2 || w.is_empty() || x.is_empty() {
+    check_reach(op, c.stride, c.pad)?;
+    if x.is_empty() {
+        let what = format!("{x:?}");
+        return Err(Error::shape(op, "an input [N, H, W, C] without a 0", what));
+    }
+    if i != i2 || w.is_empty() {
         return Err(Error::shape(
             op,
             format!("weights [{i}, kh, kw, out] without a 0"),

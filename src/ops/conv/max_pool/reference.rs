@@ -4,7 +4,7 @@ use super::Geometry;
 use crate::spec::Real;
 
 /// Returns, for every output, the element of x that is the largest of its window: the first of
-/// several.
+/// several, NaN above all.
 pub fn winners<T: Real>(x: &[T], g: &Geometry) -> Vec<usize> {
     let mut all = Vec::new();
     for n in 0..g.n {
@@ -17,7 +17,9 @@ pub fn winners<T: Real>(x: &[T], g: &Geometry) -> Vec<usize> {
                             .clone()
                             .map(move |w| ((n * g.h + h) * g.w + w) * g.c + c)
                     });
-                    let first = window.reduce(|best, at| if x[at] > x[best] { at } else { best });
+                    // NaN is the largest of all.
+                    let better = |best: usize, at: usize| x[at] > x[best] || x[at].is_nan();
+                    let first = window.reduce(|best, at| if better(best, at) { at } else { best });
                     all.extend(first);
                 }
             }

@@ -106,7 +106,11 @@ pub(crate) fn work(l: &Layout) -> Work {
 
 impl Layout {
     pub fn check(&self, op: &'static str, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<()> {
-        if self.g == 0 || self.c == 0 || self.s == 0 || !self.c.is_multiple_of(self.g) {
+        if self.s == 0 {
+            let what = format!("{x:?} has nothing to take a mean of");
+            return Err(Error::invalid(op, what));
+        }
+        if self.g == 0 || self.c == 0 || !self.c.is_multiple_of(self.g) {
             return Err(Error::invalid(
                 op,
                 format!(
@@ -125,7 +129,7 @@ impl Layout {
                 format!("{x:?}, {w:?}, {b:?}"),
             ));
         }
-        if !(self.eps > 0.0) {
+        if !(self.eps > 0.0 && self.eps.is_finite()) {
             return Err(Error::invalid(
                 op,
                 format!("eps {} is not above 0", self.eps),

@@ -115,7 +115,7 @@ fn penalized(
         .and_then(|n| n.checked_mul(stride)?.checked_add(first));
     let inside = stride > 0 && (count == 0 || last.is_some_and(|last| last < length));
     let types = logits.dtype() == DType::F32 && sequence.dtype() == DType::U32;
-    let places = at.map_or(b, |at| at.shape()[0]);
+    let places = at.map_or(b, |at| at.shape().first().copied().unwrap_or(0));
     let whole = at.is_none_or(|at| at.shape() == [places, 2] && at.dtype() == DType::U32);
     if b == 0
         || places == 0
