@@ -49,11 +49,15 @@
 //! | run single kernels | [`kernels`], [`ops`] |
 //! | write a layer or a model | [`autograd::Tape`], [`nn`] |
 //!
-//! The layers, lowest first: [`gpu`] (device, memory, commands, kernels), [`autograd`] (the tape),
-//! [`spec`] (what an operation promises), [`ops`], [`registry`] (all of them), [`verify`] (how they
-//! are held to it), [`kernels`] (some of them over a host's buffers), [`nn`] (parameters, layers,
-//! Adam), [`quantize`], [`models`], [`data`], [`config`], [`storage`], [`codes`], [`inference`],
-//! [`analysis`], [`train`]. `ARCHITECTURE.md` tells more.
+//! The layers, lowest first: `error`, [`pace`] (speed and remaining time), `splitmix` (random
+//! numbers of the host), [`memory`] (memory of the process), [`text`] (bytes of text files),
+//! [`files`] (files read whole), [`gpu`] (device, memory, commands, kernels), [`autograd`] (the
+//! tape), [`spec`] (specifications of operations), [`ops`], [`registry`] (the list of operations),
+//! [`verify`] (operations against their references), [`kernels`] (operations over a host's
+//! buffers), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`config`],
+//! [`storage`], [`metrics`] (metrics by name), [`codes`], [`inference`], [`analysis`], [`train`],
+//! [`plan`] (time and memory of a configuration); and with the feature `cli` `report` (charts and
+//! pages) and `bench` (workloads and their times). `ARCHITECTURE.md` tells more.
 
 mod error;
 

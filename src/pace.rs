@@ -45,7 +45,7 @@ pub struct Rest {
     pub checkpoints: u64,
 }
 
-/// What a measurement is worth in training steps, as far as it can be told before the first.
+/// The cost of a measurement in training steps, as far as it can be told before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MeasurementCost {
     /// One between steps; 0 where it is not known.

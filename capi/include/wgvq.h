@@ -45,7 +45,7 @@ typedef struct {
   uint32_t classes;
 } WgvqInfo;
 
-// How samples are drawn. wgvq_sampling_default fills it.
+// Options of sampling. wgvq_sampling_default fills it.
 typedef struct {
   // Seed of the draws: the same seed draws the same images.
   uint64_t seed;

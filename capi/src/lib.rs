@@ -59,7 +59,7 @@ pub struct WgvqInfo {
     pub classes: u32,
 }
 
-/// How samples are drawn. wgvq_sampling_default fills it.
+/// Options of sampling. wgvq_sampling_default fills it.
 #[repr(C)]
 pub struct WgvqSampling {
     /// Seed of the draws: the same seed draws the same images.

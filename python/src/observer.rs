@@ -80,7 +80,8 @@ pub fn log(py: Python, text: &str) -> PyResult<()> {
     log.call_method1("info", ("%s", text)).map(drop)
 }
 
-/// What Ctrl-C raises while the engine computes. It is raised once the engine has stopped.
+/// The exception that Ctrl-C raises while the engine computes. It is raised once the engine has
+/// stopped.
 #[derive(Default)]
 pub struct Interrupt(Mutex<Option<PyErr>>);
 

@@ -36,7 +36,7 @@ use wgvq::{Error, Result};
 /// What may be more when a training goes on.
 const MORE: &str = "--steps and --judge-steps";
 
-/// What is asked for, as Python names it.
+/// The request, as Python names it.
 #[derive(FromPyObject)]
 pub struct Asked {
     #[pyo3(item)]

@@ -25,7 +25,7 @@ pub fn presets() -> Vec<(&'static str, &'static str)> {
     presets.iter().map(|p| (p.name, p.about())).collect()
 }
 
-/// What a run did.
+/// The result of a run.
 pub struct Done {
     step: u64,
     pub stopped: bool,

@@ -79,7 +79,7 @@ impl Nearest {
     }
 }
 
-/// Renamed.
+/// Renamed to [`Match`].
 #[deprecated(since = "0.2.0", note = "renamed to `Match`")]
 pub type Found = Match;
 

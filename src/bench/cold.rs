@@ -23,7 +23,7 @@ const OF_GPUS: u64 = 128 << 20;
 /// That of a processor that does not say.
 const OF_PROCESSORS: u64 = 64 << 20;
 
-/// Whether the inputs of a measurement lie in a cache.
+/// The state of the caches before each call of a measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cache {
@@ -58,7 +58,7 @@ impl std::str::FromStr for Cache {
     }
 }
 
-/// How inputs were kept out of the caches.
+/// The way in which inputs were kept out of the caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColdBy {

@@ -15,7 +15,7 @@ use super::statistics::{Interval, median, of_pairs, of_shift, quantile, sorted};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How a workload's time changed.
+/// The verdict on a changed time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Change {
@@ -73,7 +73,7 @@ pub struct Comparison {
     pub old_ms: Vec<f64>,
 }
 
-/// Which processes stand against which.
+/// The pairing of the processes of two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
     /// Those of both sides took turns: the first against the first.

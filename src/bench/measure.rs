@@ -26,7 +26,7 @@ pub struct Budget {
     pub again: usize,
 }
 
-/// Why a measurement stopped.
+/// The reason for which a measurement stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stop {
@@ -82,7 +82,7 @@ impl Default for Budget {
     }
 }
 
-/// What a workload takes.
+/// The times and the memory of a workload.
 #[derive(Clone, Debug)]
 pub struct Timing {
     /// The first call of this process: pipelines are made, buffers allocated.

@@ -21,7 +21,7 @@ pub struct Peak {
     pub launch_us: f64,
 }
 
-/// What binds a workload by the roofline.
+/// The resource that bounds a workload by the roofline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// Operations.

@@ -295,7 +295,7 @@ fn read(folder: &Path, file: &File) -> Answer<HostTensor> {
     })
 }
 
-/// What a peer made of a workload, in the row of ours.
+/// The result of a peer for a workload, in the row of ours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerRow {
     /// What it calls itself.

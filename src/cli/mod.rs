@@ -36,8 +36,9 @@ struct Global {
     /// metal, dx12)
     #[arg(long, global = true, env = "WGVQ_ADAPTER", value_name = "NAME|INDEX")]
     adapter: Option<String>,
-    /// The matrix core, instead of the one that suits the adapter: subgroup, tiled or
-    /// coopmat (operands in f16); `bench` takes a list
+    /// The matrix core (the shaders' inner loop of products, no hardware unit), instead of the one
+    /// that suits the adapter: subgroup, tiled or coopmat (a GPU's matrix units, operands in f16);
+    /// `bench` takes a list
     #[arg(
         long,
         global = true,
@@ -115,7 +116,7 @@ enum Command {
     /// Train a small VQ-VAE on the embedded emoji and a prior over its codes; show reconstructions
     /// and samples
     Demo(tools::demo::Demo),
-    /// Train a model on a folder of images, an IDX file or a built-in set
+    /// Train a model on a folder of images, an IDX file or a named data set
     Train(first_stage::train::Train),
     /// Train several quantizers, or sizes of codebooks, under one budget: a table and a chart
     Compare(first_stage::compare::Compare),
@@ -160,6 +161,9 @@ enum Command {
     Text2Image(text2image::Text2Image),
     /// List the adapters and what of the engine each can run
     #[command(after_long_help = "\
+A matrix core is the inner loop of the shaders that compute matrix products, convolutions and
+the codebook search. It is no unit of the hardware; coopmat alone uses a GPU's matrix units.
+
 Examples:
   wgvq info
   wgvq info --json")]

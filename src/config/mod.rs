@@ -13,6 +13,7 @@ pub mod run;
 mod section;
 mod train_common;
 mod unread;
+mod without_effect;
 mod words;
 
 pub use dotted::DottedConfig;

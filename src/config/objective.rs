@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Loss {
-    /// Pixel by pixel.
+    /// Loss between pixels: `mse`, `l1`, or `auto`, which is `l1` for `vqgan` and `vit` and else
+    /// `mse`.
     pub pixels: PixelLoss,
-    /// Weight of what edges and windows show at several scales: differences of neighbours, and
-    /// structural similarity; -1: 1 for `vqgan` and `vit`, else 0.
+    /// Weight of the structure loss, which compares differences of neighbouring pixels, and
+    /// structural similarity, at several scales; -1: 1 for `vqgan` and `vit`, else 0.
     pub structure_weight: f32,
-    /// Weight of LPIPS (Zhang et al. 2018), which needs `loss.lpips`.
+    /// Weight of LPIPS (Zhang et al. 2018), whose network's weights `loss.lpips` names.
     pub lpips_weight: f32,
-    /// Its weights, a safetensors file; `scripts/convert_lpips.py` makes one.
+    /// Weights of the network of LPIPS, a safetensors file; `scripts/convert_lpips.py` makes one.
     pub lpips: String,
 }
 
@@ -65,44 +66,47 @@ pub enum Regularizer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gan {
-    /// Weight of what the discriminator says in the generator's loss; 0: there is no
-    /// discriminator; -1: 0.8 for `vqgan` and `vit`, else 0.
+    /// Weight of the generator loss, which is what the discriminator adds to the model's loss. 0:
+    /// there is no discriminator; -1: 0.8 for `vqgan` and `vit`, else 0.
     pub weight: f32,
-    /// Objective of both networks.
+    /// Objective of discriminator and model: `hinge` or `non-saturating`.
     pub objective: Adversarial,
-    /// Scale it so that its gradient at the decoder's last layer is as large as that of the
-    /// reconstruction (Esser et al. 2021, equation 7).
+    /// Scale the generator loss so that its gradient at the decoder's last layer is as long as that
+    /// of the reconstruction losses (Esser et al. 2021, equation 7).
     pub adaptive: bool,
-    /// Step from which the discriminator trains.
+    /// Step from which the discriminator trains; it has to lie below `train.steps`.
     pub start: u64,
-    /// Steps that it trains before its judgement enters the generator loss.
+    /// Steps that the discriminator trains before the model gets the gradient of the generator
+    /// loss.
     pub head_start: u64,
-    /// Steps over which its weight then rises.
+    /// Steps over which the weight of the generator loss then rises to `weight`.
     pub ramp: u64,
-    /// Weight of feature matching, the mean difference of what the discriminator's layers make of
-    /// originals and reconstructions, beside what it says (Wang et al. 2018, "pix2pixHD", equation
-    /// 4); -1: 2 for `vqgan` and `vit`, else 0.
+    /// Weight, relative to the generator loss, of feature matching: the mean difference of the
+    /// discriminator's activations of originals and of reconstructions (Wang et al. 2018,
+    /// "pix2pixHD", equation 4); -1: 2 for `vqgan` and `vit`, else 0.
     pub feature_weight: f32,
     /// Channels of the discriminator's first layer.
     pub hidden: usize,
-    /// Its layers that halve rows and columns.
+    /// Layers of the discriminator that halve rows and columns.
     pub layers: usize,
-    /// Its norms.
+    /// Normalisation in the discriminator: `batch`, `spectral` or `none`.
     pub norm: DiscriminatorNorm,
-    /// Its learning rate; 0: that of the model, as it is at each step.
+    /// Learning rate of the discriminator; 0: that of the model, as it is at each step.
     pub lr: f32,
-    /// First decay of its Adam.
+    /// Decay of the first moments in the discriminator's Adam.
     pub beta1: f32,
-    /// Second decay.
+    /// Decay of the second moments in the discriminator's Adam.
     pub beta2: f32,
-    /// Regularizer of the discriminator.
+    /// Regularizer of the discriminator: `none`, `r1` or `lecam`. The last two act only with a
+    /// `regularizer_weight` above 0.
     pub regularizer: Regularizer,
-    /// Its weight.
+    /// Weight of the discriminator's regularizer; at 0 it does nothing.
     pub regularizer_weight: f32,
-    /// `r1`: steps from one penalty to the next, each counting for all of them (Karras et al.
-    /// 2020, "StyleGAN2", appendix B).
+    /// `r1`: steps from one penalty to the next; each counts for all of them (Karras et al. 2020,
+    /// "StyleGAN2", appendix B).
     pub regularizer_every: u64,
-    /// Go back to the last good checkpoint where training collapses, and on with half the weight.
+    /// Go back to the last good checkpoint where training collapses, and go on with half the weight
+    /// and half the rate of the discriminator.
     pub guard: bool,
 }
 

@@ -27,16 +27,15 @@ pub struct Train {
     /// Keys that a first stage has, too. The batch is that of a pass; with `decay_steps` of 0 the
     /// learning rate falls until the last step (Loshchilov and Hutter 2017).
     pub stage: StageTrain,
-    /// Label smoothing.
+    /// Label smoothing: the share of each target that is spread evenly over all codes.
     pub label_smoothing: f32,
-    /// Share of the images whose class the model does not see, so that samples can be guided (Ho
-    /// and Salimans 2021).
+    /// Share of the images whose class or text is hidden from the model, so that samples can be
+    /// guided (Ho and Salimans 2021).
     pub class_dropout: f32,
-    /// Keep the weights of the best measurement, and not those of the last: small sets are learned
-    /// by heart.
+    /// Keep the weights of the best measurement instead of those of the last, since small sets are
+    /// learned by heart.
     pub keep_best: bool,
-    /// Images held out that a measurement looks at, spread over them; 0 is all. The last looks at
-    /// all.
+    /// Held-out images of a measurement, spread over them; 0: all. The last measurement takes all.
     pub eval_images: usize,
 }
 

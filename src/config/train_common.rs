@@ -12,22 +12,22 @@ use std::ops::RangeInclusive;
 /// The keys of every `[train]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainCommon {
-    /// Steps in all.
+    /// Steps of the training.
     pub steps: u64,
-    /// Images of a pass; a step has [`TrainCommon::accumulate`] of them.
+    /// Images of a pass; a step takes `accumulate` passes.
     pub batch_size: usize,
     /// Passes of a step, whose gradients are averaged: a step sees `batch_size` times as many
     /// images, and the activations of one pass are in memory at a time.
     pub accumulate: usize,
-    /// Adam's learning rate at its highest.
+    /// Highest learning rate of Adam.
     pub lr: f32,
     /// Final learning rate, as a share of `lr`.
     pub min_lr: f32,
-    /// Steps over which the rate rises.
+    /// Steps over which the learning rate rises at first.
     pub warmup: u64,
     /// Decoupled weight decay; above 0 the optimiser is AdamW.
     pub weight_decay: f32,
-    /// Seed of everything random.
+    /// Seed of all random numbers.
     pub seed: u64,
     /// Steps per row of the log.
     pub log_every: u64,
@@ -44,25 +44,28 @@ pub struct TrainCommon {
 pub struct StageTrain {
     /// Keys that a contrastive model has, too.
     pub common: TrainCommon,
-    /// Steps after the rise over which the rate falls along half a cosine.
+    /// Steps after the warm-up over which the learning rate falls along half a cosine. At 0 that of
+    /// a first stage does not fall, and that of a prior falls until the last step.
     pub decay_steps: u64,
-    /// Adam's first decay.
+    /// Decay of the first moments in Adam.
     pub beta1: f32,
-    /// Adam's second decay.
+    /// Decay of the second moments in Adam.
     pub beta2: f32,
     /// Added to Adam's denominator.
     pub adam_eps: f32,
     /// Norm to which gradients are clipped; 0 clips none.
     pub grad_clip: f32,
-    /// Decay of a moving average of what is trained, which is what is measured and kept; 0: there
+    /// Decay of a moving average of the weights, which is then what is measured and kept; 0: there
     /// is none.
     pub ema_decay: f32,
-    /// The numbers that products and convolutions read and layers hand on.
+    /// Precision of activations, and of the weights that products and convolutions read: `f32`;
+    /// `mixed`, f16 with a scaled loss; or `auto`, which is f32 until mixed precision was timed on
+    /// a GPU.
     pub precision: Precision,
-    /// The loss scale that mixed precision begins with: a power of two.
+    /// Loss scale at the first step of mixed precision: a power of two.
     pub loss_scale: f32,
-    /// Type in which activations are stored for the backward pass, where the precision is f32.
-    /// Sums, weights and gradients are f32 either way.
+    /// Type in which activations are stored for the backward pass: `f32` or `f16`. Sums, weights
+    /// and gradients are f32 either way; with `precision = "mixed"` it is not read.
     pub dtype: ActivationDtype,
     /// Keep no activations inside the model's blocks, and compute them again in the backward pass
     /// (Chen et al. 2016): less memory, more time, the same bits. A run may change it when it is

@@ -1,4 +1,4 @@
-//! Images to train on, from a built-in name, a folder (of images, tars or CIFAR's binary files) or
+//! Images to train on, from a named data set, a folder (of images, tars or CIFAR's binary files) or
 //! a file (IDX, NumPy's `.npy`, a tar, JSON Lines of images and texts), and the order in which
 //! training sees them.
 //!
@@ -32,11 +32,11 @@ pub use loader::order::{Sampler, batch_indices, flip, uniform};
 pub use loader::prefetcher::{DataStall, Prefetcher};
 pub use pixels::Pixels;
 pub use set::{ImageSet, Item};
-pub use source::builtin::BUILT_IN;
 pub use source::captions::hold_out_combinations;
 pub use source::embedding::{Embedding, load_embedding};
 pub use source::location::{absolute, is_there};
 pub use source::memory::IN_MEMORY;
+pub use source::named::NAMED_SETS;
 
 use crate::{Error, Result, memory};
 
@@ -132,11 +132,10 @@ impl Options {
     }
 }
 
-/// Opens a set: a built-in name ([`BUILT_IN`]), an IDX or `.npy` file of images (IDX gzipped or
+/// Opens a set: a named one ([`NAMED_SETS`]), an IDX or `.npy` file of images (IDX gzipped or
 /// plain, its labels and the other half of a train/t10k pair beside it), a folder of images or of
 /// CIFAR's binary files, JSON Lines of images and texts, or a tar archive as WebDataset's or a
-/// folder of such. A built-in name goes before a
-/// folder of that name; `./emoji` means the folder.
+/// folder of such. A named set goes before a folder of that name; `./emoji` means the folder.
 ///
 /// # Errors
 /// If there is no such thing, if it holds nothing that can be read, if it would take more than
@@ -156,22 +155,23 @@ pub const NO_SOURCE: &str = "(none)";
 fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     if source == NO_SOURCE {
         let what = "is needed: the model was imported without images. Name a folder, an IDX \
-                    file or a built-in set";
+                    file or a named data set";
         return Err(Error::config("--data", what));
     }
     if source == IN_MEMORY {
         let what = "is needed: the model was trained on images in a program's memory. Go on from \
-                    there, or name a folder, an IDX file or a built-in set of the same images";
+                    there, or name a folder, an IDX file or a named data set of the same \
+                    images";
         return Err(Error::config("--data", what));
     }
-    if let Some(set) = source::builtin::open(source, options) {
+    if let Some(set) = source::named::open(source, options) {
         return set;
     }
     let path = Path::new(source);
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(source::builtin::unknown(source));
+            return Err(source::named::unknown(source));
         }
         Err(error) => return Err(Error::file(path, format!("cannot be read: {error}"))),
     };
@@ -268,22 +268,25 @@ fn split(items: &[Item]) -> (Vec<u32>, Vec<u32>, Option<String>) {
     (train, test, Some(note))
 }
 
-/// Renamed.
+/// Renamed to [`ImageCache`].
 #[deprecated(since = "0.2.0", note = "renamed to `ImageCache`")]
 pub type Store = ImageCache;
-/// Renamed.
+/// Renamed to [`Prefetcher`].
 #[deprecated(since = "0.2.0", note = "renamed to `Prefetcher`")]
 pub type Ahead<T> = Prefetcher<T>;
-/// Renamed.
+/// Renamed to [`DataStall`].
 #[deprecated(since = "0.2.0", note = "renamed to `DataStall`")]
 pub type Waiting = DataStall;
-/// Renamed.
+/// Renamed to [`BatchPlan`].
 #[deprecated(since = "0.2.0", note = "renamed to `BatchPlan`")]
 pub type Recipe = BatchPlan;
-/// Renamed.
+/// Renamed to [`SplitRule`].
 #[deprecated(since = "0.2.0", note = "renamed to `SplitRule`")]
 pub type HoldOut = SplitRule;
-/// Renamed.
+/// Renamed to [`NAMED_SETS`].
+#[deprecated(since = "0.2.0", note = "renamed to `NAMED_SETS`")]
+pub const BUILT_IN: [(&str, &str); 5] = NAMED_SETS;
+/// Renamed to [`Residency`].
 #[deprecated(since = "0.2.0", note = "renamed to `Residency`")]
 pub type Keep = Residency;
 

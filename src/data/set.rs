@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Images of one size, with what is known of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSet {
-    /// The built-in name, or the file or folder they came from.
+    /// The name of a named set, or the file or folder that they came from.
     pub name: String,
     /// Pixels in a row.
     pub width: usize,

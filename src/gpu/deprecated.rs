@@ -5,13 +5,13 @@ use crate::Result;
 use std::time::Duration;
 
 impl Gpu {
-    /// Renamed.
+    /// Renamed to [`missing_features`](Self::missing_features).
     #[deprecated(since = "0.2.0", note = "renamed to `missing_features`")]
     pub fn lost(&self) -> Vec<MissingFeature> {
         self.missing_features()
     }
 
-    /// Renamed.
+    /// Renamed to [`run_for_budget`](Self::run_for_budget).
     ///
     /// # Errors
     /// Returns the errors of [`Gpu::run_for_budget`].
@@ -26,7 +26,7 @@ impl Gpu {
 }
 
 impl ImageTexture<'_> {
-    /// Renamed.
+    /// Renamed to [`with_color_space`](Self::with_color_space).
     #[deprecated(since = "0.2.0", note = "renamed to `with_color_space`")]
     pub fn holding(self, space: ColorSpace) -> Self {
         self.with_color_space(space)

@@ -259,7 +259,7 @@ impl Gpu {
     /// default one without features too.
     ///
     /// The host keeps its error and device-lost handlers; kernels are chosen from what the device
-    /// has, whatever the adapter could do. [`Gpu::lost`] says what it goes without, and
+    /// has, whatever the adapter could do. [`Gpu::missing_features`] says what it goes without, and
     /// [`required_features`] and [`required_limits`] what to ask an adapter for. Several engines
     /// may share a device; each has its own memory and its own recording.
     pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
@@ -434,18 +434,18 @@ impl Gpu {
     }
 }
 
-/// Renamed.
+/// Renamed to [`SliceProgress`].
 #[deprecated(since = "0.2.0", note = "renamed to `SliceProgress`")]
 pub type Worked = SliceProgress;
-/// Renamed.
+/// Renamed to [`MissingFeature`].
 #[deprecated(since = "0.2.0", note = "renamed to `MissingFeature`")]
 pub type Lost = MissingFeature;
-/// Renamed.
+/// Renamed to [`FeatureRequest`].
 #[deprecated(since = "0.2.0", note = "renamed to `FeatureRequest`")]
 pub type Wanted = FeatureRequest;
-/// Renamed.
+/// Renamed to [`ColorSpace`].
 #[deprecated(since = "0.2.0", note = "renamed to `ColorSpace`")]
 pub type Light = ColorSpace;
-/// Renamed.
+/// Renamed to [`ImageTexture`].
 #[deprecated(since = "0.2.0", note = "renamed to `ImageTexture`")]
 pub type Picture<'a> = ImageTexture<'a>;

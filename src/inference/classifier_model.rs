@@ -27,7 +27,7 @@ pub struct ClassifierInfo {
     pub seed: u64,
 }
 
-/// What a classifier says of images.
+/// Features and classes that a classifier finds in images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     /// Features of each image, f32 [N, 64].

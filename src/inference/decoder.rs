@@ -297,8 +297,8 @@ impl Decoder {
     }
 
     /// Records the decoding of codes on the device: u32 of any shape, each image's together, to f32
-    /// [N, H, W, C] in [-1, 1], not clamped. The device reads the codes, so none is refused: one
-    /// past its codebook gives what the last code gives, or any code.
+    /// [N, H, W, C] in [-1, 1], not clamped. Codes are not validated; an out-of-range code decodes
+    /// to an unspecified code vector.
     ///
     /// # Errors
     /// If the codes are not whole images', or the device fails.

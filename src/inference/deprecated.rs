@@ -8,37 +8,37 @@ use crate::inference::{
 };
 use crate::quantize::Registry;
 
-/// Renamed.
+/// Renamed to [`FirstStageModel`](new::FirstStageModel).
 #[deprecated(since = "0.2.0", note = "renamed to `FirstStageModel`")]
 pub type Trained = new::FirstStageModel;
-/// Renamed.
+/// Renamed to [`PriorModel`](new::PriorModel).
 #[deprecated(since = "0.2.0", note = "renamed to `PriorModel`")]
 pub type TrainedPrior = new::PriorModel;
-/// Renamed.
+/// Renamed to [`Hierarchy`](new::Hierarchy).
 #[deprecated(since = "0.2.0", note = "renamed to `Hierarchy`")]
 pub type Priors = new::Hierarchy;
-/// Renamed.
+/// Renamed to [`Condition`](new::Condition).
 #[deprecated(since = "0.2.0", note = "renamed to `Condition`")]
 pub type Asked<'a> = new::Condition<'a>;
-/// Renamed.
+/// Renamed to [`KnownCodes`](new::KnownCodes).
 #[deprecated(since = "0.2.0", note = "renamed to `KnownCodes`")]
 pub type Given<'a> = new::KnownCodes<'a>;
-/// Renamed.
+/// Renamed to [`SamplingOptions`](new::SamplingOptions).
 #[deprecated(since = "0.2.0", note = "renamed to `SamplingOptions`")]
 pub type Draw = new::SamplingOptions;
-/// Renamed.
+/// Renamed to [`Samples`](new::Samples).
 #[deprecated(since = "0.2.0", note = "renamed to `Samples`")]
 pub type Drawing = new::Samples;
-/// Renamed.
+/// Renamed to [`PendingSamples`](new::PendingSamples).
 #[deprecated(since = "0.2.0", note = "renamed to `PendingSamples`")]
 pub type Arriving = new::PendingSamples;
-/// Renamed.
+/// Renamed to [`SamplingSession`](new::SamplingSession).
 #[deprecated(since = "0.2.0", note = "renamed to `SamplingSession`")]
 pub type Underway<'a> = new::SamplingSession<'a>;
-/// Renamed.
+/// Renamed to [`TiledModel`](new::TiledModel).
 #[deprecated(since = "0.2.0", note = "renamed to `TiledModel`")]
 pub type Tiled<'a> = new::TiledModel<'a>;
-/// Renamed.
+/// Renamed to [`TilingOptions`](new::TilingOptions).
 #[deprecated(since = "0.2.0", note = "renamed to `TilingOptions`")]
 pub type Tiling = new::TilingOptions;
 
@@ -167,13 +167,13 @@ impl Hierarchy {
 
 #[allow(non_upper_case_globals)]
 impl Conditioning {
-    /// Renamed.
+    /// Renamed to [`Conditioning::Matched`].
     #[deprecated(since = "0.2.0", note = "renamed to `Conditioning::Matched`")]
     pub const Own: Conditioning = Conditioning::Matched;
-    /// Renamed.
+    /// Renamed to [`Conditioning::None`].
     #[deprecated(since = "0.2.0", note = "renamed to `Conditioning::None`")]
     pub const Nothing: Conditioning = Conditioning::None;
-    /// Renamed.
+    /// Renamed to [`Conditioning::Shuffled`].
     #[deprecated(since = "0.2.0", note = "renamed to `Conditioning::Shuffled`")]
     pub const Others: Conditioning = Conditioning::Shuffled;
 }

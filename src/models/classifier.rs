@@ -24,7 +24,7 @@ pub struct Shape {
     pub classes: usize,
 }
 
-/// What a classifier says of images.
+/// Features and logits that a classifier computes of images.
 pub struct Classified {
     /// Features [N, 64], from which the logits are made.
     pub features: Var,

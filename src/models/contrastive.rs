@@ -22,17 +22,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Shape {
-    /// Blocks over an image's patches, and over a text.
+    /// Transformer blocks over an image's patches, and as many over a text.
     pub layers: usize,
-    /// Channels of both.
+    /// Channels of a patch and of a text's token.
     pub dim: usize,
-    /// Heads of attention; they divide the channels.
+    /// Attention heads; they divide `dim`.
     pub heads: usize,
     /// Side of a patch in pixels; 0 is an eighth of the image's shorter side, 4 at least.
     pub patch: usize,
-    /// Channels of what is compared.
+    /// Channels of the vectors by which images and texts are compared.
     pub embedding: usize,
-    /// Share of the elements that dropout takes from what each half of a block adds.
+    /// Share of the elements that dropout zeroes in what attention and MLP of a block add.
     pub dropout: f32,
 }
 

@@ -109,6 +109,6 @@ fn only_level(latents: &[Var]) -> Result<&Var> {
     }
 }
 
-/// Renamed.
+/// Renamed to [`ReceptiveField`].
 #[deprecated(since = "0.2.0", note = "renamed to `ReceptiveField`")]
 pub type Reach = ReceptiveField;

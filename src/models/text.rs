@@ -303,7 +303,7 @@ pub struct TextBatch {
     pub(super) lengths: Tensor,
 }
 
-/// Renamed.
+/// Renamed to [`TextFormat`].
 #[deprecated(since = "0.2.0", note = "renamed to `TextFormat`")]
 pub type Form = TextFormat;
 

@@ -6,25 +6,25 @@ use crate::autograd::Var;
 use crate::gpu::DType;
 
 impl ForwardContext<'_> {
-    /// Renamed.
+    /// Renamed to [`with_activation_dtype`](Self::with_activation_dtype).
     #[deprecated(since = "0.2.0", note = "renamed to `with_activation_dtype`")]
     pub fn storing(self, dtype: DType) -> Self {
         self.with_activation_dtype(dtype)
     }
 
-    /// Renamed.
+    /// Renamed to [`with_checkpointing`](Self::with_checkpointing).
     #[deprecated(since = "0.2.0", note = "renamed to `with_checkpointing`")]
     pub fn recomputing(self, on: bool) -> Self {
         self.with_checkpointing(on)
     }
 
-    /// Renamed.
+    /// Renamed to [`with_watched`](Self::with_watched).
     #[deprecated(since = "0.2.0", note = "renamed to `with_watched`")]
     pub fn watching(self, weight: Handle) -> Self {
         self.with_watched(weight)
     }
 
-    /// Renamed.
+    /// Renamed to [`checkpoint`](Self::checkpoint).
     ///
     /// # Errors
     /// Returns the errors of `f`.

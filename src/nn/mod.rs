@@ -33,9 +33,9 @@ pub use parameters::{Builder, Handle, HostTensors, Init, Parameters};
 pub(crate) use span::Span;
 pub use spectral::SpectralNorm;
 
-/// Renamed.
+/// Renamed to [`ForwardContext`].
 #[deprecated(since = "0.2.0", note = "renamed to `ForwardContext`")]
 pub type Pass<'a> = ForwardContext<'a>;
-/// Renamed.
+/// Renamed to [`EncoderStates`].
 #[deprecated(since = "0.2.0", note = "renamed to `EncoderStates`")]
 pub type Heard<'a> = EncoderStates<'a>;

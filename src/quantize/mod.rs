@@ -164,6 +164,6 @@ impl Registry {
     }
 }
 
-/// Renamed.
+/// Renamed to [`CodebookBatch`].
 #[deprecated(since = "0.2.0", note = "renamed to `CodebookBatch`")]
 pub type Seen = CodebookBatch;

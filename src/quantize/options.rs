@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// Name of the quantizer: see [`super::all`].
+    /// Name of the quantizer; `wgvq train --help` lists them.
     pub kind: String,
     /// Codes of a codebook, K. `fsq` has as many as its levels make.
     pub codebook_size: usize,
@@ -23,36 +23,37 @@ pub struct Options {
     pub commitment_weight: f32,
     /// Weight of the codebook loss, where the codebook learns by gradient.
     pub codebook_weight: f32,
-    /// Share of the old average that a step keeps.
+    /// Decay of a codebook's moving averages: the share of the old value that a step keeps.
     pub decay: f32,
-    /// Laplace smoothing of the counts.
+    /// Laplace smoothing of the averaged counts, where the codebook is a moving average.
     pub eps: f32,
     /// Place the codes among the first latents by k-means; otherwise they begin as random vectors.
     pub kmeans_init: bool,
-    /// Rounds of k-means.
+    /// Iterations of the k-means that places the codes (`kmeans_init`).
     pub kmeans_iters: usize,
-    /// A code whose averaged count falls below takes the place of a random latent; 0 revives none,
-    /// and -1 stands for a quarter of the mean count, the latents of a step over K: see
-    /// [`Options::dead_below`].
+    /// A code whose averaged count falls below this number is dead, and moves to a random latent. 0
+    /// revives none; -1 stands for a quarter of the mean count, which is the latents of a step over
+    /// K.
     pub threshold_ema_dead_code: f32,
-    /// Compare directions, not places: latents and codes of length 1.
+    /// Compare latents and codes by direction: both are scaled to length 1.
     pub use_cosine_sim: bool,
-    /// Hand the gradient on by the rotation that takes a latent to its code, instead of straight
+    /// Pass the gradient by the rotation that takes a latent to its code, instead of straight
     /// through.
     pub rotation_trick: bool,
     /// Move each latent as far as its code lies, in a direction that noise turns a little (DiVeQ),
     /// instead of straight through: `vq` and `simvq` then learn by the reconstruction alone,
     /// without commitment and codebook losses.
     pub directional_reparam: bool,
-    /// Variance of that noise.
+    /// Variance of the noise that `directional_reparam` adds.
     pub directional_reparam_variance: f32,
-    /// Draw codes at random by distance while training, instead of the nearest.
+    /// Draw codes at random by distance while training, instead of taking the nearest.
     pub stochastic_sample_codes: bool,
-    /// Temperature of such a draw.
+    /// Temperature of the draw of `stochastic_sample_codes`.
     pub sample_codebook_temp: f32,
     /// Weight of a loss that raises the entropy of the codes' average use.
     pub codebook_diversity_loss_weight: f32,
-    /// Sharpness of the softmax over distances in that loss.
+    /// Inverse temperature of the softmax over distances in the loss of
+    /// `codebook_diversity_loss_weight`.
     pub codebook_diversity_temperature: f32,
     /// Weight of a loss that turns codes away from each other; the codebook must learn by
     /// gradient.
@@ -64,28 +65,30 @@ pub struct Options {
     pub activation: Activation,
     /// `lfq`, `bsq` and `ibq`: weight of the entropy loss.
     pub entropy_loss_weight: f32,
-    /// `lfq`, `bsq` and `ibq`: how much raising the entropy of the codes' use counts beside
-    /// lowering that of each choice.
+    /// `lfq`, `bsq` and `ibq`: weight, within the entropy loss, of raising the entropy of the
+    /// codes' average use; lowering the entropy of each assignment has the weight 1.
     pub diversity_gamma: f32,
-    /// `lfq`, `bsq` and `ibq`: sharpness of the softmax over codes in that loss.
+    /// `lfq`, `bsq` and `ibq`: inverse temperature of the softmax over codes in the entropy loss.
     pub inv_temperature: f32,
     /// `residual`: quantizers in the stack.
     pub num_quantizers: usize,
-    /// `residual`: one codebook for all of the stack.
+    /// `residual`: one codebook for all quantizers of the stack.
     pub shared_codebook: bool,
     /// `residual`: train with a random number of the stack's first quantizers in each step.
     pub quantize_dropout: bool,
     /// `product`: groups of channels, a codebook each.
     pub groups: usize,
-    /// `gumbel`: temperature at first.
+    /// `gumbel`: temperature at the first step.
     pub temperature: f32,
-    /// `gumbel`: temperature in the end.
+    /// `gumbel`: temperature from step `temperature_steps` on.
     pub temperature_min: f32,
-    /// `gumbel`: steps from the one to the other, along a cosine.
+    /// `gumbel`: steps over which the temperature goes from `temperature` to `temperature_min`,
+    /// along a cosine.
     pub temperature_steps: u64,
-    /// `gumbel`: the likeliest code forward, the mixture backward; else the mixture both ways.
+    /// `gumbel`: true takes the drawn code forward and the gradient of the mixture of codes
+    /// backward; false takes the mixture both ways.
     pub straight_through: bool,
-    /// `gumbel`: weight of the divergence from uniform use.
+    /// `gumbel`: weight of the divergence of the codes' probabilities from uniform ones.
     pub kl_weight: f32,
     /// Seed of initial codes, revivals and draws. A configuration's is the run's.
     #[serde(skip)]

@@ -114,10 +114,10 @@ pub trait Quantizer: Send {
     fn wants_init(&self) -> bool {
         false
     }
-    /// Returns what of it, as it is configured, spans the latents of a whole step, with the way
-    /// out, so that passes over parts of them would compute something else; `None` where its losses
-    /// are means over latents, each of which is quantized alone. [`Quantizer::learn`] gets a step's
-    /// latents together, however many passes there were.
+    /// Names the part of this quantizer that depends on all latents of a step jointly, and the key
+    /// that disables it; gradient accumulation (`train.accumulate`) is then refused. `None` if
+    /// latents are quantized independently and losses are means.
+    /// [`Quantizer::learn`] gets a step's latents together, however many passes there were.
     fn spans_latents(&self) -> Option<String> {
         None
     }
@@ -211,9 +211,8 @@ pub trait Quantizer: Send {
     fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
         self.load(codes)
     }
-    /// Goes back to how it was made, its tensors apart: no revival that was begun, and with
-    /// `placed` false it wants its codes placed again, where it did at first. For a training run
-    /// that goes back.
+    /// Resets all state except tensors: stops a started revival and, if `placed` is false, requests
+    /// initialisation again ([`Quantizer::wants_init`]). Called when a run returns to a checkpoint.
     fn reset(&mut self, placed: bool) {
         let _ = placed;
     }

@@ -252,7 +252,7 @@ pub fn saturation(name: &str, runs: &[RunResult]) -> String {
     )
 }
 
-/// Renamed.
+/// Renamed to [`RunResult`].
 #[deprecated(since = "0.2.0", note = "renamed to `RunResult`")]
 pub type Reached = RunResult;
 

@@ -372,6 +372,6 @@ impl Inspection {
     }
 }
 
-/// Renamed.
+/// Renamed to [`CodebookInspection`].
 #[deprecated(since = "0.2.0", note = "renamed to `CodebookInspection`")]
 pub type Book = CodebookInspection;

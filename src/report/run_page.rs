@@ -7,7 +7,7 @@ use crate::storage::sessions::SessionRecord;
 /// The columns of a log by name, the step first.
 pub type Columns = Vec<(String, Vec<f64>)>;
 
-/// What is known of a run.
+/// The results of a run, as a page shows them.
 #[derive(Clone, Debug, Default)]
 pub struct RunView {
     /// Its name.

@@ -28,7 +28,7 @@ impl Series {
     }
 }
 
-/// Whether the chart has a legend.
+/// The place of a chart's legend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Legend {
     /// A column of its own, right of the lines.

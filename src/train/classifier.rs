@@ -20,7 +20,7 @@ const RATE: f64 = 1e-3;
 /// The norm that gradients are clipped to.
 const MAX_NORM: f32 = 1.0;
 
-/// How long a classifier is trained, and from which seed.
+/// The length, batch and seed of a classifier's training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassifierOptions {
     /// Steps.

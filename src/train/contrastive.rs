@@ -410,6 +410,6 @@ pub fn run_contrastive(
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }
 
-/// Moved and renamed.
+/// Moved and renamed to [`wgvq::inference::ContrastiveModel`](crate::inference::ContrastiveModel).
 #[deprecated(since = "0.2.0", note = "is `wgvq::inference::ContrastiveModel`")]
 pub type TrainedContrastive = crate::inference::ContrastiveModel;

@@ -469,6 +469,6 @@ pub fn run_prior(
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }
 
-/// Moved and renamed.
+/// Moved and renamed to [`wgvq::inference::Conditioning`](crate::inference::Conditioning).
 #[deprecated(since = "0.2.0", note = "is `wgvq::inference::Conditioning`")]
 pub type Told = Conditioning;

@@ -244,8 +244,8 @@ impl Backward {
     }
 }
 
-/// What the device made of a case, forward and backward, before it is held against the reference.
-/// The device's part and the reference's may run on threads of their own.
+/// The outputs of a case on the device, forward and backward, before they are compared with the
+/// reference. The device's part and the reference's may run on threads of their own.
 pub struct Ran {
     forward: Forward,
     backward: Option<Backward>,

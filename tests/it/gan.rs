@@ -169,6 +169,8 @@ fn a_run_that_falls_apart_goes_back() {
         ("gan.start", "18"),
         ("gan.head_start", "2"),
         ("gan.ramp", "0"),
+        // Without a weight: the run says that it has no effect.
+        ("gan.regularizer", "r1"),
         ("train.lr", "0.003"),
         ("train.batch_size", "2"),
         ("train.steps", "45"),
@@ -193,7 +195,8 @@ fn a_run_that_falls_apart_goes_back() {
     let said = notes.0.join("\n");
     assert!(
         said.contains("went back to the checkpoint of step")
-            && said.contains("weighs half as much"),
+            && said.contains("weighs half as much")
+            && said.matches("gan.regularizer has no effect").count() == 1,
         "{said}"
     );
     match outcome {

@@ -17,7 +17,7 @@ use wgvq::{Error, Result};
 #[derive(Args, Default)]
 pub struct Keys {
     /// The data: a folder of images, of tars or of CIFAR's binary files; a file (IDX, .npy, a tar,
-    /// or JSON Lines of images and captions); or a built-in name
+    /// or JSON Lines of images and captions); or a named data set
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
     /// The model

@@ -36,8 +36,7 @@ pub struct Export {
         conflicts_with_all = ["hf", "onnx", "npy"]
     )]
     output: Option<PathBuf>,
-    /// Replace files that are there; those of an earlier export of the kind that are not written
-    /// again go
+    /// Replace files that are there; also delete files of an earlier export of the same kind
     #[arg(long)]
     overwrite: bool,
 }

@@ -28,15 +28,15 @@ pub struct Import {
     /// several models
     #[arg(long, value_name = "NAME")]
     prefix: Option<String>,
-    /// Width and height of its images, a multiple of what the model's strides make of a latent
+    /// Width and height of its images: a multiple of the model's downsampling factor
     #[arg(long, default_value_t = 256, value_name = "PIXELS")]
     size: usize,
     /// Images that a prior is to be trained on, unless it names others: a folder, an IDX file or
-    /// a built-in set
+    /// a named data set
     #[arg(long)]
     data: Option<String>,
-    /// Latents and codes are brought to length 1; otherwise they are for LlamaGen's names and not
-    /// for taming-transformers'
+    /// Whether latents and codes are L2-normalised. Default: yes for LlamaGen checkpoints, no for
+    /// taming-transformers
     #[arg(long)]
     cosine: Option<bool>,
     /// Replace a run that is there
@@ -56,7 +56,7 @@ impl Import {
         RunFolder::may_create(&self.out, self.overwrite)?;
         if let Some(source) = self.data.as_ref().filter(|source| !is_there(source)) {
             let what =
-                format!("`{source}` is not there: name a folder, an IDX file or a built-in set");
+                format!("`{source}` is not there: name a folder, an IDX file or a named data set");
             return Err(Error::config("--data", what));
         }
         let mut imported = read(&self.file, self.prefix.as_deref())?;

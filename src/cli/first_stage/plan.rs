@@ -31,6 +31,9 @@ impl Plan {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
         self.keys.tell_unread(global, &config)?;
+        for line in config.without_effect() {
+            output::note(global, &line);
+        }
         let data = open(&config)?;
         let gpu = global.gpu()?;
         output::note(

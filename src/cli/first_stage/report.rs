@@ -24,8 +24,9 @@ use wgvq::{Error, Result};
 /// `wgvq report runs/emoji runs/fsq`
 #[derive(Args)]
 #[command(after_long_help = "\
-Writes rate.png and rate.csv. A run's rate is the entropy of its codes over the pictures,
-each by its frequency, level by level and summed; beside it, log2 K for each code. Neither
+Writes rate.png and rate.csv. A run has three rates: that of packed files, one of each
+picture with its header, as `wgvq pack` writes them; the entropy of its codes over the
+pictures, each by its frequency, level by level and summed; and log2 K for each code. None
 counts the model. A codec's rate is that of its files, whose headers weigh heavily on
 small images.
 
@@ -46,7 +47,7 @@ pub struct Report {
     /// The folder for the chart and the table; RUN/report of the first run unless given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The images: a folder, an IDX file, or a built-in name; the runs' own data
+    /// The images: a folder, an IDX file, or a named data set; the runs' own data
     /// unless given. Of them, the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]
     data: Option<String>,

@@ -27,7 +27,7 @@ const STEPS_SHOWN: usize = 12;
 /// Codebooks whose maps are shown.
 const BOOKS_SHOWN: usize = 4;
 
-/// What the page is made of.
+/// The parts that the page is made of.
 pub struct PageRequest<'a> {
     pub runs: &'a [PathBuf],
     /// The folder for the page.

@@ -51,8 +51,9 @@ pub struct Train {
     /// The run's folder
     #[arg(long, default_value = "runs/run", conflicts_with = "resume")]
     out: PathBuf,
-    /// Go on with the run in this folder, from its last checkpoint; of the keys, --steps may
-    /// change, --data where the same images lie elsewhere, and those of where pixels lie
+    /// Go on with the run in this folder, from its last checkpoint. Only --steps, --data (a new
+    /// place of the same images), train.gradient_checkpointing and data.store, memory_mib,
+    /// cache_mib, workers may differ
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "preset"])]
     resume: Option<PathBuf>,
     /// Replace a run that the folder holds, with its priors and reports, once this one has its

@@ -40,7 +40,7 @@ pub struct Complete {
     /// and cut as the image is. A code is drawn where any of its pixels is white
     #[arg(long, value_name = "FILE", conflicts_with = "keep")]
     mask: Option<PathBuf>,
-    /// The image's class, by its name or a part of it
+    /// Class name of the image, or part of it
     #[arg(long)]
     class: Option<String>,
     /// Completions

@@ -22,8 +22,8 @@ Examples:
 pub struct Sample {
     /// The run, with a prior
     run: PathBuf,
-    /// A class, by its name or a part of it; several take turns; all, where none is named. `none`
-    /// draws without a class, and so does `unconditional` where a class is called none
+    /// Class name or part of it. Several names alternate. Default: all classes in turn. `none`:
+    /// unconditional (`unconditional`, where a class has the name none)
     #[arg(long)]
     class: Vec<String>,
     /// Images

@@ -165,7 +165,7 @@ pub fn sample(
     samples.map(Some)
 }
 
-/// How many passes of the model images took.
+/// Passes of the model that images took.
 pub struct Passes {
     mean: f64,
     most: u32,

@@ -46,7 +46,7 @@ pub struct PriorCommand {
     /// The model: tiny, small, base, medium or large (0.8 to 99 million parameters)
     #[arg(long, conflicts_with_all = ["config", "resume"])]
     pub size: Option<String>,
-    /// Other data than the model was trained on: a folder of images, an IDX file, or a built-in
+    /// Other data than the model was trained on: a folder of images, an IDX file, or a named
     /// name
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,

@@ -63,7 +63,7 @@ pub struct Bench {
     /// The sizes, all of them, such as n=4096,k=512,d=64
     #[arg(long, requires = "kernel")]
     case: Option<Case>,
-    /// With the gradient
+    /// Time forward and backward together
     #[arg(long, requires = "kernel")]
     backward: bool,
     /// Values of the size n

@@ -99,7 +99,7 @@ impl Outcome {
     }
 }
 
-/// What is to be checked: operations, each with its cases.
+/// Operations to be checked, each with its cases.
 pub type Plan<'a> = Vec<(&'a dyn Operation, Vec<Case>)>;
 
 /// Runs the cases of a plan on the device, one after the other, while other threads compute their

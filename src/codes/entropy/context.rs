@@ -68,7 +68,7 @@ fn coarser(levels: &[Level], place: Place, start: usize, image: &[u32]) -> Optio
     image.get(at).copied()
 }
 
-/// How often each code was met, of those that were.
+/// Counts of the codes that were met.
 #[derive(Clone, Default)]
 pub(super) struct Counts {
     /// All of them together.

@@ -16,8 +16,8 @@ const FORMAT: u32 = 1;
 /// Pairs of neighbours that a file keeps for a code: those that were met at least as often.
 const LEAST: u32 = 2;
 
-/// How often each code of a model was met in a data set, and beside which neighbours: what makes
-/// packed files small from their first code on.
+/// Counts of each code of a model in a data set, and of the neighbours beside it. They make packed
+/// files small from their first code on.
 ///
 /// ```
 /// use wgvq::codes::{Codes, entropy::CodeStatistics};

@@ -39,7 +39,7 @@ pub struct TokenDatasetInfo {
 /// Names of no class, beside classes that are called so.
 const NO_CLASS: [&str; 2] = ["none", "unconditional"];
 
-/// Renamed.
+/// Renamed to [`TokenDatasetInfo`].
 #[deprecated(since = "0.2.0", note = "renamed to `TokenDatasetInfo`")]
 pub type About = TokenDatasetInfo;
 

@@ -23,8 +23,9 @@ word_keys!(Crop);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Data {
-    /// A built-in name; a folder of images, of tars or of CIFAR's binary files; or a file: IDX,
-    /// `.npy`, a tar, or JSON Lines of images and captions.
+    /// A named data set (`emoji` is part of the program, `scripts/data.sh NAME` fetches
+    /// `fashion-mnist`, `openclipart`, `photos` and `twemoji`); a folder of images, of tars or of
+    /// CIFAR's binary files; or a file: IDX, `.npy`, a tar, or JSON Lines of images and captions.
     pub source: String,
     /// Width that images are brought to; 0 leaves it to the data.
     pub width: usize,
@@ -32,32 +33,35 @@ pub struct Data {
     pub height: usize,
     /// Channels that images are brought to, 1 or 3; 0 leaves it to the data.
     pub channels: usize,
-    /// Mirror half of the training images.
+    /// Mirror half of the training images left to right.
     pub flip: bool,
-    /// The crop of a photograph that training sees.
+    /// The part of a photograph that training sees: `none`, its tiles or all of it; `random`, crops
+    /// from anywhere in it.
     pub crop: Crop,
-    /// The smallest area of a random crop, of the largest that fits the photograph. A crop is
-    /// never enlarged.
+    /// Least area of a random crop, as a share of the largest crop of the images' aspect ratio that
+    /// fits the photograph. A crop is never smaller than the image, so that nothing is enlarged.
     pub crop_scale_min: f64,
-    /// The largest area of a random crop, of the largest that fits the photograph.
+    /// Largest area of a random crop, as a share of the largest crop of the images' aspect ratio
+    /// that fits the photograph.
     pub crop_scale_max: f64,
-    /// Shorter side in pixels at which photographs are cut into tiles, and are kept for random
-    /// crops; 0: eight images.
+    /// Shorter side in pixels, rounded down to whole tiles, to which photographs are reduced before
+    /// they are cut into tiles or kept for random crops; 0: eight tiles.
     pub photo_side: usize,
-    /// Color jitter: brightness, contrast and saturation of a training image change each by a
+    /// Colour jitter: brightness, contrast and saturation of a training image change each by a
     /// factor from 1 - color to 1 + color.
     pub color: f32,
-    /// The held-out side: with `captions`, combinations of words that no caption of the other side
-    /// has, though it has each word.
+    /// The images that are held out: `pictures`, the test side of the data or one image in ten;
+    /// `captions`, combinations of words that no caption of the training side has, though it has
+    /// each word.
     pub split: data::SplitRule,
-    /// Place of the pixels: with `auto`, in memory what fits data.memory_mib and half of the
-    /// memory that the process may use.
+    /// Place of the pixels: `memory`, `disk`, or `auto`, in memory what fits data.memory_mib and
+    /// half of the memory that the process may use.
     pub store: data::Residency,
     /// MiB of pixels that may lie in memory.
     pub memory_mib: u64,
     /// MiB that decoded images may take on disk, those of all data sets together.
     pub cache_mib: u64,
-    /// Threads that make batches ahead; 0 leaves it to the processor.
+    /// Threads that make batches ahead; 0: one for each processor, at most 8.
     pub workers: usize,
 }
 
@@ -124,7 +128,7 @@ impl Data {
             "data.source",
             "an empty text",
             !d.source.is_empty(),
-            "a built-in name, a file or a folder",
+            "a named data set, a file or a folder",
         )?;
         let share = |x: f64| (0.0..=1.0).contains(&x);
         check(

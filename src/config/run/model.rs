@@ -42,7 +42,8 @@ impl ModelKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Model {
-    /// The architecture.
+    /// Architecture: `vqvae`; `vqvae2`, codes on several grids; `vqgan` or `vit`, trained against a
+    /// discriminator.
     pub kind: ModelKind,
     /// `vqvae2`: levels of codes, each above with half the rows and columns of the one below; 0 is
     /// the architecture's own, 2.
@@ -50,26 +51,25 @@ pub struct Model {
     /// `vqvae2`: codes of each level's codebook, the top level's first; empty, all have
     /// `quantizer.codebook_size`.
     pub codebook_sizes: Vec<usize>,
-    /// `vqvae2`: share of the training steps whose images are drawn from some of the coarse levels
-    /// alone, so that these hold what they can. Without, the finest level may learn to hold
-    /// everything.
+    /// `vqvae2`: share of the training steps that decode from some of the coarse levels alone, so
+    /// that these hold what they can. At 0 the finest level may learn to hold everything.
     pub level_dropout: f32,
     /// `vqvae2`: steps in which levels may be dropped; 0: all. Where they are the first part of a
     /// run, the rest of it makes up for what dropping costs.
     pub level_dropout_steps: u64,
-    /// Channels inside; even. `vqgan`: at full resolution, a multiple of 32. `vit`: inside the
-    /// blocks' MLPs; four times `dim` is usual.
+    /// Channels of the hidden layers; even. `vqgan`: those at full resolution, a multiple of 32.
+    /// `vit`: those inside the blocks' MLPs; four times `dim` is usual.
     pub hidden: usize,
     /// Residual blocks on either side of the quantizer. `vqgan`: at each resolution, and one more
     /// in the decoder.
     pub residual_layers: usize,
     /// Channels inside a residual block of `vqvae` and `vqvae2`.
     pub residual_hidden: usize,
-    /// Image pixels per latent, each way; a power of two. With several levels, of the finest.
+    /// Pixels of the image per latent in each direction; a power of two. With several levels, those
+    /// of the finest.
     pub downsample: usize,
-    /// `vqgan`: what `hidden` is multiplied by at each resolution, the finest first; empty, what
-    /// is usual for the downsampling, such as [1, 2, 4] for 4. Where it is given, it decides the
-    /// downsampling.
+    /// `vqgan`: factors of `hidden` at each resolution, the finest first; empty, what is usual for
+    /// the downsampling, such as [1, 2, 4] for 4. Where it is given, it decides the downsampling.
     pub multipliers: Vec<usize>,
     /// `vqgan`: downsamplings (1, 2, 4, ..) at which attention follows each block. It always acts
     /// once at the coarsest.
@@ -80,7 +80,7 @@ pub struct Model {
     pub layers: usize,
     /// `vit`: channels of a token.
     pub dim: usize,
-    /// `vit`: heads of attention; they divide the channels.
+    /// `vit`: attention heads; they divide `dim`.
     pub heads: usize,
 }
 

@@ -202,7 +202,7 @@ fn header(path: &Path) -> Result<(Vec<usize>, usize, Box<dyn Read>)> {
     let known = whole && magic[..2] == [0, 0] && magic[3] > 0;
     if !known {
         let what = "is not an IDX file, nor a NumPy array; give a folder of images, an IDX file of \
-             images or a built-in name";
+             images or a named data set";
         return Err(Error::file(path, what));
     }
     if magic[2] != 8 {

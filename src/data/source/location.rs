@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::BUILT_IN;
+use crate::data::NAMED_SETS;
 
 /// The source under a name that holds from any working directory: a path in full, without `.` and
 /// without a slash at its end. Built-in names stay as they are, and so does what names nothing
@@ -25,7 +25,7 @@ pub fn is_there(source: &str) -> bool {
 }
 
 fn is_built_in(source: &str) -> bool {
-    BUILT_IN.iter().any(|(name, _)| *name == source)
+    NAMED_SETS.iter().any(|(name, _)| *name == source)
 }
 
 #[cfg(test)]

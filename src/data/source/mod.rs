@@ -1,7 +1,6 @@
-//! Sets by where they come from: built-in names, folders, archives, files of captions, IDX files.
+//! Sets by where they come from: named sets, folders, archives, files of captions, IDX files.
 
 pub(super) mod archive;
-pub(super) mod builtin;
 pub(super) mod captions;
 pub(super) mod cifar;
 pub(super) mod embedding;
@@ -12,5 +11,6 @@ pub(super) mod idx;
 mod labelled;
 pub(super) mod location;
 pub(super) mod memory;
+pub(super) mod named;
 mod numpy;
 mod tiles;

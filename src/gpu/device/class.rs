@@ -1,7 +1,8 @@
 //! Classes of devices: how wide kernels are laid out that move bytes more than they compute.
 
-/// How many invocations keep a device busy, as far as the adapter's kind tells. Sums that are
-/// split by it have an order that depends on their shape and on the class.
+/// The class of a device, which decides how many invocations keep it busy, as far as the adapter's
+/// kind tells. Sums that are split by it have an order that depends on their shape and on the
+/// class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeviceClass {
     /// A processor: software Vulkan.

@@ -3,7 +3,7 @@
 
 use crate::{Error, Result};
 
-/// Whether the driver checks each access of a kernel to a buffer.
+/// Checks of each access of a kernel to a buffer by the driver, on or off.
 ///
 /// wgpu always asks drivers for it, and some pay with twice the instructions. Kernels stay in
 /// bounds by themselves: the tests run each between guard bands, on such a device too.

@@ -7,7 +7,7 @@ use crate::gpu::Gpu;
 use crate::gpu::device::features::IMMEDIATE_BYTES;
 use smallvec::SmallVec;
 
-/// What a layout depends on.
+/// The properties of a kernel's bindings that decide its layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Bindings {
     /// Of each storage binding the number, and whether the kernel writes it.

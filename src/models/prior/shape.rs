@@ -44,43 +44,43 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Shape {
-    /// Blocks.
+    /// Transformer blocks.
     pub layers: usize,
-    /// Channels.
+    /// Channels of a token.
     pub dim: usize,
-    /// Heads of attention; they divide the channels.
+    /// Attention heads; they divide `dim`.
     pub heads: usize,
-    /// Channels inside the MLPs; 0 is 8/3 of the channels with `swiglu`, four times as many with
-    /// `gelu`.
+    /// Channels inside the MLPs; 0 is 8/3 of `dim` with `swiglu`, four times `dim` with `gelu`.
     pub hidden: usize,
-    /// The norms.
+    /// Norms of the blocks: `rms` or `layer`.
     pub norm: NormKind,
-    /// The MLPs.
+    /// MLPs of the blocks: `swiglu` or `gelu`.
     pub mlp: MlpKind,
-    /// Positions.
+    /// Positions of codes: `rotary`, queries and keys turned by row and column; or `learned`, an
+    /// embedding for each cell.
     pub positions: Positions,
-    /// The base of rotary positions.
+    /// Base of the angles of rotary positions.
     pub rope_base: f32,
     /// Whether the logits share their weights with the codes' embeddings (Press and Wolf 2017).
     pub tied: bool,
-    /// Share of the elements that dropout takes from the embeddings and from what each half of a
-    /// block adds.
+    /// Share of the elements that dropout zeroes in the embeddings and in what attention and MLP of
+    /// a block add.
     pub dropout: f32,
     /// Whether the model sees the codes of the levels above its own, where there are any.
     pub conditioned: bool,
-    /// Blocks over the codes of each level above, which look both ways.
+    /// Blocks over the codes of each level above, in which each code attends to all others.
     pub condition_layers: usize,
-    /// The way in which texts are read, where images have some.
+    /// The way in which texts are read, where images have some: `encoder`, by an encoder to which
+    /// every block attends; or `stream`, before the codes in one sequence.
     pub text: TextKind,
-    /// Blocks over a text, with [`TextKind::Encoder`].
+    /// `text = "encoder"`: blocks of the text's encoder.
     pub text_layers: usize,
-    /// Weight of the text's own tokens in the loss, with [`TextKind::Stream`]; the codes have the
-    /// rest.
+    /// `text = "stream"`: weight of the text's own tokens in the loss; the codes have the rest.
     pub text_weight: f32,
-    /// Pattern of each block's attention, the first block's first; they come round again. Empty is
-    /// [`Pattern::Full`].
+    /// Attention patterns of the blocks, in order and repeated as often as needed: `full`, `row`,
+    /// `column` or `convolution`. Empty: all `full`.
     pub attention: Vec<Pattern>,
-    /// Side in cells of what [`Pattern::Convolution`] sees; odd.
+    /// Side, in cells, of the window that the pattern `convolution` attends to; odd.
     pub attention_kernel: usize,
     /// The order in which codes are predicted: `raster`, row by row; `annealed`, trained on random
     /// orders first; or `any`, from whichever codes are known.

@@ -22,7 +22,7 @@ use crate::train::optimizer_state::OptimizerState;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-/// What the passes of a step leave.
+/// The results of a step's passes.
 pub(super) struct Passes {
     pub(super) gradients: Vec<(Handle, Tensor)>,
     /// Metrics by their slots.

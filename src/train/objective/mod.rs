@@ -42,7 +42,7 @@ pub(crate) struct Objective {
 /// A metric of a step: its slot among the [`GanMetrics`], and its value [1].
 pub(crate) type Metric = (usize, Tensor);
 
-/// What was found of reconstructions, before the discriminator's part is weighed.
+/// Losses of reconstructions, before the discriminator's part is weighed.
 pub(crate) struct Judged {
     /// The loss [1] without the discriminator's part.
     value: Tensor,

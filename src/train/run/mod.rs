@@ -162,6 +162,10 @@ pub fn run_with(
         config
     });
     data.notes.iter().for_each(|n| observer.note(n));
+    config
+        .without_effect()
+        .iter()
+        .for_each(|n| observer.note(n));
     let trainer = folder.or_nothing(Trainer::with(gpu, config, data, registry))?;
     let t = &config.train;
     let schedule = Schedule {

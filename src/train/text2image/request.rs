@@ -39,7 +39,8 @@ pub struct TrainRequest {
     pub judge: ContrastiveConfig,
 }
 
-/// What a caller gives of a request; the rest is as it is, or as it is by default.
+/// The options of a request that a caller gives; the others keep their value, or have their
+/// default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GivenOptions<'a> {
     /// The system.

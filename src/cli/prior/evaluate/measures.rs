@@ -156,7 +156,7 @@ pub fn keep(place: &Place, sets: &Sets, seen: Option<&[Seen]>) -> Result<()> {
     staged.put(&[])
 }
 
-/// How many images the measures compared, and whose features.
+/// The numbers of images that the measures compared, and the network of the features.
 pub struct Counts<'a> {
     pub images: usize,
     /// Of the measures on features.

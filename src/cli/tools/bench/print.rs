@@ -10,7 +10,7 @@ use wgvq::bench::{
 };
 use wgvq::gpu::Gpu;
 
-/// What a table's first column holds beside the name, and how wide that is.
+/// Contents of a table's first column beside the name, and its width.
 pub(super) struct Columns {
     width: usize,
     /// Whether there are several matrix cores.

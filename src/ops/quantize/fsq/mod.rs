@@ -30,7 +30,7 @@ fn work(n: usize, d: usize) -> Work {
     }
 }
 
-/// What bounds a channel before it is rounded.
+/// The function that bounds a channel before it is rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {

@@ -70,7 +70,7 @@ struct GradParams {
     scale: f32,
 }
 
-/// How codes are chosen: by the Gumbel-softmax, or without its noise.
+/// The way in which codes are chosen: by the Gumbel-softmax, or without its noise.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
     options: GumbelOptions,
@@ -338,9 +338,9 @@ fn backward(
     Ok(vec![Some(dx), weight, bias, codebook])
 }
 
-/// Renamed.
+/// Renamed to [`GumbelOutput`].
 #[deprecated(since = "0.2.0", note = "renamed to `GumbelOutput`")]
 pub type Drawn = GumbelOutput;
-/// Renamed.
+/// Renamed to [`GumbelOptions`].
 #[deprecated(since = "0.2.0", note = "renamed to `GumbelOptions`")]
 pub type Draw = GumbelOptions;

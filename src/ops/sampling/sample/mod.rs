@@ -315,7 +315,7 @@ pub fn probabilities(logits: &Tensor, sampling: &Sampling) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Renamed.
+/// Renamed to [`SampleOutputs`].
 #[deprecated(since = "0.2.0", note = "renamed to `SampleOutputs`")]
 pub type Drawn<'a> = SampleOutputs<'a>;
 

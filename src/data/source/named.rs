@@ -9,9 +9,9 @@ use crate::data::source::{emoji, folder, idx, tiles};
 use crate::data::{self, ImageSet, Options};
 use crate::{Error, Result};
 
-/// Every built-in name and what it stands for. The first is in the program; `scripts/data.sh NAME`
+/// The named data sets and what they hold. The first is part of the program; `scripts/data.sh NAME`
 /// fetches the others.
-pub const BUILT_IN: [(&str, &str); 5] = [
+pub const NAMED_SETS: [(&str, &str); 5] = [
     (
         "emoji",
         "3,786 Noto emoji, 32x32 colour, with captions (part of the program)",
@@ -42,9 +42,9 @@ const CLOTHES: [&str; 10] = [
 /// Folder of Debian's package dataset-fashion-mnist.
 const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
 
-/// The set of that name; `None` if it is no built-in name.
+/// The set of that name; `None` if it is no named set.
 pub(crate) fn open(name: &str, options: &Options) -> Option<Result<ImageSet>> {
-    if !BUILT_IN.iter().any(|(known, _)| *known == name) {
+    if !NAMED_SETS.iter().any(|(known, _)| *known == name) {
         return None;
     }
     let place = options
@@ -100,7 +100,8 @@ fn fashion_mnist(places: &[&Path], options: &Options) -> Result<ImageSet> {
     if set.classes.is_empty() {
         return Err(Error::file(
             train,
-            "its labels are missing; `scripts/data.sh fashion-mnist` gets them",
+            "its labels are missing; `scripts/data.sh fashion-mnist`, in a clone of the \
+             repository, gets them",
         ));
     }
     set.classes = named;
@@ -113,14 +114,15 @@ fn missing(name: &str, places: &[&Path]) -> Error {
         .map(|place| place.display().to_string())
         .collect();
     Error::data(format!(
-        "the data set {name} is not here (looked in {}); `scripts/data.sh {name}` fetches it",
+        "the data set {name} is not here (looked in {}); `scripts/data.sh {name}`, in a clone of \
+         the repository, fetches it",
         places.join(" and ")
     ))
 }
 
-/// The error for a source that is neither a path nor a built-in name.
+/// The error for a source that is neither a path nor a named set.
 pub(crate) fn unknown(source: &str) -> Error {
-    let names = BUILT_IN.map(|(name, _)| name);
+    let names = NAMED_SETS.map(|(name, _)| name);
     let nearest = names
         .into_iter()
         .min_by_key(|name| levenshtein(source, name))
@@ -130,7 +132,7 @@ pub(crate) fn unknown(source: &str) -> Error {
         });
     let meant = nearest.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
     Error::data(format!(
-        "data `{source}`: there is no such file or folder, and the built-in names are {}{meant}",
+        "data `{source}`: there is no such file or folder, and the named data sets are {}{meant}",
         names.join(", ")
     ))
 }
