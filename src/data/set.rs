@@ -120,8 +120,8 @@ impl ImageSet {
     }
 
     /// SHA-256 in hexadecimal over everything that training can see: size, pixels, items, classes
-    /// and split, but not where the set came from. Equal sums mean that a run can be resumed on
-    /// this set.
+    /// and split, but not where the set came from. Equal hashes mean that a run can be resumed
+    /// on this set.
     ///
     /// For a set on disk, which may be terabytes, not the pixels are summed but each image's
     /// name, the length and both ends (4 KiB) of its file, and the size at which it is kept. A file

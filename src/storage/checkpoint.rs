@@ -1,5 +1,5 @@
 //! Checkpoints: tensors in safetensors, and a manifest with their SHA-256, written last. What has
-//! no manifest, or another sum, does not count.
+//! no manifest, or another SHA-256, does not count.
 
 use crate::storage::atomic;
 use crate::{Error, Result, files};
@@ -378,7 +378,7 @@ pub struct Latest {
     pub warnings: Vec<String>,
 }
 
-/// Finds the newest checkpoint in `folder` whose manifest and sums agree. `None` if there is no
+/// Finds the newest checkpoint in `folder` whose manifest and tensors agree. `None` if there is no
 /// checkpoint.
 ///
 /// # Errors

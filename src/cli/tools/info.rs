@@ -69,7 +69,7 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
         ));
         let used = stored.as_ref().map_or(cores[0], |(_, t)| t.core.as_str());
         output::result(&format!(
-            "   matrix cores     {} (loops of shaders, no hardware; {used} is used, --core chooses)",
+            "   matrix cores     {} (shader loops, not hardware; {used} is used, --core chooses)",
             cores.join(", ")
         ));
         output::result(&format!(

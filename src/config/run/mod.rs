@@ -63,7 +63,7 @@ impl Resumable for RunConfig {
     /// Returns every value, but for the steps in all, for where images and pixels lie and how
     /// many threads make batches of them, and for what the backward pass keeps. These leave the
     /// steps that were done as they are; any other change would not. That the images are the same
-    /// is told by their sum, which checkpoints have.
+    /// is told by their SHA-256, which checkpoints have.
     fn plain_identity(&self) -> Result<String> {
         let mut same = self.clone();
         same.data.source = Data::default().source;

@@ -1,7 +1,7 @@
 //! A decoded source image on disk: a header of 64 bytes, the CRC-32 of each row, the rows as they
 //! are in memory.
 //!
-//! A crop reads the rows that it needs and their sums, and nothing else. A file that is not whole,
+//! A crop reads the rows that it needs and their checksums, and nothing else. A file that is not whole,
 //! is another source image's, or has a row that is not what was written, is
 //! [`ReadOutcome::Damaged`]: whoever asked decodes the source image again.
 
@@ -71,7 +71,7 @@ pub(crate) fn is_there(path: &Path, key: &Key, size: Size) -> bool {
 }
 
 /// Writes `pixels` to `path`, beside it first, so that a reader never sees half a file. It is not
-/// synced: what a loss of power leaves is found by its sums.
+/// synced: what a loss of power leaves is found by its checksums.
 pub(crate) fn write(path: &Path, key: &Key, size: Size, pixels: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
