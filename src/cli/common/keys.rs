@@ -17,7 +17,8 @@ use wgvq::{Error, Result};
 #[derive(Args, Default)]
 pub struct Keys {
     /// The data: a folder of images, of tars or of CIFAR's binary files; a file (IDX, .npy, a tar,
-    /// or JSON Lines of images and captions); or a named data set
+    /// or JSON Lines of images and captions); or a named data set, of which emoji is part of the
+    /// program and scripts/data.sh fetches fashion-mnist, openclipart, photos and twemoji
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
     /// The model

@@ -1,8 +1,8 @@
 //! A decoded source image on disk: a header of 64 bytes, the CRC-32 of each row, the rows as they
 //! are in memory.
 //!
-//! A crop reads the rows that it needs and their checksums, and nothing else. A file that is not whole,
-//! is another source image's, or has a row that is not what was written, is
+//! A crop reads the rows that it needs and their checksums, and nothing else. A file that is not
+//! whole, is another source image's, or has a row that is not what was written, is
 //! [`ReadOutcome::Damaged`]: whoever asked decodes the source image again.
 
 use std::fs::{self, File};
