@@ -1,6 +1,7 @@
 //! `wgvq compare`: several quantizers, or one with codebooks of several sizes, under one budget on
 //! the same data.
 
+mod asked;
 mod results;
 mod round;
 
@@ -11,6 +12,7 @@ use crate::cli::common::output::Watch;
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
+use asked::{refuse_own, sizes};
 use clap::Args;
 use results::{csv, curves, png_bits, read, read_beside};
 use round::{Round, ms_per_step};
@@ -85,35 +87,6 @@ struct Entry {
     name: String,
     folder: PathBuf,
     config: ResolvedConfig,
-}
-
-/// `64..8192`, or `64,500,8192`.
-fn sizes(text: &str) -> Result<Vec<u64>> {
-    let wrong = || {
-        Error::config(
-            "--k",
-            format!("`{text}` is neither FROM..TO, such as 64..8192, nor a list of numbers"),
-        )
-    };
-    let number = |s: &str| {
-        s.trim()
-            .parse::<u64>()
-            .ok()
-            .filter(|n| (1..=1 << 24).contains(n))
-            .ok_or_else(wrong)
-    };
-    let Some((from, to)) = text.split_once("..") else {
-        return text.split(',').map(number).collect();
-    };
-    let (from, to) = (number(from)?, number(to.trim_start_matches('='))?);
-    let all: Vec<u64> = std::iter::successors(Some(from), |k| Some(2 * k))
-        .take_while(|k| *k <= to)
-        .collect();
-    if all.is_empty() {
-        Err(wrong())
-    } else {
-        Ok(all)
-    }
 }
 
 /// Each once, in order: what is named twice would be one run, counted as two.
@@ -210,12 +183,7 @@ impl Compare {
     }
 
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
-        if self.quantizers.len() + self.seeds.len() > 1 && self.keys.quantizer.is_some() {
-            return Err(Error::config(
-                "--quantizer",
-                "is --quantizers here: a list of those to compare",
-            ));
-        }
+        refuse_own(&self.keys, self.k.is_some())?;
         let entries = self.entries(global)?;
         let written = ["compare.csv", "curves.csv", "compare.md", "compare.png"];
         apart(
@@ -449,19 +417,4 @@ fn continues(
             .to_owned()
     };
     Ok(latest.is_none_or(|latest| data.is_of_sum(&sum(&latest.checkpoint))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sizes;
-
-    #[test]
-    fn sizes_are_ranges_or_lists() {
-        assert_eq!(sizes("64..512").unwrap(), [64, 128, 256, 512]);
-        assert_eq!(sizes("64..=500").unwrap(), [64, 128, 256]);
-        assert_eq!(sizes("7, 500").unwrap(), [7, 500]);
-        for wrong in ["", "0..8", "9..3", "a..b", "8,x", "1..99999999"] {
-            assert!(sizes(wrong).is_err(), "{wrong}");
-        }
-    }
 }
