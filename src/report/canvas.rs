@@ -45,13 +45,23 @@ const MOST_PIXELS: u64 = 64 << 20;
 pub struct Canvas(RgbImage);
 
 impl Canvas {
+    /// Whether there can be a picture of `width` x `height` pixels.
+    pub(super) fn holds(width: usize, height: usize) -> bool {
+        let size = (width as u64).saturating_mul(height as u64);
+        size > 0 && size <= MOST_PIXELS
+    }
+
+    /// Returns the height of the highest picture that is `width` pixels wide.
+    pub(super) fn most_rows(width: usize) -> usize {
+        (MOST_PIXELS / (width as u64).max(1)) as usize
+    }
+
     /// Creates a picture of `width` x `height` pixels filled with `colour`.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an empty picture or one beyond 64 megapixels.
     pub fn new(width: usize, height: usize, colour: Colour) -> Result<Self> {
-        let size = (width as u64).saturating_mul(height as u64);
-        if size == 0 || size > MOST_PIXELS {
+        if !Self::holds(width, height) {
             return Err(Error::invalid(
                 "report",
                 format!(

@@ -176,6 +176,28 @@ pub fn images(images: &[u8], shape: Shape, layout: Layout) -> Result<Canvas> {
     Ok(canvas)
 }
 
+/// Returns how many of `count` images fit the picture that [`images`] makes of them.
+pub fn fitting(count: usize, shape: Shape, layout: Layout) -> usize {
+    let (w, h) = shape.tile_size(layout.tile);
+    let (gap, edge) = (layout.gap, layout.gap.saturating_mul(2));
+    let fits = |count: usize| {
+        let columns = columns(count, layout, 1);
+        let rows = count.div_ceil(columns);
+        Canvas::holds(extent(columns, w, gap, edge), extent(rows, h, gap, edge))
+    };
+    // More images make no smaller picture.
+    let (mut most, mut beyond) = (0, count + 1);
+    while beyond - most > 1 {
+        let middle = most + (beyond - most) / 2;
+        if fits(middle) {
+            most = middle;
+        } else {
+            beyond = middle;
+        }
+    }
+    most
+}
+
 /// Originals over reconstructions: pairs of rows, `n` images each in u8 NHWC.
 ///
 /// # Errors

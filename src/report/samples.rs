@@ -78,6 +78,16 @@ pub fn rows(
     Ok(canvas)
 }
 
+/// Returns how many rows of `columns` pictures fit the picture that [`rows`] makes of them with
+/// labels.
+pub fn rows_that_fit(shape: Shape, columns: usize, tile: usize) -> usize {
+    let (w, h) = shape.tile_size(tile);
+    let of = |n: usize, each: usize| n.saturating_mul(each.saturating_add(GAP));
+    let width = of(columns, w).saturating_add(GUTTER + GAP);
+    let highest = Canvas::most_rows(width).saturating_sub(GAP);
+    highest / (h + GAP)
+}
+
 /// [`rows`] with a heading over each column; one too long for its column is cut.
 ///
 /// # Errors
@@ -268,6 +278,10 @@ mod tests {
             [GAP, 2 * GAP + 16, 3 * GAP + 32].map(inked),
             [true, true, false]
         );
+        let fit = rows_that_fit(shape, 8, 96);
+        let height = |rows: usize| GAP + rows * (96 + GAP);
+        let width = GUTTER + GAP + 8 * (96 + GAP);
+        assert!(Canvas::holds(width, height(fit)) && !Canvas::holds(width, height(fit + 1)));
         let steps = [10.0, 20.0];
         let full = PriorPage {
             title: "prior",

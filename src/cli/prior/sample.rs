@@ -2,14 +2,16 @@
 
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample};
+use crate::cli::prior::sampling::{
+    SamplesFolder, SamplingArgs, check_memory, sample, tell_of_grid,
+};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::tokens::TokenDatasetInfo;
 use wgvq::gpu::Gpu;
 use wgvq::inference::{FirstStageModel, Hierarchy, SampleRequest, SamplingOptions};
-use wgvq::report::grid::{Layout, Shape, images};
+use wgvq::report::grid::{Layout, Shape, fitting, images};
 use wgvq::text::slug;
 use wgvq::{Error, Result};
 
@@ -116,6 +118,9 @@ impl Sample {
             columns,
             ..Default::default()
         };
+        let shown = fitting(self.n, shape, layout);
+        tell_of_grid(global, shown, self.n);
+        let each = width * height * channels;
         let list = serde_json::json!({
             "run": output::shown(&self.run),
             "model": info.model,
@@ -127,9 +132,9 @@ impl Sample {
             folder: &self.out,
         };
         folder.write(
-            names.iter().zip(pixels.chunks(width * height * channels)),
+            names.iter().zip(pixels.chunks(each)),
             shape,
-            &images(&pixels, shape, layout)?.png()?,
+            &images(&pixels[..shown * each], shape, layout)?.png()?,
             &list,
         )?;
         let codes = samples.codes.len();

@@ -8,7 +8,7 @@ use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
-use clap::Args;
+use clap::{Args, Command, FromArgMatches};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use wgvq::storage::atomic;
 use wgvq::{Error, Result, memory};
 
 /// Options for how codes are drawn.
-#[derive(Args)]
+#[derive(Args, PartialEq)]
 pub struct SamplingArgs {
     /// Logits are divided by it: below 1 likelier, above 1 more various; 0 takes the likeliest
     /// code
@@ -97,6 +97,26 @@ fn parallel(value: &str) -> std::result::Result<Parallel, String> {
 }
 
 impl SamplingArgs {
+    /// Whether one of the options was given another value than it has without being given.
+    pub fn is_given(&self) -> bool {
+        let none = Self::augment_args(Command::new("none")).get_matches_from(["none"]);
+        Self::from_arg_matches(&none).is_ok_and(|none| *self != none)
+    }
+
+    /// Refuses --guidance, in whose place `option` lists guidances.
+    ///
+    /// # Errors
+    /// If it was given.
+    pub fn without_guidance(&self, option: &str) -> Result<()> {
+        match self.guidance {
+            Some(_) => Err(Error::config(
+                "--guidance",
+                format!("is of no use here: {option} lists the guidances to draw with"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the options that the library takes.
     ///
     /// # Errors
@@ -192,6 +212,14 @@ impl fmt::Display for Passes {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Passes { mean, most } = self;
         write!(f, "{mean:.1} passes an image, {most} at most")
+    }
+}
+
+/// Says that the picture of all samples shows only the first of them, where that is so.
+pub fn tell_of_grid(global: &Global, shown: usize, all: usize) {
+    if shown < all {
+        let what = format!("{GRID} shows the first {shown} of {all} images: no more fit a picture");
+        output::note(global, &what);
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::cli::common::apart::apart;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::prior::sampling::{SamplesFolder, SamplingArgs, check_memory, sample};
+use crate::cli::prior::sampling::{
+    SamplesFolder, SamplingArgs, check_memory, sample, tell_of_grid,
+};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use wgvq::inference::{
 };
 use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::report::grid::Shape;
-use wgvq::report::samples::rows;
+use wgvq::report::samples::{rows, rows_that_fit};
 use wgvq::text::one_line;
 use wgvq::text::slug;
 use wgvq::{Error, Result, files};
@@ -104,6 +106,27 @@ pub fn sample_texts(
 const NAMED: usize = 40;
 /// Columns of the grid of one prompt's images.
 const COLUMNS: usize = 8;
+/// Pixels of the longer side of an image there.
+const TILE: usize = 96;
+
+/// Checks that each embedding has its prompt, where there are prompts or they are needed: of those
+/// that are drawn by embeddings, a prompt is the name, and what the contrastive model reads.
+///
+/// # Errors
+/// If some would be passed over, or are missing.
+fn check_embeddings(embeddings: usize, prompts: usize, rerank: bool) -> Result<()> {
+    if embeddings == 0 || prompts == embeddings || prompts == 0 && !rerank {
+        return Ok(());
+    }
+    let why = if rerank {
+        "the contrastive model judges by prompts: give one for each, in their order, or leave \
+         --rerank and --candidates out"
+    } else {
+        "prompts name what is drawn: give one for each, in their order, or none"
+    };
+    let what = format!("names {embeddings} files, with {prompts} prompts; {why}");
+    Err(Error::config("--embedding", what))
+}
 
 impl Sample {
     fn prompts(&self) -> Result<Vec<String>> {
@@ -178,8 +201,9 @@ impl Sample {
             );
             return Err(Error::config("--n", what));
         }
-        let place = Place::folder(global, &self.out)?;
         let rerank = self.rerank || self.candidates.is_some();
+        check_embeddings(self.embedding.len(), self.prompt.len(), rerank)?;
+        let place = Place::folder(global, &self.out)?;
         let gpu = global.gpu()?;
         let models = load(&gpu, &self.run)?;
         let judge = rerank
@@ -242,6 +266,11 @@ impl Sample {
         }
         let columns = self.n.min(COLUMNS);
         let lines = self.n.div_ceil(columns);
+        let shape = Shape {
+            width,
+            height,
+            channels,
+        };
         let label = |line: usize| {
             if line.is_multiple_of(lines) {
                 prompts[line / lines].as_str()
@@ -249,18 +278,19 @@ impl Sample {
                 ""
             }
         };
-        let labels: Vec<&str> = (0..prompts.len() * lines).map(label).collect();
-        let shape = Shape {
-            width,
-            height,
-            channels,
-        };
+        let drawn = (prompts.len() * lines).min(rows_that_fit(shape, columns, TILE));
+        let labels: Vec<&str> = (0..drawn).map(label).collect();
+        // Blank ends of the prompts' last rows are no images.
+        let whole = drawn / lines * self.n + (drawn % lines * columns).min(self.n);
+        tell_of_grid(global, whole, list.len());
         // A prompt begins a row of its own.
         let blank = vec![255u8; (lines * columns - self.n) * size];
-        let padded: Vec<u8> = kept
-            .chunks(self.n * size)
-            .flat_map(|row| [row, &blank[..]].concat())
-            .collect();
+        let mut padded = Vec::new();
+        for row in kept.chunks(self.n * size).take(drawn.div_ceil(lines)) {
+            padded.extend_from_slice(row);
+            padded.extend_from_slice(&blank);
+        }
+        padded.truncate(drawn * columns * size);
         let folder = SamplesFolder {
             place: &place,
             folder: &self.out,
@@ -268,10 +298,30 @@ impl Sample {
         folder.write(
             names.iter().flatten().zip(kept.chunks(size)),
             shape,
-            &rows(&padded, shape, columns, &labels, 96)?.png()?,
+            &rows(&padded, shape, columns, &labels, TILE)?.png()?,
             &serde_json::json!({ "images": list }),
         )?;
         folder.report(global, list.len(), &samples, seconds, None);
         Ok(CommandStatus::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_embeddings;
+
+    #[test]
+    fn embeddings_have_a_prompt_each_or_none_has() {
+        for (embeddings, prompts, rerank) in [(0, 3, true), (2, 2, true), (2, 0, false)] {
+            check_embeddings(embeddings, prompts, rerank).unwrap();
+        }
+        for (embeddings, prompts, rerank) in [(2, 0, true), (2, 3, false), (2, 1, false)] {
+            let said = check_embeddings(embeddings, prompts, rerank).unwrap_err();
+            let said = said.to_string();
+            assert!(
+                said.contains("--embedding") && said.contains("one for each"),
+                "{said}"
+            );
+        }
     }
 }

@@ -202,3 +202,30 @@ fn fitted_grids_stay_within_their_room() {
         }
     }
 }
+
+#[test]
+fn as_many_images_as_a_picture_holds_are_shown() {
+    let one = Shape {
+        width: 1,
+        height: 1,
+        channels: 1,
+    };
+    let layout = Layout {
+        tile: 4096,
+        gap: 0,
+        ..Layout::default()
+    };
+    // 2 x 2 of them are the largest picture there may be.
+    assert_eq!(
+        [0, 3, 4, 5, 900].map(|n| fitting(n, one, layout)),
+        [0, 3, 4, 4, 4]
+    );
+    assert!(images(&[0; 5], one, layout).is_err());
+    let row = Layout {
+        columns: 9,
+        ..layout
+    };
+    assert_eq!(fitting(9, one, row), 4);
+    let usual = fitting(1 << 20, one, Layout::default());
+    assert!((6600..6720).contains(&usual), "{usual}");
+}
