@@ -106,12 +106,12 @@ impl Interrupt {
     }
 }
 
-/// Returns values by name as a dictionary. `step` is a whole number.
+/// Returns values by name as a dictionary. Steps are whole numbers.
 pub fn named<'py>(py: Python<'py>, row: &[(String, f64)]) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (name, value) in row {
         match name.as_str() {
-            "step" => dict.set_item(name, *value as u64)?,
+            "step" | "weights_step" => dict.set_item(name, *value as u64)?,
             _ => dict.set_item(name, value)?,
         }
     }

@@ -66,6 +66,21 @@ pub trait Resumable: DottedConfig {
         self.clone().decaying(TO_THE_END).plain_identity()
     }
 
+    /// Returns this configuration after `set`, and whether that set the steps of decay: they are
+    /// then as they were asked for, and not those of [`Resumable::resumed_from`].
+    ///
+    /// # Errors
+    /// If `set` fails.
+    fn after(&self, set: impl FnOnce(&mut Self) -> Result<()>) -> Result<(Self, bool)> {
+        let mut config = self.clone().decaying(TO_THE_END);
+        set(&mut config)?;
+        if config.schedule().decay_steps == TO_THE_END {
+            Ok((config.decaying(self.schedule().decay_steps), false))
+        } else {
+            Ok((config, true))
+        }
+    }
+
     /// Returns the configuration for a run that has `kept` in its folder: where the learning rate
     /// fell until the last step there, it falls until the last step here, however many steps were
     /// added.

@@ -28,7 +28,7 @@ pub use cache::folder::cache_dir;
 pub use decode::picture::{load_image, load_image_whole, load_mask, read_image};
 pub(crate) use loader::batch_plan::no_photographs;
 pub use loader::batch_plan::{Batch, BatchPlan};
-pub use loader::order::{Sampler, batch_indices, flip, uniform};
+pub use loader::order::{Sampler, batch_indices, flip, spread, uniform};
 pub use loader::prefetcher::{DataStall, Prefetcher};
 pub use pixels::Pixels;
 pub use set::{ImageSet, Item};

@@ -139,6 +139,19 @@ impl ImageSet {
         self.sha256() == sum || (embeddings() && self.sum(|embedding| embedding) == sum)
     }
 
+    /// Says in which place the pixels lie, and how they come to lie in the other one: their sum
+    /// differs with it, and which of the two it is may follow from the memory that was free.
+    pub(crate) fn place_of_pixels(&self) -> String {
+        let (here, there) = match self.pixels {
+            Pixels::Memory(_) => ("in memory", "disk"),
+            Pixels::Stored(_) => ("on disk", "memory"),
+        };
+        format!(
+            "Its pixels lie {here} now; if they did not then, `--set data.store={there}` has them \
+             there"
+        )
+    }
+
     fn sum(&self, embedding_path: impl Fn(&Path) -> &Path) -> String {
         let mut hash = Sha256::new();
         let number = |hash: &mut Sha256, n: u64| hash.update(n.to_le_bytes());

@@ -9,7 +9,7 @@ use crate::config::contrastive::ContrastiveConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::data::{ImageSet, batch_indices};
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::inference::contrastive_model::{Judge, Metadata, build, upload};
+use crate::inference::contrastive_model::{BATCH, Judge, Metadata, build, upload};
 use crate::inference::retrieval::{Retrieval, retrieval};
 use crate::metrics::Steps;
 use crate::models::contrastive::Contrastive;
@@ -328,8 +328,12 @@ impl Task for ContrastiveTask {
         };
         let numbers = &self.data.test;
         let texts = self.texts.gather(numbers.iter().map(|i| *i as usize));
-        let bytes = self.data.gather(numbers)?;
-        let (images, captions) = (read(judge.images(&bytes))?, read(judge.texts(&texts))?);
+        let mut images = Vec::new();
+        // All of them at once may be more than this process can hold.
+        for part in numbers.chunks(BATCH) {
+            images.extend(read(judge.images(&self.data.gather(part)?))?);
+        }
+        let captions = read(judge.texts(&texts))?;
         let found = retrieval(&images, &captions, &texts, &self.text, POOL);
         Ok(Retrieval {
             step: state.number(),

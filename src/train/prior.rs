@@ -18,7 +18,7 @@ use crate::codes::tokens::{Split, Tokens};
 use crate::config::prior::PriorConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::config::{Precision, Resumable};
-use crate::data::batch_indices;
+use crate::data::{batch_indices, spread};
 use crate::gpu::{Gpu, Tensor};
 use crate::inference::prior_measure::{
     Conditioning, build, measure, random_hidden, random_orders, upload_in_orders,
@@ -252,10 +252,17 @@ impl PriorTask {
         )
     }
 
-    fn evaluation(&self, step: u64, nats: f64, images: usize) -> PriorEvaluation {
+    fn evaluation(
+        &self,
+        step: u64,
+        weights_step: u64,
+        nats: f64,
+        images: usize,
+    ) -> PriorEvaluation {
         let (bits, [w, h, c]) = (nats / std::f64::consts::LN_2, self.tokens.info.image);
         PriorEvaluation {
             step,
+            weights_step,
             nats_per_token: nats,
             bits_per_token: bits,
             bits_per_dim: bits * self.prior.vocabulary().tokens() as f64 / (w * h * c) as f64,
@@ -339,12 +346,7 @@ impl Task for PriorTask {
         let all: Vec<u32> = (0..test.len() as u32).collect();
         let some: Vec<u32> = match t.eval_images {
             0 => all.clone(),
-            n => all
-                .iter()
-                .step_by((all.len() / n).max(1))
-                .take(n)
-                .copied()
-                .collect(),
+            n => spread(&all, n),
         };
         let (now, weights) = (state.number(), state.weights());
         let nats = self.measure(weights, test, &some)?;
@@ -356,7 +358,7 @@ impl Task for PriorTask {
             });
         }
         if !last {
-            return Ok(self.evaluation(now, nats, some.len()));
+            return Ok(self.evaluation(now, now, nats, some.len()));
         }
         let (step, kept, known) = match &self.best {
             Some(best) => (best.step, &best.weights, best.nats),
@@ -367,7 +369,7 @@ impl Task for PriorTask {
             true => known,
             false => self.measure(kept, test, &all)?,
         };
-        Ok(self.evaluation(step, nats, all.len()))
+        Ok(self.evaluation(now, step, nats, all.len()))
     }
 
     fn measurement_cost(&self) -> MeasurementCost {
@@ -376,7 +378,8 @@ impl Task for PriorTask {
             0 => all,
             n => n.min(all),
         };
-        MeasurementCost::of_images(some, some + all, t.images())
+        let last = if some < all { some + all } else { all };
+        MeasurementCost::of_images(some, last, t.images())
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {

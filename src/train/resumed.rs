@@ -24,10 +24,14 @@ pub fn resumed_run(
     option: &str,
     set: impl FnOnce(&mut RunConfig) -> Result<()>,
 ) -> Result<ResolvedConfig> {
-    let mut config = kept.clone();
-    set(&mut config)?;
+    let (mut config, decays) = kept.after(set)?;
     config.train.precision = config.train.precision.of_run(kept.train.precision);
-    let config = config.resumed_from(kept);
+    // Steps of decay that are asked for are refused where they are others, and not replaced.
+    let config = if decays {
+        config
+    } else {
+        config.resumed_from(kept)
+    };
     if config.identity()? != kept.identity()? {
         return Err(refused(
             option,
@@ -89,11 +93,10 @@ pub fn steps_alone(
     kept: &PriorConfig,
     set: impl FnOnce(&mut PriorConfig) -> Result<()>,
 ) -> Result<u64> {
-    let (mut asked, mut same) = (kept.clone(), kept.clone());
-    set(&mut asked)?;
+    let ((mut asked, decays), mut same) = (kept.after(set)?, kept.clone());
     asked.train.precision = asked.train.precision.of_run(kept.train.precision);
     same.train.steps = asked.train.steps;
-    if asked == same {
+    if asked == same && (!decays || asked.identity()? == kept.identity()?) {
         Ok(asked.train.steps)
     } else {
         let what = "prior's own configuration: of the keys, --steps alone may be given";
@@ -130,6 +133,38 @@ mod tests {
         assert_eq!(more("data.source", "b").unwrap().data.source, "b");
         let refused = more("train.lr", "0.5").unwrap_err().to_string();
         assert!(refused.contains("the run's own configuration"), "{refused}");
+    }
+
+    /// They would be others silently where the rate falls until the last step.
+    #[test]
+    fn steps_of_decay_that_are_asked_for_stay_or_are_refused() {
+        let mut kept = RunConfig::default();
+        (kept.train.steps, kept.train.decay_steps) = (100, 100);
+        let kept = kept.resolve(&Registry::default()).unwrap();
+        let more = |steps: &str, decay: Option<&str>| {
+            resumed_run(&kept, "--resume", |config| {
+                config.set("train.steps", steps)?;
+                decay.map_or(Ok(()), |decay| config.set("train.decay_steps", decay))
+            })
+            .map(|config| config.train.decay_steps)
+        };
+        assert_eq!(more("200", None).unwrap(), 200);
+        assert_eq!(more("200", Some("200")).unwrap(), 200);
+        assert_eq!(more("100", Some("100")).unwrap(), 100);
+        assert!(more("200", Some("100")).is_err());
+
+        let kept = PriorConfig::default().resolve().unwrap();
+        let decay = kept.train.decay_steps.to_string();
+        let more = |steps: u64, decay: Option<&str>| {
+            steps_alone(&kept, |config| {
+                config.train.steps = steps;
+                decay.map_or(Ok(()), |decay| config.set("train.decay_steps", decay))
+            })
+        };
+        let steps = kept.train.steps;
+        assert_eq!(more(2 * steps, None).unwrap(), 2 * steps);
+        assert_eq!(more(steps, Some(&decay)).unwrap(), steps);
+        assert!(more(2 * steps, Some(&decay)).is_err());
     }
 
     #[test]

@@ -277,7 +277,7 @@ pub fn chosen(set: &ImageSet, most: usize) -> Result<Vec<u32>> {
             set.name
         )));
     }
-    Ok((0..n).map(|i| set.test[i * set.test.len() / n]).collect())
+    Ok(data::spread(&set.test, n))
 }
 
 /// Returns at most `most` of images of `bytes` each, spread over them.

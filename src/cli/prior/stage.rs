@@ -161,7 +161,7 @@ impl Training<'_> {
 impl TrainedPrior {
     /// Says what it took.
     pub fn tell(&self, global: &Global) {
-        let (parameters, step) = (self.parameters, self.evaluation.step);
+        let (parameters, step) = (self.parameters, self.evaluation.weights_step);
         let (time, mib) = (output::duration(self.elapsed), self.peak_bytes >> 20);
         output::note(
             global,

@@ -271,7 +271,7 @@ impl PriorCommand {
         let picture = picture(gpu, &self.run, model, folder, &format!("{e}"), base)?;
         if global.json {
             let line = serde_json::json!({
-                "run": output::shown(run), "step": e.step, "nats_per_token": e.nats_per_token,
+                "run": output::shown(run), "step": e.weights_step, "nats_per_token": e.nats_per_token,
                 "bits_per_token": e.bits_per_token,
                 "bits_per_dim": e.bits_per_dim, "unigram_bits": base.unigram_bits,
                 "bigram_bits": base.bigram_bits,
@@ -357,8 +357,17 @@ fn picture(
     );
     let log = |name: &str| metrics_log::column(&log, name);
     let test = |name: &str| metrics_log::column(&test, name);
+    // Where the weights that were measured lie on the curve; logs of earlier versions have but one
+    // step to a row.
+    let of_weights = test("weights_step");
+    let place = |(i, step): (usize, f64)| {
+        let weights = of_weights.get(i).copied().filter(|step| !step.is_nan());
+        weights.unwrap_or(step)
+    };
     let held_out: Vec<(f64, f64)> = test("step")
         .into_iter()
+        .enumerate()
+        .map(place)
         .zip(test("nats_per_token"))
         .collect();
     let figures = format!(

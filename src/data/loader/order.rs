@@ -65,6 +65,12 @@ pub fn batch_indices(seed: u64, step: u64, batch: usize, n: usize) -> Vec<u32> {
     Sampler::new(seed, n).map_or(Vec::new(), |sampler| sampler.batch(step, batch))
 }
 
+/// Returns `n` of these, or all where there are no more, spread evenly over all.
+pub fn spread(all: &[u32], n: usize) -> Vec<u32> {
+    let n = n.min(all.len());
+    (0..n).map(|i| all[i * all.len() / n]).collect()
+}
+
 /// Whether place `i` of step `step`'s batch is flipped left to right: one in two.
 pub fn flip(seed: u64, step: u64, i: usize) -> bool {
     mix(mix(mix(seed ^ FLIP_STREAM).wrapping_add(step)).wrapping_add(i as u64)) >> 63 == 1
@@ -235,6 +241,20 @@ mod tests {
         );
         let flips: Vec<bool> = (0..8).map(|i| flip(0, 0, i)).collect();
         assert_eq!(flips, [false, true, false, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn what_is_taken_is_spread_over_all() {
+        let all: Vec<u32> = (10..1510).collect();
+        let taken = spread(&all, 1024);
+        assert_eq!((taken.len(), taken[0]), (1024, 10));
+        assert_eq!(taken[1023], 10 + 1023 * 1500 / 1024);
+        assert!(taken.windows(2).all(|w| (1..=2).contains(&(w[1] - w[0]))));
+        // As every n-th is, where they are a multiple, and all where there are no more.
+        let fifth: Vec<u32> = all.iter().step_by(5).copied().collect();
+        assert_eq!(spread(&all, 300), fifth);
+        assert_eq!(spread(&all, 9000), all);
+        assert!(spread(&[], 3).is_empty());
     }
 
     #[test]

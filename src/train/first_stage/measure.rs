@@ -4,6 +4,7 @@ use super::FirstStageTask;
 use crate::Result;
 use crate::analysis::fidelity::{Measurement, Reconstructed, images_at_a_time};
 use crate::autograd::Tape;
+use crate::data::spread;
 use crate::inference::level_ablation::LevelAblation;
 use crate::metrics::{Evaluation, LevelUse};
 use crate::nn::ForwardContext;
@@ -110,15 +111,7 @@ impl FirstStageTask {
         n: usize,
     ) -> Result<(Vec<u8>, Vec<u8>)> {
         // Spread over the split, so that neighbours in the set do not fill the picture.
-        let stride = (self.data.test.len() / n.max(1)).max(1);
-        let numbers: Vec<u32> = self
-            .data
-            .test
-            .iter()
-            .step_by(stride)
-            .take(n)
-            .copied()
-            .collect();
+        let numbers = spread(&self.data.test, n);
         let originals = self.data.gather(&numbers)?;
         let y = self
             .kept(state, |task, state| task.reconstruct(state, &numbers))?
@@ -144,21 +137,11 @@ impl FirstStageTask {
     }
 
     fn partial(&mut self, state: &OptimizerState, n: usize) -> Result<Vec<Vec<u8>>> {
-        let spread = |n: usize| -> Vec<u32> {
-            let stride = (self.data.test.len() / n.max(1)).max(1);
-            self.data
-                .test
-                .iter()
-                .step_by(stride)
-                .take(n)
-                .copied()
-                .collect()
-        };
         let mut means = LevelAblation::new(&self.stage);
-        for part in spread(256).chunks(self.evaluation_batch()) {
+        for part in spread(&self.data.test, 256).chunks(self.evaluation_batch()) {
             means.observe(&self.stage, state.params(), &self.images(part)?)?;
         }
-        let shown = spread(n);
+        let shown = spread(&self.data.test, n);
         let mut pictures = vec![Vec::new(); self.levels.len() + 1];
         for part in shown.chunks(self.evaluation_batch()) {
             let x = self.images(part)?;

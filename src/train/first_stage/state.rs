@@ -50,9 +50,10 @@ impl FirstStageTask {
         }
         let what = format!(
             "the data set `{}` is not the one that this run began with (`{}`): its images \
-             differ (--data says where those lie now)",
+             differ (--data says where those lie now). {}",
             self.data.name,
-            data["name"].as_str().unwrap_or("unknown")
+            data["name"].as_str().unwrap_or("unknown"),
+            self.data.place_of_pixels()
         );
         Err(Error::data(what))
     }

@@ -48,8 +48,11 @@ impl std::fmt::Display for PriorRow {
 /// A measurement on the tokens held out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PriorEvaluation {
-    /// Steps done by the weights that were measured.
+    /// Steps done when it was made.
     pub step: u64,
+    /// Steps done by the weights that were measured: those of the best measurement, in the last
+    /// one of a training that keeps these.
+    pub weights_step: u64,
     /// Cross-entropy in nats per token.
     pub nats_per_token: f64,
     /// Cross-entropy in bits per token.
@@ -63,18 +66,22 @@ pub struct PriorEvaluation {
 
 impl Record for PriorEvaluation {
     fn header() -> String {
-        "step,nats_per_token,bits_per_token,bits_per_dim,images".into()
+        "step,nats_per_token,bits_per_token,bits_per_dim,images,weights_step".into()
     }
 
     fn values(&self) -> String {
         let PriorEvaluation {
             step,
+            weights_step,
             nats_per_token,
             bits_per_token,
             bits_per_dim,
             images,
         } = self;
-        format!("{step},{nats_per_token:.6},{bits_per_token:.6},{bits_per_dim:.6},{images}")
+        format!(
+            "{step},{nats_per_token:.6},{bits_per_token:.6},{bits_per_dim:.6},{images},\
+             {weights_step}"
+        )
     }
 }
 

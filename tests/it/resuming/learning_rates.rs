@@ -17,6 +17,24 @@ pub(super) fn rates(prior: &Path) -> Vec<f64> {
         .1
 }
 
+/// Checks that no step was measured twice in a prior's log.
+fn measured_once(prior: &Path) {
+    let columns = wgvq::storage::metrics_log::columns(&prior.join("test.csv")).unwrap();
+    let steps = wgvq::storage::metrics_log::column(&columns, "step");
+    assert!(
+        !steps.is_empty() && steps.windows(2).all(|w| w[0] < w[1]),
+        "{steps:?}"
+    );
+    let weights = wgvq::storage::metrics_log::column(&columns, "weights_step");
+    assert!(
+        weights
+            .iter()
+            .zip(&steps)
+            .all(|(weights, step)| weights <= step),
+        "{weights:?}"
+    );
+}
+
 #[test]
 fn a_prior_that_goes_on_for_more_steps_has_a_learning_rate_for_them() {
     let folder = tempfile::tempdir().unwrap();
@@ -73,6 +91,12 @@ fn a_prior_that_goes_on_for_more_steps_has_a_learning_rate_for_them() {
         "other bytes"
     );
     assert_eq!(rates(&prior), long);
+    measured_once(&prior);
+    // One that is finished measures its last step again.
+    std::fs::remove_file(prior.join("final.safetensors")).unwrap();
+    let tests = std::fs::read(prior.join("test.csv")).unwrap();
+    ok(run(&["prior", text(&run_path), "--resume", "--quiet"]));
+    assert_eq!(std::fs::read(prior.join("test.csv")).unwrap(), tests);
 }
 
 #[test]

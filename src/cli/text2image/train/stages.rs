@@ -146,7 +146,7 @@ impl Train {
         );
         if global.json {
             let line = serde_json::json!({
-                "prior": output::shown(folder.path()), "step": trained.evaluation.step,
+                "prior": output::shown(folder.path()), "step": trained.evaluation.weights_step,
                 "parameters": trained.parameters, "bits_per_code": own,
                 "bits_per_code_without_text": none, "bits_per_code_with_other_text": others,
             });
