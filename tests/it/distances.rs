@@ -152,6 +152,19 @@ fn samples_and_reconstructions_are_judged_beside_their_floor() {
         run(&[&args[..], &other].concat()),
         &["classifier.safetensors", "--overwrite"],
     );
+    // A damaged one is, by --overwrite.
+    std::fs::write(report.join("classifier.safetensors"), "damaged").unwrap();
+    let few = ["--reconstructions", "--metric", "accuracy", "--n", "20"];
+    refused(
+        evaluate(&run_path, &few),
+        &["classifier.safetensors", "--overwrite"],
+    );
+    let replaced = [&few[..], &["--overwrite", "--guidance", "2"]].concat();
+    let said = crate::common::stderr(&ok(evaluate(&run_path, &replaced)));
+    assert!(
+        said.contains("training another") && said.contains("nothing is drawn"),
+        "{said}"
+    );
     std::fs::remove_dir_all(kept.join("samples")).unwrap();
     refused(
         evaluate(&run_path, &["--reconstructions", "--keep", text(&kept)]),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
-use wgvq::data::{self, ImageSet};
+use wgvq::data::{self, ImageSet, Pixels, Residency};
 use wgvq::inference::FirstStageModel;
 use wgvq::{Error, Result};
 
@@ -50,6 +50,34 @@ pub fn open(
         return Err(Error::file(run, what));
     }
     data::open(source, options)
+}
+
+/// Opens a set by `open`. Where it is of another sum than `sum`, and the memory that is free chose
+/// where its pixels lie, opens it with them in the other place: a set in memory and the same one on
+/// disk have sums of their own.
+///
+/// # Errors
+/// If the set cannot be opened as these options say.
+pub fn of_sum(
+    options: &data::Options,
+    sum: &str,
+    open: &mut dyn FnMut(&data::Options) -> Result<ImageSet>,
+) -> Result<ImageSet> {
+    let set = open(options)?;
+    if set.is_of_sum(sum) || options.keep != Residency::Auto {
+        return Ok(set);
+    }
+    let other = data::Options {
+        keep: match set.pixels {
+            Pixels::Memory(_) => Residency::Disk,
+            Pixels::Stored(_) => Residency::Memory,
+        },
+        ..options.clone()
+    };
+    match open(&other) {
+        Ok(other) if other.is_of_sum(sum) => Ok(other),
+        _ => Ok(set),
+    }
 }
 
 /// The folder of a run that is named by itself or by its model file.

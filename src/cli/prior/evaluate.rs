@@ -1,29 +1,28 @@
 //! `wgvq evaluate`: samples of a run's prior beside real images, by distances of their
 //! distributions.
 
+mod images;
 mod measures;
 
-use super::sample::{load, tell_of_guidance, tell_of_texts};
-use super::sampling::{SamplingArgs, check_memory, sample};
+use super::sampling::SamplingArgs;
+use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
-use crate::cli::common::{output, pictures};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
-use measures::{Counts, KEPT, Line, Metric, Sets, features_of, keep, measure, spread};
+use measures::{Counts, KEPT, Line, Metric, Sets, features_of, keep, measure};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use wgvq::analysis::distribution::neighbours::NEIGHBOURS;
 use wgvq::analysis::distribution::{Features, wavelets};
-use wgvq::config::run::Crop;
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
-use wgvq::inference::{ClassifierModel, FirstStageModel, SampleRequest, Seen};
+use wgvq::inference::{ClassifierModel, FirstStageModel, Hierarchy, Seen};
 use wgvq::storage::{atomic, table};
 use wgvq::train::classifier::{ClassifierOptions, train_classifier};
-use wgvq::{Error, Result, memory};
+use wgvq::{Error, Result};
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -110,15 +109,27 @@ impl Evaluate {
         let read = self.features_of_files()?;
         let gpu = global.gpu()?;
         let model = FirstStageModel::load(&gpu, &self.run)?;
-        let set = self.open(global, &model)?;
+        let asked = match &self.metrics[..] {
+            [] => &Metric::ALL[..],
+            asked => asked,
+        };
+        let priors = match self.looks(asked) && self.draws() {
+            true => Some(Hierarchy::load(&gpu, &self.run, &model)?),
+            false => None,
+        };
+        let set = self.open(global, &model, priors.as_ref().map(Hierarchy::info))?;
         let metrics = self.chosen(global, &set, read.as_ref())?;
         self.may_train(&gpu, &set, &metrics, &out.join(CLASSIFIER))?;
-        let Some(sets) = self.sets(global, &gpu, &model, &set)? else {
+        self.tell_of_unread(global, &metrics);
+        let sets = match self.looks(&metrics) {
+            true => self.sets(global, &model, priors.as_ref(), &set)?,
+            false => Some(Sets::default()),
+        };
+        let Some(sets) = sets else {
             return Ok(CommandStatus::Abandoned);
         };
         let from_files = !self.features.is_empty();
-        let network = metrics.contains(&Metric::Accuracy)
-            || !from_files && metrics.iter().any(|m| m.reads_features());
+        let network = self.trains(&metrics);
         let classifier = match network {
             true => match self.classifier(global, &gpu, &set, &out.join(CLASSIFIER))? {
                 Some(classifier) => Some(classifier),
@@ -184,14 +195,37 @@ impl Evaluate {
         Ok(Some(place))
     }
 
-    fn open(&self, global: &Global, model: &FirstStageModel) -> Result<ImageSet> {
-        let mut about = model.config().data.clone();
-        (about.width, about.height, about.channels) = model.image().into();
-        about.crop = Crop::None;
-        let own = pictures::source_of(&self.run, model);
-        let set = pictures::open(&self.run, &own, self.data.as_deref(), &about.options())?;
-        set.notes.iter().for_each(|note| output::note(global, note));
-        Ok(set)
+    /// Whether samples of the prior are judged, and not images that are there or reconstructions.
+    fn draws(&self) -> bool {
+        self.images.is_none() && !self.reconstructions
+    }
+
+    /// Whether the measures, or --keep, look at images.
+    fn looks(&self, metrics: &[Metric]) -> bool {
+        let reads = |m: &Metric| self.features.is_empty() || !m.reads_features();
+        self.keep.is_some() || metrics.iter().any(reads)
+    }
+
+    /// Whether the measures take a classifier.
+    fn trains(&self, metrics: &[Metric]) -> bool {
+        let reads = |m: &Metric| self.features.is_empty() && m.reads_features();
+        metrics.iter().any(|m| *m == Metric::Accuracy || reads(m))
+    }
+
+    /// Tells of options that were given and that these measures have no use for.
+    fn tell_of_unread(&self, global: &Global, metrics: &[Metric]) {
+        if !self.looks(metrics) {
+            output::note(
+                global,
+                "the measures are taken of the features given: nothing is drawn, and --n, \
+                 --images, --reconstructions and options of drawing change nothing",
+            );
+        } else if !self.draws() && self.sampling.is_given() {
+            output::note(
+                global,
+                "nothing is drawn: options of drawing, such as --guidance, change nothing",
+            );
+        }
     }
 
     /// Returns the measures that are asked for, or all that this set allows.
@@ -256,116 +290,18 @@ impl Evaluate {
         Ok(chosen)
     }
 
-    /// Returns the three sets; `None` if the user stopped the drawing.
-    fn sets(
-        &self,
-        global: &Global,
-        gpu: &Gpu,
-        model: &FirstStageModel,
-        set: &ImageSet,
-    ) -> Result<Option<Sets>> {
-        let given = match &self.images {
-            Some(folder) => Some(self.given(folder, set)?),
-            None => None,
-        };
-        let mut n = self.n.min(set.train.len()).min(set.test.len());
-        if let Some(given) = &given {
-            n = n.min(given.len());
-        }
-        // Three sets of bytes, and what is made of two of them at a time in 64 bits.
-        memory::check_available(
-            format!(
-                "--n: {n} images of {} x {} of each kind",
-                set.width, set.height
-            ),
-            memory::product(&[n, set.image_bytes(), 3 + 2 * 16]),
-        )?;
-        if n < 2 {
-            let what = "there must be two images at least to train on, held out and to judge";
-            return Err(Error::data(what));
-        }
-        if n < self.n {
-            output::note(
-                global,
-                &format!("{n} images of each kind: there are no more"),
-            );
-        }
-        let (train, test) = (spread(&set.train, n), spread(&set.test, n));
-        let held_out = set.gather(&test)?;
-        let class = |i: &u32| set.items[*i as usize].class;
-        let classes: Option<Vec<u32>> = test.iter().map(class).collect();
-        let classes = classes.unwrap_or_default();
-        let judged = if let Some(given) = given {
-            let all: Vec<u32> = (0..given.len() as u32).collect();
-            given.gather(&spread(&all, n))?
-        } else if self.reconstructions {
-            let codes = model.encode(&held_out)?;
-            model.decode(&codes)?
-        } else {
-            let (_, priors) = load(gpu, &self.run)?;
-            check_memory(model, &priors, n)?;
-            let info = priors.info();
-            if !set.is_of_sum(&info.data_sha256) {
-                let what = format!(
-                    "are not as they were when the prior was trained on them at `{}`, and what was \
-                     held out then may not be now: say by --data where those lie",
-                    info.data
-                );
-                return Err(Error::data(format!("the images of {} {what}", set.name)));
-            }
-            tell_of_texts(global, info);
-            let vocabulary = &info.vocabulary;
-            if vocabulary.classes == 0 && !classes.is_empty() {
-                let what = "the prior knows no classes: samples are of none, and accuracy says so";
-                output::note(global, what);
-            }
-            let asked = if vocabulary.classes == 0 || classes.is_empty() {
-                vec![vocabulary.no_class(); n]
-            } else {
-                // As often as among the images held out.
-                classes.clone()
-            };
-            let options = self.sampling.options()?;
-            tell_of_guidance(global, info, &asked, &options);
-            let request = SampleRequest {
-                options,
-                ..SampleRequest::new(&asked)
-            };
-            let Some(samples) = sample(global, &priors, &request)? else {
-                return Ok(None);
-            };
-            model.decode(&samples.codes)?
-        };
-        Ok(Some(Sets {
-            shape: [set.height, set.width, set.channels],
-            pixels: [set.gather(&train)?, held_out, judged],
-            classes: [classes.clone(), classes],
-        }))
-    }
-
-    /// Returns a folder's images, as the set has them.
-    fn given(&self, folder: &str, set: &ImageSet) -> Result<ImageSet> {
-        let options = data::Options {
-            size: Some((set.width, set.height)),
-            channels: Some(set.channels),
-            ..Default::default()
-        };
-        data::open(folder, &options)
-    }
-
     /// Checks that a classifier that is there is the one that is needed, or may be replaced.
     fn may_train(&self, gpu: &Gpu, set: &ImageSet, metrics: &[Metric], file: &Path) -> Result<()> {
-        let needed = metrics.contains(&Metric::Accuracy)
-            || self.features.is_empty() && metrics.iter().any(|m| m.reads_features());
-        if !needed || self.overwrite || !file.exists() {
+        if !self.trains(metrics) || self.overwrite || !file.exists() {
             return Ok(());
         }
         let options = ClassifierOptions {
             steps: self.classifier_steps,
             ..Default::default()
         };
-        let there = ClassifierModel::load(gpu, file);
-        if there.is_ok_and(|there| *there.info() == options.info(set)) {
+        let there = ClassifierModel::load(gpu, file)
+            .map_err(|e| Error::data(format!("{e}; --overwrite trains another in its place")))?;
+        if *there.info() == options.info(set) {
             return Ok(());
         }
         let what = "is of other images, or of another number of steps: --overwrite trains another \
@@ -387,14 +323,13 @@ impl Evaluate {
             ..Default::default()
         };
         if file.exists() {
-            let there = ClassifierModel::load(gpu, file)?;
-            if *there.info() == options.info(set) {
-                return Ok(Some(there));
-            }
-            output::note(
-                global,
-                "the classifier was of other images or steps: training another",
-            );
+            // Another one is replaced by --overwrite alone, and so is a damaged one.
+            let why = match ClassifierModel::load(gpu, file) {
+                Ok(there) if *there.info() == options.info(set) => return Ok(Some(there)),
+                Ok(_) => "the classifier was of other images or steps".to_owned(),
+                Err(e) => e.to_string(),
+            };
+            output::note(global, &format!("{why}: training another"));
         }
         let (mut bar, stop) = (Bar::new(global, "steps"), stop_flag());
         let trained = train_classifier(gpu, set, options, file, &mut |done, all| {

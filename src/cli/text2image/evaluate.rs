@@ -9,6 +9,7 @@ use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::config::run::Crop;
+use wgvq::data::spread;
 use wgvq::inference::retrieval::Retrieval;
 use wgvq::inference::texts::load_judge;
 use wgvq::models::text::TextFormat;
@@ -70,6 +71,7 @@ struct Line {
 
 impl Evaluate {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        self.sampling.without_guidance("--sweep")?;
         let options = self.sampling.options()?;
         if self.sweep.iter().any(|g| !g.is_finite()) || self.sweep.is_empty() || self.pool < 2 {
             return Err(Error::config(
@@ -101,7 +103,7 @@ impl Evaluate {
         }
         let all = set.test.len();
         let n = if self.n == 0 { all } else { self.n.min(all) };
-        let numbers: Vec<u32> = (0..n).map(|i| set.test[i * all / n]).collect();
+        let numbers = spread(&set.test, n);
         let (read, _) = tokens(&set, &models.tokenizer, judge.text())?;
         let places = numbers.iter().map(|i| *i as usize);
         let judged = read.gather(places.clone());
@@ -194,7 +196,9 @@ impl Evaluate {
     }
 
     fn out(&self) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| self.run.join("report"))
+        self.out
+            .clone()
+            .unwrap_or_else(|| pictures::folder_of(&self.run).join("report"))
     }
 
     fn report(

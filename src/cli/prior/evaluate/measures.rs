@@ -60,6 +60,7 @@ impl Metric {
 pub const KEPT: [&str; 3] = ["training", "held-out", "samples"];
 
 /// Three sets of equally many images: training images, images held out, and what is judged.
+#[derive(Default)]
 pub struct Sets {
     /// Height, width, channels.
     pub shape: [usize; 3],
@@ -164,11 +165,6 @@ pub struct Counts<'a> {
     /// The classifier's SHA-256; empty where there is none.
     pub classifier: &'a str,
     pub source: &'a str,
-}
-
-/// Returns `n` of these, spread over all.
-pub fn spread(all: &[u32], n: usize) -> Vec<u32> {
-    (0..n).map(|i| all[i * all.len() / n]).collect()
 }
 
 /// Returns the features of the three sets as the classifier has them.
