@@ -13,13 +13,15 @@ use crate::cli::common::place::Place;
 use crate::cli::{CommandStatus, Global};
 use choose::{STUDY_ROWS, Suite, list};
 use clap::{Args, Subcommand};
-use figures::{chart, csv, lines, studied};
+use figures::{chart, check_chart, csv, lines, studied};
 use print::{Columns, change, growth, head, header, line, peaks, shares};
 use report::Shared;
 use std::path::PathBuf;
 use std::time::Duration;
 use units::{Percent, Span};
-use wgvq::bench::{self, Budget, Cache, Environment, Peak, Peer, Results, Run, Stop, Workload};
+use wgvq::bench::{
+    self, Budget, Cache, Environment, Peak, Peer, Results, Row, Run, Stop, Workload,
+};
 use wgvq::gpu::Gpu;
 use wgvq::report::study::study;
 use wgvq::spec::Case;
@@ -213,9 +215,6 @@ impl Bench {
             return Err(Error::config("--fail-above", what));
         }
         self.check_gate()?;
-        if self.has_processes() {
-            return self.by_processes(global, &workloads, baseline);
-        }
         let plot = match (&self.plot, self.suite) {
             (None, Some(Suite::Quantizers)) => Some(self.out.join("quantizers.png")),
             (plot, _) => plot.clone(),
@@ -227,6 +226,12 @@ impl Bench {
             .map(|file| Place::file(global, file, self.overwrite))
             .collect::<Result<Vec<_>>>()?;
         apart(&self.compare, plot.iter().chain(&table))?;
+        if plot.is_some() && table.is_none() {
+            check_chart(&workloads)?;
+        }
+        if self.has_processes() {
+            return self.by_processes(global, &workloads, baseline, [&table, &plot]);
+        }
         let cores = if global.core.is_empty() {
             vec![None]
         } else {
@@ -311,27 +316,19 @@ impl Bench {
             }
         }
         growth(global, &rows);
-        if let Some(table) = table {
-            atomic::write(&table, csv(&rows).as_bytes())?;
-            output::note(global, &format!("wrote {}", table.display()));
-        }
-        if let Some(plot) = plot {
-            let info = gpus[0].info();
-            let png = match self.suite {
-                Some(Suite::Quantizers) => study(
-                    &studied(&rows),
-                    &format!("{STUDY_ROWS} latents; {}, {}", info.name, info.driver_info),
-                )?,
-                _ => chart(&rows, info)?,
-            };
-            atomic::write(&plot, &png)?;
-            output::note(global, &format!("wrote {}", plot.display()));
-        }
+        // What took long to measure is kept first.
         if let (Some(shared), Some(header)) = (&shared, header) {
             let rows = rows.iter().map(|(_, row)| row.clone()).collect();
             let runs = vec![Run { header, rows }];
             shared.write(global, &Results { runs })?;
         }
+        let info = gpus[0].info();
+        self.draw(
+            global,
+            &rows,
+            [&info.name, &info.driver_info],
+            [&table, &plot],
+        )?;
         let unsure = |r: &bench::Row| r.ms.is_some() && r.stopped != Some(Stop::Spread);
         let unsure = rows.iter().filter(|(_, r)| unsure(r)).count();
         if unsure > 0 && self.seconds > 0.0 {
@@ -379,6 +376,33 @@ impl Bench {
     /// Whether rows say their type, and their cache: where there are several.
     fn shown(&self) -> [bool; 2] {
         [self.dtype.len() > 1, self.cache.len() > 1]
+    }
+
+    /// Writes the table of rows, measured on this adapter under this driver, and their chart, where
+    /// they are asked for.
+    fn draw(
+        &self,
+        global: &Global,
+        rows: &[(Workload, Row)],
+        [adapter, driver]: [&str; 2],
+        [table, plot]: [&Option<PathBuf>; 2],
+    ) -> Result<()> {
+        if let Some(table) = table {
+            atomic::write(table, csv(rows).as_bytes())?;
+            output::note(global, &format!("wrote {}", table.display()));
+        }
+        if let Some(plot) = plot {
+            let png = match self.suite {
+                Some(Suite::Quantizers) => study(
+                    &studied(rows),
+                    &format!("{STUDY_ROWS} latents; {adapter}, {driver}"),
+                )?,
+                _ => chart(rows, &format!("{adapter}, {driver}"))?,
+            };
+            atomic::write(plot, &png)?;
+            output::note(global, &format!("wrote {}", plot.display()));
+        }
+        Ok(())
     }
 
     /// Takes the place of the results for others, where they are asked for.

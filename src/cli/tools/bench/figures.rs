@@ -3,6 +3,7 @@
 use wgvq::bench::{Cache, Row, Workload};
 use wgvq::report::study::Point;
 use wgvq::report::sweep::{Legend, Series, sweep};
+use wgvq::spec::Case;
 use wgvq::storage::table;
 use wgvq::{Error, Result};
 
@@ -16,12 +17,7 @@ pub(super) fn lines(rows: &[(Workload, Row)]) -> Vec<Line> {
         let (Some(ms), case) = (row.ms, workload.case()) else {
             continue;
         };
-        let kind = workload
-            .name()
-            .split("_n")
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches(|c: char| c.is_ascii_digit());
+        let kind = kind(workload);
         for (size, value) in case.sizes() {
             let rest: Vec<String> = case
                 .sizes()
@@ -49,8 +45,45 @@ pub(super) fn lines(rows: &[(Workload, Row)]) -> Vec<Line> {
     found
 }
 
+/// The part of a workload's name before its sizes.
+fn kind(workload: &Workload) -> &str {
+    let name = workload.name().split("_n").next().unwrap_or_default();
+    name.trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
+/// Checks that a chart can be drawn of workloads: some differ in one size alone.
+///
+/// # Errors
+/// If no two do.
+pub(super) fn check_chart<'a>(workloads: impl IntoIterator<Item = &'a Workload>) -> Result<()> {
+    let all: Vec<(&str, Case)> = workloads.into_iter().map(|w| (kind(w), w.case())).collect();
+    let apart = |a: &Case, b: &Case| {
+        let names = |case: &Case| {
+            case.sizes()
+                .map(|(name, _)| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let differing = a.sizes().zip(b.sizes()).filter(|(a, b)| a.1 != b.1);
+        names(a) == names(b) && differing.count() == 1
+    };
+    let pair = |(i, (kind, case)): (usize, &(&str, Case))| {
+        all[i + 1..]
+            .iter()
+            .any(|(other, sizes)| kind == other && apart(case, sizes))
+    };
+    match all.iter().enumerate().any(pair) {
+        true => Ok(()),
+        false => Err(no_chart()),
+    }
+}
+
+fn no_chart() -> Error {
+    let what = "needs a size with two values or more, such as --n 1024,4096";
+    Error::config("--plot", what)
+}
+
 /// Time against the size with the most values; one line per combination of the others.
-pub(super) fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) -> Result<Vec<u8>> {
+pub(super) fn chart(rows: &[(Workload, Row)], machine: &str) -> Result<Vec<u8>> {
     let lines = lines(rows);
     let count = |size: &str| {
         lines
@@ -63,10 +96,7 @@ pub(super) fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) ->
     let mut sizes: Vec<&str> = lines.iter().map(|(s, ..)| s.as_str()).collect();
     sizes.dedup();
     let Some(size) = sizes.into_iter().rev().max_by_key(|s| count(s)) else {
-        return Err(Error::config(
-            "--plot",
-            "needs a size with two values or more, such as --n 1024,4096",
-        ));
+        return Err(no_chart());
     };
     let series: Vec<Series> = lines
         .iter()
@@ -74,18 +104,7 @@ pub(super) fn chart(rows: &[(Workload, Row)], info: &wgvq::wgpu::AdapterInfo) ->
         .map(|(_, rest, points)| Series::new(rest.trim(), points.clone()))
         .collect();
     let title = format!("milliseconds against {size}");
-    sweep(
-        [
-            &title,
-            &format!("{}, {}", info.name, info.driver_info),
-            size,
-        ],
-        &series,
-        Legend::Column,
-        900,
-        560,
-    )?
-    .png()
+    sweep([&title, machine, size], &series, Legend::Column, 900, 560)?.png()
 }
 
 /// The quantizer study's measurements: `quantizer_ema_n4096_k512_d8` says what each is.

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use wgvq::bench::{Cache, Change, Comparison, Pairing, Results, Row, Threshold, Workload, compare};
+use wgvq::gpu::RobustAccess;
 use wgvq::{Error, Result};
 
 /// Processes of each side where none are asked for: an interval of pairs needs six.
@@ -61,12 +62,14 @@ impl Bench {
         }
     }
 
-    /// Measures `workloads` by processes, prints what they say, and compares.
+    /// Measures `workloads` by processes, prints what they say, compares, and writes their table
+    /// and their chart into `files`, where there are such.
     pub(super) fn by_processes(
         &self,
         global: &Global,
         workloads: &[Workload],
         baseline: Option<Results>,
+        files: [&Option<PathBuf>; 2],
     ) -> Result<CommandStatus> {
         let against = match (baseline, &self.against) {
             (Some(results), _) => Against::File(results),
@@ -103,6 +106,9 @@ impl Bench {
         if let Some(shared) = &shared {
             shared.write(global, &new)?;
         }
+        let header = new.header();
+        let machine = [header.adapter.as_str(), header.driver.as_str()];
+        self.draw(global, &middle(&new, workloads), machine, files)?;
         let rows: Vec<&Row> = new.runs.iter().flat_map(|run| &run.rows).collect();
         let wrong = rows.iter().filter(|row| !row.pass).count();
         let refused = rows.iter().filter(|row| row.refused.is_some()).count();
@@ -239,6 +245,8 @@ impl Bench {
     fn child(&self, global: &Global, program: &Path, names: &[&str]) -> Result<String> {
         let out = Command::new(program)
             .args(self.words(global, names))
+            // As here, where the variable says otherwise; another build passes over it.
+            .env("WGVQ_ROBUST_ACCESS", global.robust_access.name())
             .stdin(Stdio::null())
             .output()
             .map_err(|e| Error::file(program, format!("cannot be run: {e}")))?;
@@ -284,13 +292,30 @@ impl Bench {
             let names: Vec<&str> = global.core.iter().map(|c| c.name()).collect();
             set("--core", names.join(","));
         }
-        set("--robust-access", global.robust_access.name().into());
+        if global.robust_access != RobustAccess::default() {
+            set("--robust-access", global.robust_access.name().into());
+        }
         if self.any_clock {
             words.push("--any-clock".into());
         }
         words.extend(["--json", "--quiet"].map(OsString::from));
         words
     }
+}
+
+/// Returns each kind's row of the process in the middle by its median.
+fn middle(results: &Results, workloads: &[Workload]) -> Vec<(Workload, Row)> {
+    let of = |kind: &Row| {
+        let workload = workloads.iter().find(|w| w.name() == kind.name)?;
+        let all = results.runs.iter().flat_map(|run| &run.rows);
+        let mut rows: Vec<&Row> = all.filter(|row| row.key() == kind.key()).collect();
+        // What has no time comes last.
+        let time = |row: &Row| row.ms.unwrap_or(f64::INFINITY);
+        rows.sort_by(|a, b| time(a).total_cmp(&time(b)));
+        let row = rows.get(rows.len().saturating_sub(1) / 2)?;
+        Some((workload.clone(), (*row).clone()))
+    };
+    results.kinds().into_iter().filter_map(of).collect()
 }
 
 /// Checks that a process measured all that was asked of it.
