@@ -4,14 +4,17 @@
 mod table;
 
 use crate::cli::common::output;
+use crate::cli::common::place::Place;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use wgvq::data::absolute;
 use wgvq::gpu::Kernel;
 use wgvq::registry::operations;
 use wgvq::storage::atomic;
+use wgvq::storage::staged::Staged;
 use wgvq::verify::pairwise::{by_file, pairwise};
 use wgvq::{Error, Result};
 
@@ -52,19 +55,73 @@ pub struct Kernels {
     /// NAME.TEXT.txt
     #[arg(long, value_name = "DIR")]
     ir: Option<PathBuf>,
+    /// Replace files that are there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// The folders that files go into, each once, by its absolute path.
+struct Places(BTreeMap<String, Place>);
+
+/// The folders in which files are made before they go into those.
+struct StagedFolders(BTreeMap<String, Staged>);
+
+fn key(folder: &Path) -> String {
+    absolute(&folder.to_string_lossy())
+}
+
+impl Places {
+    fn take<'a>(global: &Global, folders: impl Iterator<Item = &'a PathBuf>) -> Result<Places> {
+        let mut places = BTreeMap::new();
+        for folder in folders {
+            if !places.contains_key(&key(folder)) {
+                places.insert(key(folder), Place::folder(global, folder)?);
+            }
+        }
+        Ok(Places(places))
+    }
+
+    fn of(&self, folder: &Path) -> Result<&Place> {
+        let place = self.0.get(&key(folder));
+        place.ok_or_else(|| Error::file(folder, "is another folder than before"))
+    }
+
+    fn staged<'a>(&self, folders: impl IntoIterator<Item = &'a PathBuf>) -> Result<StagedFolders> {
+        let mut staged = BTreeMap::new();
+        for folder in folders {
+            if !staged.contains_key(&key(folder)) {
+                staged.insert(key(folder), self.of(folder)?.staged()?);
+            }
+        }
+        Ok(StagedFolders(staged))
+    }
+}
+
+impl StagedFolders {
+    /// Writes a file that goes into `folder`.
+    fn write(&self, folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+        let staged = self.0.get(&key(folder));
+        let staged = staged.ok_or_else(|| Error::file(folder, "is another folder than before"))?;
+        atomic::write(&staged.path().join(name), bytes)
+    }
+
+    fn put(self) -> Result<()> {
+        self.0.values().try_for_each(|staged| staged.put(&[]))
+    }
 }
 
 impl Kernels {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let kernels = self.chosen()?;
         let folders = [&self.spirv, &self.wgsl, &self.msl, &self.hlsl, &self.ir];
-        for folder in folders.into_iter().flatten() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
-        }
+        let places = Places::take(global, folders.into_iter().flatten())?;
+        self.may_write(&places, &kernels)?;
         if folders.iter().take(4).any(|folder| folder.is_some()) {
+            let staged = places.staged(folders.into_iter().take(4).flatten())?;
             kernels
                 .par_iter()
-                .try_for_each(|(label, kernel)| self.write(label, kernel))?;
+                .try_for_each(|(label, kernel)| self.write(label, kernel, &staged))?;
+            staged.put()?;
             if global.json {
                 output::result(&serde_json::json!({ "kernels": kernels.len() }).to_string());
             } else {
@@ -72,7 +129,9 @@ impl Kernels {
             }
         }
         if self.statistics || self.ir.is_some() {
-            return self.compile(global, &kernels);
+            let staged = places.staged(&self.ir)?;
+            let status = self.compile(global, &kernels, &staged)?;
+            return staged.put().map(|()| status);
         }
         if folders.iter().all(|folder| folder.is_none()) {
             for label in kernels.keys() {
@@ -112,31 +171,66 @@ impl Kernels {
         Ok(chosen)
     }
 
-    fn write(&self, label: &str, kernel: &Kernel) -> Result<()> {
+    /// Checks that no file stands where one is to go, or that it may be replaced.
+    fn may_write(&self, places: &Places, kernels: &BTreeMap<String, Kernel>) -> Result<()> {
+        let kinds = [
+            (&self.spirv, "spv"),
+            (&self.wgsl, "wgsl"),
+            (&self.msl, "metal"),
+            (&self.hlsl, "hlsl"),
+        ];
+        let labels: Vec<String> = kernels.keys().map(|label| file_name(label)).collect();
+        for (folder, end) in kinds {
+            let Some(folder) = folder else { continue };
+            let names: Vec<String> = labels.iter().map(|name| format!("{name}.{end}")).collect();
+            let names = names.iter().map(String::as_str);
+            places.of(folder)?.holds_none(names, self.overwrite)?;
+        }
+        let Some(folder) = &self.ir else {
+            return Ok(());
+        };
+        // Which texts a driver has is known once it has compiled.
+        let there = std::fs::read_dir(folder).map_err(|e| Error::file(folder, e))?;
+        let there = there.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let own = |file: &String| {
+            let of = |name: &String| file.strip_prefix(name.as_str())?.strip_prefix('.');
+            file.ends_with(".txt") && labels.iter().any(|name| of(name).is_some())
+        };
+        let there: Vec<String> = there.filter(own).collect();
+        let names = there.iter().map(String::as_str);
+        places.of(folder)?.holds_none(names, self.overwrite)
+    }
+
+    fn write(&self, label: &str, kernel: &Kernel, staged: &StagedFolders) -> Result<()> {
         let name = file_name(label);
         if let Some(folder) = &self.spirv {
             let words = kernel.spirv()?;
             let bytes = bytemuck::cast_slice(&words);
-            atomic::write(&folder.join(format!("{name}.spv")), bytes)?;
+            staged.write(folder, &format!("{name}.spv"), bytes)?;
         }
         if let Some(folder) = &self.wgsl {
             let text = kernel.wgsl(true)?;
-            atomic::write(&folder.join(format!("{name}.wgsl")), text.as_bytes())?;
+            staged.write(folder, &format!("{name}.wgsl"), text.as_bytes())?;
         }
         if let Some(folder) = &self.msl {
             let text = kernel.msl()?;
-            atomic::write(&folder.join(format!("{name}.metal")), text.as_bytes())?;
+            staged.write(folder, &format!("{name}.metal"), text.as_bytes())?;
         }
         if let Some(folder) = &self.hlsl
             && let Some(text) = kernel.hlsl()?
         {
-            atomic::write(&folder.join(format!("{name}.hlsl")), text.as_bytes())?;
+            staged.write(folder, &format!("{name}.hlsl"), text.as_bytes())?;
         }
         Ok(())
     }
 
     #[cfg(not(any(windows, all(unix, not(target_vendor = "apple")))))]
-    fn compile(&self, _: &Global, _: &BTreeMap<String, Kernel>) -> Result<CommandStatus> {
+    fn compile(
+        &self,
+        _: &Global,
+        _: &BTreeMap<String, Kernel>,
+        _: &StagedFolders,
+    ) -> Result<CommandStatus> {
         Err(Error::config(
             "--statistics",
             "drivers tell of their compilers through Vulkan alone, which this system has not",
@@ -148,6 +242,7 @@ impl Kernels {
         &self,
         global: &Global,
         kernels: &BTreeMap<String, Kernel>,
+        staged: &StagedFolders,
     ) -> Result<CommandStatus> {
         use wgvq::gpu::statistics::{Compiler, Outcome};
         let compiler = Compiler::open(global.adapter.as_deref(), global.robust_access)?;
@@ -162,7 +257,7 @@ impl Kernels {
                 if let (Some(folder), Outcome::Compiled(compiled)) = (&self.ir, &outcome) {
                     for (kind, text) in &compiled.texts {
                         let name = format!("{}.{}.txt", file_name(label), file_name(kind));
-                        atomic::write(&folder.join(name), text.as_bytes())?;
+                        staged.write(folder, &name, text.as_bytes())?;
                     }
                 }
                 Ok((label.as_str(), outcome))
