@@ -10,6 +10,7 @@ mod sized;
 pub mod tokenizer;
 pub mod tokens;
 
+use crate::data::MAX_SIDE;
 use crate::models::Level;
 pub use sized::{load_all, save_all};
 
@@ -139,6 +140,21 @@ impl Codes {
 
     /// Checks that the parts agree. Codes past the codebook would be cut to other codes in 16 bits.
     fn check(&self) -> Result<()> {
+        let sides = |sizes: &[usize]| sizes.iter().all(|n| (1..=MAX_SIDE).contains(n));
+        let [width, height, channels] = self.image;
+        if !sides(&[width, height]) || !(1..=4).contains(&channels) {
+            let what = format!("images of {width} x {height} x {channels}");
+            return Err(Error::invalid("codes", what));
+        }
+        if let Some(level) = self
+            .levels
+            .iter()
+            .find(|l| !sides(&l.grid) || l.codebooks == 0)
+        {
+            let [rows, columns] = level.grid;
+            let what = format!("{rows} x {columns} latents with {} each", level.codebooks);
+            return Err(Error::invalid("codes", what));
+        }
         let sizes = self.levels.iter().map(|l| {
             let parts = [l.grid[0], l.grid[1], l.codebooks];
             parts

@@ -132,3 +132,31 @@ fn codes_past_the_codebook_are_refused() {
             .contains("a code 8")
     );
 }
+
+#[test]
+fn sizes_that_no_image_has_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    let huge = usize::MAX;
+    for image in [
+        [0, 8, 3],
+        [12, 0, 3],
+        [12, 8, 0],
+        [huge, huge, 3],
+        [12, 8, huge],
+    ] {
+        let codes = Codes {
+            image,
+            ..sample(64)
+        };
+        let said = codes.save(&path).unwrap_err().to_string();
+        assert!(said.contains(&image[0].to_string()), "{said}");
+    }
+    // Of no latents there are no codes, which are as many as there are to be.
+    let mut none = Codes {
+        indices: Vec::new(),
+        ..sample(64)
+    };
+    none.levels[0].grid = [0, 3];
+    assert!(none.save(&path).unwrap_err().to_string().contains("0 x 3"));
+}

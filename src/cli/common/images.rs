@@ -18,6 +18,30 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Refuses the budget where images have the model's size, and are not taken in tiles.
+    ///
+    /// # Errors
+    /// If it was given.
+    pub fn needs_own_size(&self, native_size: bool) -> Result<()> {
+        if self.memory_budget.is_none() || native_size {
+            return Ok(());
+        }
+        let what = "is of no use without --native-size: images of the model's size are not taken \
+                    in tiles";
+        Err(Error::config("--memory-budget", what))
+    }
+
+    /// Says that the budget changes nothing where no image is of another size than the model's.
+    pub fn tell_unread(&self, global: &Global, own_sizes: bool) {
+        if self.memory_budget.is_some() && !own_sizes {
+            output::note(
+                global,
+                "--memory-budget changes nothing: all images have the model's size, and are not \
+                 taken in tiles",
+            );
+        }
+    }
+
     pub fn tiling(&self) -> TilingOptions {
         TilingOptions {
             memory_budget: self.memory_budget.map(|mib| mib << 20),

@@ -64,6 +64,7 @@ pub struct Decode {
 
 impl Encode {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        self.memory.needs_own_size(self.native_size)?;
         let npy = self.output.with_extension("npy");
         let place = Place::file(global, &self.output, self.overwrite)?;
         let read = || self.images.iter().cloned().chain([model_of(&self.run)]);

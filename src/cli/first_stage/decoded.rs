@@ -64,6 +64,8 @@ impl Pictures<'_> {
                 format!("{names}: {theirs} channels, but the model's images have {channels}");
             return Err(Error::file(self.codes, what));
         }
+        let own_sizes = all.iter().any(|codes| codes.image != model.image());
+        self.memory.tell_unread(self.global, own_sizes);
         let staged = place.staged()?;
         let mut rest = names.iter().map(|name| staged.path().join(name));
         for codes in all {
@@ -106,7 +108,7 @@ impl Pictures<'_> {
         } else {
             output::result(&format!("{}: {} images", self.out.display(), names.len()));
         }
-        if all.iter().any(|codes| codes.image != model.image()) {
+        if own_sizes {
             tell_memory(self.global, gpu);
         }
         Ok(())

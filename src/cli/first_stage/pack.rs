@@ -119,6 +119,7 @@ pub struct Unpack {
 
 impl Pack {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        self.memory.needs_own_size(self.native_size)?;
         // Held until the file is written.
         let _place = Place::file(global, &self.output, self.overwrite)?;
         let read = self.images.iter().cloned();

@@ -44,6 +44,7 @@ pub struct Reconstruct {
 
 impl Reconstruct {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        self.memory.needs_own_size(self.native_size)?;
         if self.native_size {
             return self.native(global);
         }

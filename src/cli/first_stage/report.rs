@@ -206,13 +206,17 @@ fn coded(
         .map(|level| rate(&codes, level, w * h))
         .collect();
     let mut bytes = 0;
+    let mut one = Codes {
+        model: codes.model.clone(),
+        quantizer: codes.quantizer.clone(),
+        levels: codes.levels.clone(),
+        image: codes.image,
+        names: vec![String::new()],
+        indices: Vec::new(),
+    };
     for image in codes.indices.chunks(codes.per_image()) {
-        let one = Codes {
-            names: vec![String::new()],
-            indices: image.to_vec(),
-            ..codes.clone()
-        };
-        bytes += pack(&[one], statistics)?.bytes.len();
+        one.indices = image.to_vec();
+        bytes += pack(std::slice::from_ref(&one), statistics)?.bytes.len();
     }
     Ok(Coded {
         name,

@@ -19,8 +19,8 @@ use crate::{Error, Result, files};
 const IMAGE: [&str; 5] = ["image", "file_name", "file", "path", "image_path"];
 /// Names of the text.
 const TEXT: [&str; 3] = ["text", "caption", "prompt"];
-/// Images that are missing are passed over up to this share of all.
-const MISSING: f64 = 0.01;
+/// Images that are missing are passed over up to one in so many.
+const MISSING: usize = 100;
 /// Names that an error lists.
 const LISTED: usize = 5;
 
@@ -41,6 +41,11 @@ pub(crate) fn is_captions(path: &Path) -> bool {
         .to_string_lossy()
         .to_lowercase();
     ["jsonl", "ndjson", "json", "csv", "tsv", "txt"].contains(&&*ending)
+}
+
+/// Whether so many images of all are more than may be passed over.
+fn too_many(gone: usize, all: usize) -> bool {
+    gone.saturating_mul(MISSING) > all
 }
 
 /// Opens the images that the file names, with its texts.
@@ -77,7 +82,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
             String::new()
         };
         let what = format!("{gone} of its {all} images are missing: {listed}{more}");
-        if gone as f64 >= MISSING * all as f64 {
+        if too_many(gone, all) {
             let way =
                 "paths are taken from the file's own folder; up to one in a hundred is passed over";
             return Err(Error::file(path, format!("{what}; {way}")));
@@ -85,7 +90,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
         notes.push(what);
     }
     let mut set = folder::load(path, found, options, notes)?;
-    if ((set.len() + gone) as f64) <= (1.0 - MISSING) * all as f64 {
+    if too_many(all.saturating_sub(set.len() + gone), all) {
         let what = format!(
             "{} of its {all} images are missing or cannot be read: {}",
             all - set.len(),
@@ -361,6 +366,12 @@ mod tests {
                 "{lines}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn one_in_a_hundred_is_passed_over() {
+        assert!(!too_many(0, 0) && !too_many(1, 100) && !too_many(2, 299));
+        assert!(too_many(1, 99) && too_many(2, 199) && too_many(1, 0));
     }
 
     #[test]
