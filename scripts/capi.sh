@@ -12,9 +12,9 @@ set -euo pipefail
 # shellcheck source=scripts/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
-target=${CARGO_TARGET_DIR:-$PWD/target}
 # Dependencies that the main crate has are built once, for both.
-export CARGO_TARGET_DIR=$target
+absolute_target
+target=$CARGO_TARGET_DIR
 
 header() { (cd capi && cbindgen --quiet --config cbindgen.toml --output "$1"); }
 
@@ -27,7 +27,7 @@ header) header include/wgvq.h ;;
 test)
     if command -v cbindgen >/dev/null; then
         made=$(mktemp)
-        trap 'rm -f "$made"' EXIT
+        trap 'clean_up; rm -f "$made"' EXIT
         header "$made"
         diff -u capi/include/wgvq.h "$made"
     else

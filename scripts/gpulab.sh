@@ -39,8 +39,8 @@ fail() {
 }
 
 set_up() {
+    [ "$(id -u)" = 0 ] || fail "run as root: a Debian is made in $root, and programs run in it"
     [ ! -e "$root/ready" ] || return 0
-    [ "$(id -u)" = 0 ] || fail "run as root: a Debian is made in $root"
     command -v apt-get >/dev/null || fail "needs Debian or a relative of it: its packages have the drivers and shims"
     command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap; }
     # The archive that this machine uses, where it is Debian's.

@@ -84,9 +84,9 @@ def check(args, found):
     mesa, robust, budgets = read_budgets(args.budgets)
     if robust != args.robust:
         sys.exit(f"{args.budgets} holds for robust access {robust}, this is {args.robust}")
-    over = []
+    over, refusals = [], []
     for gpu, (kernels, refused, _) in found.items():
-        over += [f"{gpu}: refused: {what}" for what in refused]
+        refusals += [f"{gpu}: refused: {what}" for what in refused]
         for name, figures in sorted(kernels.items()):
             budget = budgets.get((gpu, name))
             if budget is None:
@@ -99,10 +99,14 @@ def check(args, found):
                     over.append(
                         f"{gpu}: {name}: {figures[figure]} {figure}, of {budget[figure]} allowed"
                     )
-    for line in over:
+    for line in refusals + over:
         print(line)
     kernels = sum(len(kernels) for kernels, _, _ in found.values())
     print(f"{kernels} kernels on {len(found)} GPUs, {len(over)} beyond their budget")
+    if refusals:
+        # A kernel that a compiler refuses runs on no version of it that has this fault.
+        print(f"{len(refusals)} kernels are refused")
+        return 1
     if over and mesa != args.mesa:
         print(f"warning only: the budgets are of Mesa {mesa}, this is {args.mesa}")
         return 0
@@ -114,6 +118,13 @@ def record(args, found):
     if os.path.exists(args.budgets):
         mesa, robust, rows = read_budgets(args.budgets)
         if (mesa, robust) != (args.mesa, args.robust):
+            others = sorted({gpu for gpu, _ in rows} - set(found))
+            if others or args.only:
+                sys.exit(
+                    f"{args.budgets} is of Mesa {mesa}, robust access {robust}, and this is"
+                    f" {args.mesa}, {args.robust}: the budgets of {', '.join(others) or 'others'}"
+                    " would be lost. Record all GPUs and all kernels at once"
+                )
             rows = {}
     for gpu, (kernels, refused, _) in found.items():
         if refused:

@@ -4,10 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/learning}
+target=${CARGO_TARGET_DIR:-target}
 cargo build --release
 curve() { # preset, steps, seed
     local run="$out/$1-$3"
-    target/release/wgvq train --preset "$1" --steps "$2" --seed "$3" --out "$run" --overwrite --quiet
+    "$target/release/wgvq" train --preset "$1" --steps "$2" --seed "$3" --out "$run" --overwrite --quiet
     sed "s/^/$1,seed $3,/" "$run/test.csv"
 }
 for seed in 0 1 2; do

@@ -14,8 +14,8 @@ set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
 python=${WGVQ_PYTHON:-python3}
-target=${CARGO_TARGET_DIR:-$PWD/target}
-export CARGO_TARGET_DIR=$target
+absolute_target
+target=$CARGO_TARGET_DIR
 environment=$target/python
 
 # An environment that has this in it.
@@ -51,7 +51,7 @@ test)
     export WGVQ_COMMAND=$target/release/wgvq
     tests=$PWD/python
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
+    trap 'clean_up; rm -rf "$work"' EXIT
     # Away from the tree, so that what is installed is tested. The README's examples write a run.
     cd "$work"
     # What the stubs say: to who uses them, and of the native half itself.
@@ -61,7 +61,7 @@ test)
         "${@:2}"
     ;;
 *)
-    sed -n 's/^#   //p' "$0" >&2
+    sed -n 's/^#   //p' scripts/python.sh >&2
     exit 2
     ;;
 esac

@@ -7,7 +7,8 @@ set -euo pipefail
 # shellcheck source=scripts/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
-environment=${CARGO_TARGET_DIR:-target}/readers
+absolute_target
+environment=$CARGO_TARGET_DIR/readers
 [ -x "$environment/bin/python" ] || "${WGVQ_PYTHON:-python3}" -m venv "$environment"
 "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r scripts/readers.txt
 

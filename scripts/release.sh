@@ -9,6 +9,7 @@ set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+target=${CARGO_TARGET_DIR:-target}
 
 export WGVQ_THOROUGH=1
 started=$SECONDS
@@ -58,8 +59,8 @@ check readers "Python 3.10 (WGVQ_PYTHON names one) with PyPI" \
     scripts/readers.sh
 check book "mdbook (cargo install mdbook --locked)" "mdbook --version" -- \
     bash -c 'mdbook build && scripts/check_book.py'
-check archive "program (cargo build --release)" "test -x target/release/wgvq" -- \
-    scripts/archive.sh target/release/wgvq "$(rustc -vV | sed -n 's/^host: //p')" target/dist
+check archive "program (cargo build --release)" "test -x '$target/release/wgvq'" -- \
+    scripts/archive.sh "$target/release/wgvq" "$(rustc -vV | sed -n 's/^host: //p')" target/dist
 check semver "cargo-semver-checks (cargo install cargo-semver-checks --locked), or no release to compare with" \
     "cargo semver-checks --version && git describe --tags --match 'v*' --abbrev=0" -- \
     bash -c 'cargo semver-checks --baseline-rev "$(git describe --tags --match "v*" --abbrev=0)"'

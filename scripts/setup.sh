@@ -257,6 +257,13 @@ need_runtime_dir() {
     fi
 }
 
+# Where cargo builds, as a whole path: also of a script's subfolders, and after it went elsewhere.
+absolute_target() {
+    local target=${CARGO_TARGET_DIR:-target}
+    case $target in /*) ;; *) target=$root/$target ;; esac
+    export CARGO_TARGET_DIR=$target
+}
+
 # Removes what was made for the script's time. One with a trap of its own calls it there.
 clean_up() {
     if [ -n "${made_runtime_dir:-}" ]; then rm -rf -- "$made_runtime_dir"; fi

@@ -16,9 +16,12 @@
 # file system where it may, and needs a C compiler for the clocks; it says what it could not do. WGVQ_PROGRAM names a
 # program; without, target/debug/wgvq is built.
 set -euo pipefail
+self=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)/torture.sh
+# Programs are named from where this is called.
+case ${WGVQ_PROGRAM:-} in '' | /*) ;; */*) WGVQ_PROGRAM=$PWD/$WGVQ_PROGRAM ;; esac
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$self" >&2; exit 2; }
 part=${1:-}
 shift || usage
 count=
@@ -29,7 +32,7 @@ case ${1:-} in [0-9]*) seed=$1; shift ;; esac
 program() {
     if [ -z "${WGVQ_PROGRAM:-}" ]; then
         cargo build --quiet
-        WGVQ_PROGRAM=target/debug/wgvq
+        WGVQ_PROGRAM=${CARGO_TARGET_DIR:-target}/debug/wgvq
     fi
 }
 
@@ -57,7 +60,7 @@ fuzz) scripts/fuzz.sh ${count:+--minutes "$count"} ;;
 all)
     for each in kill disk load engines device kernels fuzz; do
         printf '== %s\n' "$each"
-        "${BASH_SOURCE[0]}" "$each"
+        "$self" "$each"
     done
     ;;
 *) usage ;;

@@ -134,7 +134,9 @@ def quantizer(kind):
         return vqp.GroupedResidualVQ(dim=64, num_quantizers=1, groups=4, **ema), 64, 4, 512
     if kind == "gumbel":
         return Gumbel(64, 512), 64, 1, 512
-    return vqp.SimVQ(dim=64, codebook_size=512, rotation_trick=False), 64, 1, 512
+    if kind == "simvq":
+        return vqp.SimVQ(dim=64, codebook_size=512, rotation_trick=False), 64, 1, 512
+    sys.exit(f"learning.py: there is no `{kind}` here, only {', '.join(KINDS)}")
 
 
 def train(kind, seed, steps, every, train_x, test_x):
@@ -215,6 +217,9 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    unknown = [kind for kind in args.quantizers.split(",") if kind not in KINDS]
+    if unknown:
+        parser.error(f"no quantizers here: {', '.join(unknown)}; there are {', '.join(KINDS)}")
     torch.set_num_threads(args.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     x, test = emoji()

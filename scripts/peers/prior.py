@@ -187,10 +187,11 @@ class Prior(nn.Module):
 
 
 def check():
+    device = torch.get_default_device()
     for name in ("rotary", "learned"):
         with safe_open(os.path.join(FIXTURES, name + ".safetensors"), "pt") as file:
             kept, c = (
-                {key: file.get_tensor(key) for key in file.keys()},
+                {key: file.get_tensor(key).to(device) for key in file.keys()},
                 SimpleNamespace(**json.loads(file.metadata()["config"])),
             )
         weights = {key[6:]: v for key, v in kept.items() if key.startswith("model.")}
@@ -212,7 +213,7 @@ def check():
         model.load_state_dict(weights)
         classes = torch.arange(64) % (c.classes + 1)
         drawn = lambda guidance, cached: model.sample(
-            classes, guidance, 10, torch.Generator().manual_seed(1), cached
+            classes, guidance, 10, torch.Generator(device).manual_seed(1), cached
         )
         same = all(
             torch.equal(drawn(guidance, False), drawn(guidance, True)) for guidance in (None, 2.0)

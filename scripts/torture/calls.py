@@ -11,6 +11,8 @@ import signal
 import struct
 import time
 
+from scenes import LIMIT, Failed
+
 MACHINES = {
     "x86_64": {
         "audit": 0xC000003E,
@@ -77,7 +79,6 @@ class Outcome:
         self.status = None  # as waitpid has it
         self.events = []
         self.killed = None  # the event at which it was killed
-        self.timed_out = False
         self.seconds = 0.0
 
     @property
@@ -190,10 +191,11 @@ class Tracer:
             self.put_registers(tid, registers)
 
 
-def run(args, folder, decide, log, env=None, timeout=600.0):
+def run(args, folder, decide, log, env=None, timeout=LIMIT):
     """Runs a program to its end. `decide` is asked at each call that changes something below
     `folder`, with its number from 0 on and the `Event`: it answers with nothing, "kill" (before the
-    call), "half" (a write of which half is done, then the end), or the number of an error."""
+    call), "half" (a write of which half is done, then the end), or the number of an error. A program
+    that has not ended after `timeout` seconds is killed, and that is a failure."""
     known = machine()
     code, length = bpf_filter(known)
     outcome, began = Outcome(), time.monotonic()
@@ -227,8 +229,10 @@ def run(args, folder, decide, log, env=None, timeout=600.0):
             pass
 
     # An alarm interrupts the waiting for a program that hangs.
+    hung = []
+
     def on_alarm(*_):
-        outcome.timed_out = True
+        hung.append(True)
         end()
 
     before = signal.signal(signal.SIGALRM, on_alarm)
@@ -276,6 +280,8 @@ def run(args, folder, decide, log, env=None, timeout=600.0):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     outcome.seconds = time.monotonic() - began
+    if hung:
+        raise Failed(f"it hangs: {' '.join(args)} had not ended after {timeout:.0f} s")
     return outcome
 
 

@@ -176,6 +176,10 @@ def kill_at_random(bench, scene, whole, rng, early):
                     return True
             return False
         while child.poll() is None and not reached():
+            if time.monotonic() - began > scenes.LIMIT:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+                raise Failed(f"it hangs: no checkpoint after {scenes.LIMIT} s:\n{bench.said()}")
             time.sleep(0.002)
         share = max(0.0, whole.seconds - (time.monotonic() - began))
         time.sleep(rng.random() * share * 0.7)

@@ -40,17 +40,32 @@ def main(bench, count, seed, _only, say):
                                  env=bench.env)
     seen = []
     log = bench.path("run", "metrics.csv")
+    # It hangs where so long no row is written: one comes every fifty steps.
+    step, moved, hangs = 0, time.monotonic(), False
     while child.poll() is None:
         time.sleep(0.5)
-        step = last_step(log)
+        before, step = step, last_step(log)
+        if step > before:
+            moved = time.monotonic()
+        if time.monotonic() - moved > scenes.LIMIT:
+            hangs = True
+            child.kill()
+            break
         try:
             if not seen or step > seen[-1][0]:
                 seen.append((step, *figures(child.pid)))
         except (OSError, TypeError):
             break
-    child.wait()
     failures = []
-    if child.returncode != 0:
+    try:
+        child.wait(scenes.LIMIT)
+    except subprocess.TimeoutExpired:
+        hangs = True
+        child.kill()
+        child.wait()
+    if hangs:
+        failures.append(f"it hangs at step {step}: nothing came for {scenes.LIMIT} s")
+    elif child.returncode != 0:
         failures.append(f"it ended with {child.returncode}: {bench.said()}")
     # From a tenth of the way on all that is made once is there.
     settled = [s for s in seen if s[0] >= count // 10]

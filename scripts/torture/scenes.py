@@ -13,6 +13,10 @@ import zlib
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 
 
+# Seconds after which a program that has not ended hangs.
+LIMIT = 600
+
+
 class Failed(Exception):
     """What must not happen; the text says what it is."""
 
@@ -131,11 +135,15 @@ class Bench:
     def args(self, args):
         return [self.program] + args
 
-    def call(self, args, timeout=600):
+    def call(self, args, timeout=LIMIT):
         """Runs it to its end: the exit status, and what it said."""
         with open(self.log, "wb") as out:
-            done = subprocess.run(self.args(args), stdin=subprocess.DEVNULL, stdout=out,
-                                  stderr=out, env=self.env, timeout=timeout, check=False)
+            try:
+                done = subprocess.run(self.args(args), stdin=subprocess.DEVNULL, stdout=out,
+                                      stderr=out, env=self.env, timeout=timeout, check=False)
+            except subprocess.TimeoutExpired as e:
+                raise Failed(f"it hangs: {' '.join(args)} had not ended after {timeout:.0f} s:\n"
+                             f"{self.said()}") from e
         return done.returncode, self.said()
 
     def said(self):

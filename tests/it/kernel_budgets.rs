@@ -48,6 +48,20 @@ fn kernels_are_listed_and_written_by_name() {
     let words = fs::read(Path::new(&spirv).join("adam_EACH=4_.spv")).unwrap();
     assert_eq!(words[..4], 0x0723_0203_u32.to_le_bytes());
 
+    // What is there is not replaced unasked.
+    let mine = Path::new(&wgsl).join("adam_EACH=4_.wgsl");
+    fs::write(&mine, "mine").unwrap();
+    let again = wgvq(&["kernels", "adam", "--wgsl", &wgsl]);
+    let said = text(&again.stderr);
+    assert!(
+        said.contains("--overwrite") && !again.status.success(),
+        "{said}"
+    );
+    assert_eq!(fs::read(&mine).unwrap(), b"mine");
+    let replaced = wgvq(&["kernels", "adam", "--wgsl", &wgsl, "--overwrite"]);
+    assert!(replaced.status.success(), "{replaced:?}");
+    assert_ne!(fs::read(&mine).unwrap(), b"mine");
+
     let unknown = wgvq(&["kernels", "adamm"]);
     assert!(text(&unknown.stderr).contains("`adamm`"), "{unknown:?}");
 }
@@ -127,13 +141,23 @@ fn a_budget_that_is_exceeded_fails() {
         let (code, said) = run("check", "1", std::slice::from_ref(&worse));
         assert_eq!(code, Some(1), "{worse}: {said}");
         assert!(said.contains(named), "{worse}: {said}");
-        let (code, said) = run("check", "2", &[worse]);
-        assert_eq!(code, Some(0), "another compiler only warns: {said}");
-        assert!(
-            said.contains(named) && said.contains("warning only"),
-            "{said}"
-        );
+        let (code, said) = run("check", "2", std::slice::from_ref(&worse));
+        assert!(said.contains(named), "{said}");
+        if worse.contains("refused") {
+            assert_eq!(code, Some(1), "refused by any compiler: {said}");
+        } else {
+            assert_eq!(code, Some(0), "another compiler only warns: {said}");
+            assert!(said.contains("warning only"), "{said}");
+        }
     }
+    // Budgets of another version go where this one has those of all GPUs, and only there.
+    let table = fs::read_to_string(at("budgets.csv")).unwrap();
+    fs::write(at("budgets.csv"), table.clone() + "gpu2,a,1,1,0,1,8\n").unwrap();
+    let (code, said) = run("record", "2", &made);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("gpu2 would be lost"), "{said}");
+    fs::write(at("budgets.csv"), table).unwrap();
+    assert_eq!(run("record", "2", &made).0, Some(0));
 }
 
 /// NVK's code: a loop of a loop, of which the inner one counts.
