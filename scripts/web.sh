@@ -24,6 +24,13 @@ missing() {
 }
 
 mode=${1:-}
+case $#:$mode in
+    0: | 1:--check | 1:--serve) ;;
+    *)
+        say "web.sh: no such arguments: $*; there are --check and --serve, one at a time"
+        exit 2
+        ;;
+esac
 target=wasm32-unknown-unknown
 out=target/web/page
 # Beside the other targets, so that a cache of target/ holds it.

@@ -418,7 +418,11 @@ impl Evaluate {
             64 => format!(", features of the classifier {}", &counts.source[..12]),
             _ => String::new(),
         };
-        let images = counts.images;
+        // Where nothing but features of files was looked at, those are counted.
+        let images = match counts.images {
+            0 => counts.features,
+            images => images,
+        };
         output::note(global, &format!("{images} images of each kind{kind}"));
         Ok(CommandStatus::Done)
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wgvq::codes::tokens::{Baselines, Tokens, baselines};
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::{DottedConfig, Resolved};
-use wgvq::data::ImageSet;
+use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
 use wgvq::inference::{
     FirstStageModel, Hierarchy, PriorModel, SampleRequest, no_progress, prior_folder,
@@ -206,7 +206,12 @@ impl PriorCommand {
 
     /// Images that are named must be those that the prior began with.
     fn same_pictures(&self, model: &FirstStageModel, tokens: &Tokens) -> Result<()> {
-        if self.data.is_none() || self.open(model)?.is_of_sum(&tokens.info.data_sha256) {
+        if self.data.is_none() {
+            return Ok(());
+        }
+        let sum = &tokens.info.data_sha256;
+        let mut open = |options: &data::Options| self.open_with(model, options);
+        if pictures::of_sum(&options_of(model), sum, &mut open)?.is_of_sum(sum) {
             return Ok(());
         }
         let what = "are other images than the prior began with, whose tokens it has: leave --data \
@@ -224,16 +229,12 @@ impl PriorCommand {
 
     /// The images whose codes are modelled, in the model's size.
     fn open(&self, model: &FirstStageModel) -> Result<Arc<ImageSet>> {
-        let mut data = model.config().data.clone();
-        let [width, height, channels] = model.image();
-        (data.width, data.height, data.channels) = (width, height, channels);
+        self.open_with(model, &options_of(model)).map(Arc::new)
+    }
+
+    fn open_with(&self, model: &FirstStageModel, options: &data::Options) -> Result<ImageSet> {
         let own = pictures::source_of(&self.run, model);
-        Ok(Arc::new(pictures::open(
-            &self.run,
-            &own,
-            self.data.as_deref(),
-            &data.options(),
-        )?))
+        pictures::open(&self.run, &own, self.data.as_deref(), options)
     }
 
     fn train(
@@ -288,6 +289,13 @@ impl PriorCommand {
         }
         Ok(CommandStatus::Done)
     }
+}
+
+/// Returns the options by which images are opened in the model's size.
+fn options_of(model: &FirstStageModel) -> data::Options {
+    let mut about = model.config().data.clone();
+    (about.width, about.height, about.channels) = model.image().into();
+    about.options()
 }
 
 /// The curves, what was reached, and samples of each class.
