@@ -194,8 +194,8 @@ class Tracer:
 def run(args, folder, decide, log, env=None, timeout=LIMIT):
     """Runs a program to its end. `decide` is asked at each call that changes something below
     `folder`, with its number from 0 on and the `Event`: it answers with nothing, "kill" (before the
-    call), "half" (a write of which half is done, then the end), or the number of an error. A program
-    that has not ended after `timeout` seconds is killed, and that is a failure."""
+    call), "half" (a write of which half is done, then the end), or the number of an error. A
+    program that has not ended after `timeout` seconds is killed, and that is a failure."""
     known = machine()
     code, length = bpf_filter(known)
     outcome, began = Outcome(), time.monotonic()

@@ -272,7 +272,8 @@ impl PriorCommand {
         let picture = picture(gpu, &self.run, model, folder, &format!("{e}"), base)?;
         if global.json {
             let line = serde_json::json!({
-                "run": output::shown(run), "step": e.weights_step, "nats_per_token": e.nats_per_token,
+                "run": output::shown(run), "step": e.weights_step,
+                "nats_per_token": e.nats_per_token,
                 "bits_per_token": e.bits_per_token,
                 "bits_per_dim": e.bits_per_dim, "unigram_bits": base.unigram_bits,
                 "bigram_bits": base.bigram_bits,
