@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Packs a program that was built into an archive for a release, under the name that `cargo binstall`
-# looks for: the program, man pages, completions for shells, and the licences.
+# looks for: the program, man pages, completions for shells, the licences, and the engine of `wgvq
+# export --page` where scripts/web.sh has built it.
 #
 #   scripts/archive.sh PROGRAM TARGET FOLDER
 #
@@ -28,6 +29,14 @@ cp -- "$root"/{README.md,CHANGELOG.md,LICENSE-MIT,LICENSE-APACHE} "$root/assets/
 for shell in bash zsh fish powershell elvish; do
     "$program" completions "$shell" >"$made/$name/completions/wgvq.$shell"
 done
+
+engine=$root/target/web/page
+if [ -s "$engine/wgvq_web_bg.wasm" ] && [ -s "$engine/wgvq_web.js" ]; then
+    mkdir -p "$made/$name/share/wgvq/page"
+    cp -- "$engine/wgvq_web_bg.wasm" "$engine/wgvq_web.js" "$made/$name/share/wgvq/page/"
+else
+    echo "without the engine of pages: scripts/web.sh builds it" >&2
+fi
 
 folder=$(cd -- "$folder" && pwd)
 case $target in

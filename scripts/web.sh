@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the page in web/ into target/web/page/, which any static web server can serve.
+# Builds the page into target/web/page/, which any static web server can serve: the page's own files
+# of assets/page, the pictures and the model of web/, and the engine that `wgvq export --page` takes.
 #
 #   scripts/web.sh            build
 #   scripts/web.sh --check    only say whether it can be built here: exit 0, or 1 and what is missing
@@ -98,7 +99,7 @@ if [ "$mode" = --check ]; then exit 0; fi
 build
 mkdir -p -- "$out"
 "$bindgen" --target web --no-typescript --remove-name-section --remove-producers-section --out-dir "$out" "$CARGO_TARGET_DIR/$target/release/wgvq_web.wasm"
-cp -R -- web/page/. web/model "$out/"
+cp -R -- assets/page/. web/page/. web/model "$out/"
 say "The page is in $out: $(du -sh "$out" | cut -f 1), of which the engine $(du -sh "$out/wgvq_web_bg.wasm" | cut -f 1)."
 if [ "$mode" = --serve ]; then
     exec python3 -m http.server --directory "$out" 8000

@@ -2,9 +2,9 @@
 //! Run where Chromium, Python and the tools of `scripts/web.sh` are; elsewhere it says what is
 //! missing, and passes.
 
-#[path = "common/skip.rs"]
-mod skip;
+mod common;
 
+use common::{SMALLEST_PRIOR, few_pictures, ok, run, skip, text, train_tiny};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,7 +16,7 @@ use wgvq::inference::{FirstStageModel, PriorModel, SampleRequest, SamplingOption
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::registry::operations;
 
-/// The pictures that the page offers, as app.js lists them.
+/// The pictures that the page offers, as page.json lists them.
 const SAMPLES: [&str; 6] = ["sunglasses", "dog", "rose", "pizza", "earth_asia", "parrot"];
 const BROWSERS: [&str; 4] = [
     "chromium",
@@ -231,12 +231,17 @@ fn the_page_works_in_chromium() {
     std::fs::write(folder.join("expected.json"), expected.to_string()).unwrap();
     std::fs::write(folder.join("kernels.json"), json!(kernels()).to_string()).unwrap();
 
+    let page = root().join("target/web/page");
+    drive("web_test.py", &page, &folder, &browser);
+    exported(&folder, &browser);
+}
+
+/// Runs a script that drives a page; it fails where one of its checks does.
+fn drive(script: &str, page: &Path, folder: &Path, browser: &Path) {
     let mut python = Command::new("python3");
     python
-        .arg(root().join("scripts/web_test.py"))
-        .arg(root().join("target/web/page"))
-        .arg(&folder)
-        .arg(browser);
+        .arg(root().join("scripts").join(script))
+        .args([page, folder, browser]);
     let output = python.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
@@ -248,14 +253,77 @@ fn the_page_works_in_chromium() {
     );
 }
 
+/// Pages that `wgvq export --page` writes: of a run with a prior of any order, of one whose prior
+/// reads texts, of one without a prior; and a training in the first, whose model the program reads.
+fn exported(folder: &Path, browser: &Path) {
+    let place = tempfile::tempdir().unwrap();
+    let site = place.path().join("site");
+    let tiny = train_tiny(place.path(), "tiny", 30);
+    let prior = [
+        "prior",
+        text(&tiny),
+        "--steps",
+        "6",
+        "--set",
+        "prior.order=any",
+        "--quiet",
+    ];
+    ok(run(&[&prior[..], &SMALLEST_PRIOR].concat()));
+    let export = |of: &Path, to: &str, more: &[&str]| {
+        let to = site.join(to);
+        ok(run(
+            &[&["export", text(of), "--page", text(&to)], more].concat()
+        ));
+        to
+    };
+    let page = export(&tiny, "some/where/run", &["--title", "Discs"]);
+    let runs = root().join("tests/fixtures/runs");
+    export(&runs.join("text2image"), "texts", &[]);
+    export(&runs.join("vit"), "plain", &[]);
+
+    let models =
+        [Some(Core::Tiled), None].map(|core| FirstStageModel::load(&gpu(core), &tiny).unwrap());
+    let samples = (1..=6).map(|i| {
+        let name = format!("{i}.png");
+        let file = page.join("samples").join(&name);
+        expected(&name, &load_image(file, 32, 32, 3).unwrap(), &models)
+    });
+    let samples: Vec<Value> = samples.collect();
+    let mut pictures: Vec<PathBuf> = std::fs::read_dir(few_pictures())
+        .unwrap()
+        .flat_map(|class| std::fs::read_dir(class.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
+    pictures.sort();
+    pictures.truncate(24);
+    let pages = json!({
+        "run": {
+            "title": "Discs", "samples": samples,
+            "codebook": models[0].levels()[0].codebook_size,
+        },
+        "texts": { "prompt": "red" },
+        "pictures": pictures,
+    });
+    std::fs::write(folder.join("pages.json"), pages.to_string()).unwrap();
+    drive("web_page_test.py", &site, folder, browser);
+    let trained = folder.join("trained.safetensors");
+    let (model, out) = (text(&trained), place.path().join("again.png"));
+    let args = ["reconstruct", model, text(&pictures[0]), "-o", text(&out)];
+    ok(run(&args));
+}
+
 /// The images that the page reconstructs first were held out from training.
 #[test]
 fn sample_pictures_are_held_out() {
-    let script = std::fs::read_to_string(root().join("web/page/app.js")).unwrap();
-    assert!(
-        script.contains(&format!("const SAMPLES = {:?};", SAMPLES)),
-        "app.js lists other pictures"
-    );
+    let about = std::fs::read_to_string(root().join("web/page/page.json")).unwrap();
+    let about: Value = serde_json::from_str(&about).unwrap();
+    let names: Vec<&str> = about["samples"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|sample| sample["name"].as_str())
+        .collect();
+    assert_eq!(names, SAMPLES, "page.json lists other pictures");
     let set = wgvq::data::open("emoji", &Options::default()).unwrap();
     for name in SAMPLES {
         let i = set

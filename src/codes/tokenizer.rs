@@ -140,13 +140,19 @@ impl Tokenizer {
     pub fn load(folder: &Path) -> Result<Tokenizer> {
         let path = folder.join(FILE);
         let json = files::read(&path, files::LIST)?;
+        let seen = files::read_text(&folder.join(SEEN), files::LIST).unwrap_or_default();
+        Tokenizer::from_bytes(&json, &seen).map_err(|e| Error::file(&path, e))
+    }
+
+    /// Reads the bytes of `tokenizer.json`, as [`Tokenizer::save`] wrote it, with the characters
+    /// that the captions had; without any, none is unknown.
+    ///
+    /// # Errors
+    /// If they are damaged.
+    pub fn from_bytes(json: &[u8], characters: &str) -> Result<Tokenizer> {
         let inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|e| Error::file(&path, format!("is damaged, or no tokenizer: {e}")))?;
-        let seen = files::read_text(&folder.join(SEEN), files::LIST)
-            .unwrap_or_default()
-            .chars()
-            .collect();
-        Tokenizer::checked(inner, seen).map_err(|e| Error::file(&path, e))
+            .map_err(|e| Error::data(format!("is damaged, or no tokenizer: {e}")))?;
+        Tokenizer::checked(inner, characters.chars().collect())
     }
 
     /// SHA-256 of what it is.

@@ -155,14 +155,25 @@ impl OptimizerState {
         self.adam.step_with(&self.params, gradients, scale, halves)
     }
 
-    /// Ends the step at hand: the average follows, and what was recorded is submitted.
+    /// Ends the step at hand: the average follows, and what was recorded is submitted. Waits for
+    /// the step before the last.
     pub(crate) fn finish_step(&mut self) -> Result<()> {
+        self.end_step()?;
+        self.in_flight.submit(&self.gpu)
+    }
+
+    /// [`OptimizerState::finish_step`] without blocking the thread.
+    pub(crate) async fn finish_step_async(&mut self) -> Result<()> {
+        self.end_step()?;
+        self.in_flight.submit_async(&self.gpu).await
+    }
+
+    fn end_step(&mut self) -> Result<()> {
         if let Some(ema) = &self.ema {
             ema.update(&self.params, self.step)?;
         }
         self.step += 1;
-        self.metrics.end(self.step)?;
-        self.in_flight.submit(&self.gpu)
+        self.metrics.end(self.step)
     }
 
     /// Exchanges the weights that learn and their average; again, and both are as they were.

@@ -66,6 +66,16 @@ impl<T: Task> Trainer<T> {
         self.state.finish_step()
     }
 
+    /// [`Trainer::step`] without blocking the thread: in browsers, and where the host polls the
+    /// device. The bytes are the same.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub async fn step_async(&mut self) -> Result<()> {
+        self.task.step(&mut self.state)?;
+        self.state.finish_step_async().await
+    }
+
     /// Trains for about `budget`, a part of a step or several, and leaves the rest of a step to the
     /// next call: for a render loop. The bytes are those of [`Trainer::step`]. See
     /// [`Gpu::run_for_budget`] for the rules; a step counts in [`Trainer::step_number`] once it is
@@ -115,6 +125,21 @@ impl<T: Task> Trainer<T> {
         self.task.evaluate(&mut self.state, last)
     }
 
+    /// [`Trainer::measure`], and [`Trainer::views`] of what was measured, without blocking the
+    /// thread; see [`Gpu::read_ahead`].
+    ///
+    /// # Errors
+    /// As [`Trainer::measure`].
+    pub async fn measure_async(&mut self, last: bool) -> Result<(T::Evaluation, Vec<View>)> {
+        let gpu = self.gpu.clone();
+        gpu.read_ahead(|| {
+            let evaluation = self.measure(last)?;
+            let views = self.views(&evaluation)?;
+            Ok((evaluation, views))
+        })
+        .await
+    }
+
     /// Returns what there is to be seen of the model as it was measured.
     ///
     /// # Errors
@@ -132,6 +157,15 @@ impl<T: Task> Trainer<T> {
         let mut checkpoint = self.state.save()?;
         self.task.save(&mut checkpoint)?;
         Ok(checkpoint)
+    }
+
+    /// [`Trainer::checkpoint`] without blocking the thread; see [`Gpu::read_ahead`].
+    ///
+    /// # Errors
+    /// As [`Trainer::checkpoint`].
+    pub async fn checkpoint_async(&mut self) -> Result<Checkpoint> {
+        let gpu = self.gpu.clone();
+        gpu.read_ahead(|| self.checkpoint()).await
     }
 
     /// Goes back to the step at which `checkpoint` was made.
@@ -169,8 +203,77 @@ impl<T: Task> Trainer<T> {
         self.task.trained(&mut self.state)
     }
 
+    /// [`Trainer::trained`] without blocking the thread; see [`Gpu::read_ahead`].
+    ///
+    /// # Errors
+    /// As [`Trainer::trained`].
+    pub async fn trained_async(&mut self) -> Result<Checkpoint> {
+        let gpu = self.gpu.clone();
+        gpu.read_ahead(|| self.trained()).await
+    }
+
     /// Tells the task that the run's folder was moved from `from` to `to`.
     pub(crate) fn relocate(&mut self, from: &Path, to: &Path) {
         self.task.relocate(from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DottedConfig;
+    use crate::config::run::RunConfig;
+    use crate::gpu::Options;
+    use crate::quantize::Registry;
+    use std::sync::Arc;
+
+    #[test]
+    fn training_without_blocking_gives_the_same_bytes() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let pixels = (0..20 * 8 * 8 * 3u32).map(|i| (i * i >> 7) as u8).collect();
+        let set = crate::data::ImageSet::from_memory(pixels, [8, 8, 3], &[], vec![]).unwrap();
+        let set = Arc::new(set);
+        let mut config = RunConfig::default();
+        for (key, value) in [
+            ("model.hidden", "8"),
+            ("model.residual_layers", "0"),
+            ("quantizer.codebook_size", "16"),
+            ("quantizer.codebook_dim", "4"),
+            ("quantizer.kmeans_iters", "2"),
+            ("train.batch_size", "2"),
+            ("train.ema_decay", "0.9"),
+            ("train.log_every", "2"),
+        ] {
+            config.set(key, value).unwrap();
+        }
+        let config = config.resolve(&Registry::default()).unwrap();
+        let [mut one, mut other] = [(); 2].map(|()| {
+            let trainer: Trainer = Trainer::new(&gpu, &config, set.clone()).unwrap();
+            trainer
+        });
+        (0..3).for_each(|_| one.step().unwrap());
+        let steps = async {
+            for _ in 0..3 {
+                other.step_async().await?;
+            }
+            Ok(())
+        };
+        gpu.block_on(steps).unwrap();
+        let evaluation = one.measure(true).unwrap();
+        let seen = (one.views(&evaluation).unwrap(), format!("{evaluation:?}"));
+        let (evaluation, views) = gpu.block_on(other.measure_async(true)).unwrap();
+        assert_eq!((views, format!("{evaluation:?}")), seen);
+        assert_eq!(
+            gpu.block_on(other.trained_async()).unwrap(),
+            one.trained().unwrap()
+        );
+        let kept = gpu.block_on(other.checkpoint_async()).unwrap();
+        assert_eq!(kept, one.checkpoint().unwrap());
+        // A new trainer goes on from there as if nothing had been.
+        let mut again: Trainer = Trainer::new(&gpu, &config, set).unwrap();
+        again.restore(&kept).unwrap();
+        again.step().unwrap();
+        one.step().unwrap();
+        assert_eq!(again.checkpoint().unwrap(), one.checkpoint().unwrap());
     }
 }

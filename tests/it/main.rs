@@ -44,6 +44,7 @@ mod misuse;
 mod mixed;
 mod models;
 mod packing;
+mod page;
 mod passes;
 mod photographs;
 mod prior;

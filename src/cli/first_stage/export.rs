@@ -6,6 +6,7 @@ use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::inspect::name_of;
 use crate::cli::first_stage::model_card::{HUB_FILES, hub_files};
+use crate::cli::first_stage::page::Page;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ Examples:
   wgvq export runs/emoji --decoder -o decoder.safetensors
   wgvq export runs/emoji --hf hub/emoji      # config.json, model.safetensors, README.md
   wgvq export runs/emoji --onnx onnx/emoji   # encoder.onnx, quantizer.onnx, decoder.onnx
-  wgvq export runs/emoji --npy arrays/emoji  # codebook.npy")]
+  wgvq export runs/emoji --npy arrays/emoji  # codebook.npy
+  wgvq export runs/emoji --page page/emoji   # index.html and what belongs to it")]
 pub struct Export {
     /// The run whose model is exported: its folder, or its final.safetensors
     run: PathBuf,
@@ -32,10 +34,24 @@ pub struct Export {
         long,
         short,
         value_name = "FILE",
-        required_unless_present_any = ["hf", "onnx", "npy"],
-        conflicts_with_all = ["hf", "onnx", "npy"]
+        required_unless_present_any = ["hf", "onnx", "npy", "page"],
+        conflicts_with_all = ["hf", "onnx", "npy", "page"]
     )]
     output: Option<PathBuf>,
+    /// The prior that the page draws with: its folder, or the run that has it [default: the run's
+    /// own, where it has one]
+    #[arg(long, value_name = "DIR", requires = "page")]
+    prior: Option<PathBuf>,
+    /// The page's title [default: the run's name]
+    #[arg(long, value_name = "TEXT", requires = "page")]
+    title: Option<String>,
+    /// The images of the run, where they lie elsewhere now: the page offers some that were held out
+    #[arg(long, value_name = "SOURCE", requires = "page")]
+    data: Option<String>,
+    /// The folder of the page's engine, which releases have in share/wgvq/page, and scripts/web.sh
+    /// builds
+    #[arg(long, value_name = "DIR", requires = "page")]
+    engine: Option<PathBuf>,
     /// Replace files that are there; also delete files of an earlier export of the same kind
     #[arg(long)]
     overwrite: bool,
@@ -60,11 +76,34 @@ struct What {
     /// The codebooks as NumPy arrays in a folder
     #[arg(long, value_name = "DIR")]
     npy: Option<PathBuf>,
+    /// A web page around the run in a folder, for any server of files: it reconstructs pictures,
+    /// paints on their codes, draws new ones where the run has a prior, and trains, all on the GPU
+    /// of whoever visits it
+    #[arg(long, value_name = "DIR")]
+    page: Option<PathBuf>,
 }
 
 impl Export {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
-        let What { hf, onnx, npy, .. } = &self.what;
+        let What {
+            hf,
+            onnx,
+            npy,
+            page,
+            ..
+        } = &self.what;
+        if let Some(folder) = page {
+            let page = Page {
+                run: &self.run,
+                folder,
+                prior: self.prior.as_deref(),
+                title: self.title.as_deref(),
+                engine: self.engine.as_deref(),
+                data: self.data.as_deref(),
+                overwrite: self.overwrite,
+            };
+            return page.write(global).map(|()| CommandStatus::Done);
+        }
         if let Some(folder) = hf {
             let name = name_of(&self.run);
             return self.files(global, folder, is_hub_file, |model| {

@@ -8,6 +8,7 @@ pub mod import;
 pub mod inspect;
 pub mod model_card;
 pub mod pack;
+pub mod page;
 pub mod plan;
 pub mod reconstruct;
 pub mod report;

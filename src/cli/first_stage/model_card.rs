@@ -98,7 +98,7 @@ pub fn hub_files(
 }
 
 /// Of a folder or a file its name alone; a path that ends in `..` has none.
-fn data_name(source: &str) -> String {
+pub fn data_name(source: &str) -> String {
     let last = Path::new(source).file_name();
     last.map_or_else(
         || "(a folder)".to_owned(),

@@ -4,6 +4,7 @@ pub mod fill;
 pub(crate) mod guard;
 pub(crate) mod ledger;
 pub(crate) mod pool;
+mod read_ahead;
 pub(crate) mod readback;
 pub(crate) mod storage;
 pub(crate) mod tensor;

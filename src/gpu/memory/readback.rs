@@ -1,6 +1,7 @@
 //! Reading tensors back, with or without waiting.
 
 use crate::gpu::lock::Mutex;
+use crate::gpu::memory::read_ahead;
 use crate::gpu::{DType, Element, Gpu, Tensor};
 use crate::{Error, Result};
 use std::future::Future;
@@ -86,12 +87,15 @@ impl Tensor {
     }
 
     /// Returns the content, row-major. Waits for the device, which a browser does not allow: there,
-    /// await [`Readback::get`].
+    /// await [`Readback::get`], or read within [`Gpu::read_ahead`].
     ///
     /// # Errors
     /// If `T` is not the tensor's element type, or the device was lost.
     pub fn read<T: Element>(&self) -> Result<Vec<T>> {
-        self.read_async()?.wait()
+        match read_ahead::answer(self) {
+            Some(answered) => answered,
+            None => self.read_async()?.wait(),
+        }
     }
 }
 
@@ -129,15 +133,26 @@ impl Readback {
         self.take()
     }
 
+    /// [`Readback::get`], whatever the elements are.
+    pub(super) async fn bytes(self) -> Result<Vec<u8>> {
+        Arrival(&self.state).await;
+        self.content()
+    }
+
     fn take<T: Element>(self) -> Result<Vec<T>> {
-        self.gpu.check()?;
         if T::DTYPE != self.dtype {
+            self.gpu.check()?;
             return Err(Error::shape(
                 "read",
                 format!("{:?}", self.dtype),
                 format!("{:?}", T::DTYPE),
             ));
         }
+        self.content()
+    }
+
+    fn content<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
+        self.gpu.check()?;
         if let Some(Err(reason)) = self.state.lock().done.clone() {
             return Err(Error::Gpu {
                 op: "readback".into(),

@@ -2,7 +2,7 @@
 //!
 //! A set that fits a binding lies on the device as bytes, and a step gathers its images there. Of
 //! any other set, and where crops or colours change, a step's images are made on the host by
-//! [`Prefetcher`]'s threads before it comes.
+//! [`Prefetcher`]'s threads before it comes; in browsers, which give no threads, when it comes.
 
 use crate::config::run::ResolvedConfig;
 use crate::data::{Batch, BatchPlan, DataStall, ImageSet, Prefetcher, no_photographs};
@@ -32,6 +32,8 @@ enum Source {
     /// All images, on the device.
     Resident(Tensor),
     Prefetcher(Prefetcher<Batch>),
+    /// Made at each step.
+    Host,
 }
 
 /// Returns the plan of a configuration's batches.
@@ -75,6 +77,7 @@ impl Batches {
                 let shape = [data.len(), data.height, data.width, data.channels];
                 Source::Resident(Tensor::from_slice(gpu, &shape, all)?)
             }
+            None if cfg!(target_arch = "wasm32") => Source::Host,
             None => Source::Prefetcher(ahead(config, recipe, data.clone())?),
         };
         Ok(Batches {
@@ -97,7 +100,7 @@ impl Batches {
                 all,
                 &Tensor::from_slice(&self.gpu, &[numbers.len()], numbers)?,
             ),
-            Source::Prefetcher(_) => {
+            Source::Prefetcher(_) | Source::Host => {
                 let plain: Vec<u32> = numbers.iter().map(|n| n & !FLIP).collect();
                 let mirrored: Vec<bool> = numbers.iter().map(|n| n & FLIP != 0).collect();
                 self.upload(&self.data.gather(&plain)?, &mirrored)
@@ -123,21 +126,23 @@ impl Batches {
                 let parts = numbers.chunks(self.part);
                 parts.map(|numbers| self.images(numbers)).collect()
             }
-            Source::Prefetcher(ahead) => {
-                let batch = ahead.take(step)?;
-                let pixels = batch.pixels.chunks(self.part * self.data.image_bytes());
-                let parts = pixels.zip(batch.mirrored.chunks(self.part));
-                parts.map(|(pixels, m)| self.upload(pixels, m)).collect()
-            }
+            Source::Prefetcher(ahead) => self.upload_parts(&ahead.take(step)?),
+            Source::Host => self.upload_parts(&self.recipe.batch(&self.data, step)?),
         }
     }
 
     /// Returns how long steps waited for their images; `None` where these lie on the device.
     pub(super) fn waiting(&self) -> Option<DataStall> {
         match &self.source {
-            Source::Resident(_) => None,
+            Source::Resident(_) | Source::Host => None,
             Source::Prefetcher(ahead) => Some(ahead.waiting()),
         }
+    }
+
+    fn upload_parts(&self, batch: &Batch) -> Result<Vec<Tensor>> {
+        let pixels = batch.pixels.chunks(self.part * self.data.image_bytes());
+        let parts = pixels.zip(batch.mirrored.chunks(self.part));
+        parts.map(|(pixels, m)| self.upload(pixels, m)).collect()
     }
 
     fn upload(&self, pixels: &[u8], mirrored: &[bool]) -> Result<Tensor> {

@@ -1,12 +1,13 @@
 // The page: what is shown, and when the engine is asked. Images are RGB bytes, codes one number
 // per cell.
 
-import init, { Engine } from "./wgvq_web.js";
+import init, { Engine, engine_version } from "./wgvq_web.js";
+import { listenToTraining, trainOn } from "./train.js";
 
 const $ = (id) => document.getElementById(id);
-const SAMPLES = ["sunglasses", "dog", "rose", "pizza", "earth_asia", "parrot"];
 const UNDO_KEPT = 100;
 
+let page; // page.json: what this page shows
 let engine, about;
 let original = null; // the picture that was encoded, or null where the codes came from elsewhere
 let codes = new Uint32Array(); // as they are now
@@ -14,6 +15,7 @@ let coded = new Uint32Array(); // as they came
 let brush = 0;
 let cursor = null; // the cell that the keyboard is at
 let past = [];
+let marked = new Set(); // cells that are to be drawn anew
 let swatches = []; // a canvas for each code
 
 // messages
@@ -118,6 +120,7 @@ function take(found) {
   codes = Uint32Array.from(found);
   coded = Uint32Array.from(found);
   past = [];
+  marked = new Set();
   showCodes();
 }
 
@@ -168,6 +171,15 @@ function showCodes() {
       context.fillText(code, x + w / 2, y + h / 2);
     }
   });
+  for (const cell of marked) {
+    const [x, y] = [(cell % about.columns) * w, Math.floor(cell / about.columns) * h];
+    context.fillStyle = "rgb(238 143 84 / 55%)";
+    context.fillRect(x, y, w, h);
+    context.strokeStyle = "#c2571b";
+    context.lineWidth = 4;
+    context.strokeRect(x + 2, y + 2, w - 4, h - 4);
+  }
+  $("redraw-marked").disabled = marked.size === 0;
   context.strokeStyle = "rgb(128 128 128 / 45%)";
   context.lineWidth = 1;
   for (let i = 1; i < about.columns; i++) context.strokeRect(i * w, -1, 0, canvas.height + 2);
@@ -203,6 +215,19 @@ function remember() {
   if (past.length > UNDO_KEPT) past.shift();
 }
 
+// What is drawn in reading order sees only what comes before: from a marked cell on, all is.
+function mark(cell, add) {
+  if (cell === null || marked.has(cell) === add) return;
+  if (about.prior.sees_all) {
+    if (add) marked.add(cell);
+    else marked.delete(cell);
+  } else {
+    const first = add ? Math.min(cell, ...marked) : cell + 1;
+    marked = new Set([...codes.keys()].filter((i) => i >= first));
+  }
+  showCodes();
+}
+
 function paint(cell) {
   if (cell === null || codes[cell] === brush) return;
   codes[cell] = brush;
@@ -221,9 +246,17 @@ function cellAt(event) {
 function listenToMap() {
   const map = $("map");
   let painting = false;
+  let marking = null; // whether the stroke marks or unmarks
   map.addEventListener("pointerdown", (event) => {
     if (!codes.length || event.button !== 0) return;
     const cell = cellAt(event);
+    if ($("mark").checked) {
+      cursor = null;
+      marking = !marked.has(cell);
+      map.setPointerCapture(event.pointerId);
+      mark(cell, marking);
+      return;
+    }
     if (event.shiftKey) {
       if (cell !== null) choose(codes[cell]);
       return;
@@ -234,8 +267,12 @@ function listenToMap() {
     remember();
     paint(cell);
   });
-  map.addEventListener("pointermove", (event) => painting && paint(cellAt(event)));
+  map.addEventListener("pointermove", (event) => {
+    if (painting) paint(cellAt(event));
+    if (marking !== null) mark(cellAt(event), marking);
+  });
   const end = () => {
+    marking = null;
     if (painting && past.length && past.at(-1).every((code, i) => code === codes[i])) past.pop();
     painting = false;
     if (codes.length) showCodes();
@@ -255,6 +292,8 @@ function listenToMap() {
       const to = (cursor ?? 0) + (cursor === null ? 0 : steps[event.key]);
       if (to >= 0 && to < codes.length) cursor = to;
       showCodes();
+    } else if (event.key === " " && cursor !== null && $("mark").checked) {
+      mark(cursor, !marked.has(cursor));
     } else if (event.key === " " && cursor !== null) {
       remember();
       paint(cursor);
@@ -278,6 +317,7 @@ function listenToMap() {
     decodeSoon();
   });
   $("numbers").addEventListener("change", () => codes.length && showCodes());
+  $("redraw-marked").addEventListener("click", () => after(redraw));
 }
 
 async function makePalette() {
@@ -315,8 +355,51 @@ async function makePalette() {
 
 let stopped = false;
 
+// What the controls ask of a drawing of so many pictures.
+function asked(n) {
+  return {
+    n,
+    class: Number($("class").value),
+    text: $("text").value,
+    temperature: Number($("temperature").value),
+    top_p: 0.98,
+    guidance: Number($("guidance").value),
+    seed: Number($("seed").value) >>> 0,
+    passes: Math.max(1, Math.floor(Number($("passes").value))),
+  };
+}
+
+function nextSeed() {
+  $("seed").value = (Number($("seed").value) + 1) >>> 0;
+}
+
+function tellUnread() {
+  const unread = about.prior.texts ? engine.unread($("text").value) : "";
+  if (unread) notice(unread);
+}
+
+// Draws the marked cells anew, from the codes that are not marked.
+async function redraw() {
+  notice("");
+  tellUnread();
+  const kept = Uint8Array.from(codes, (_, cell) => (marked.has(cell) ? 0 : 1));
+  remember();
+  stopped = false;
+  const drawn = await engine.sample(JSON.stringify(asked(1)), codes, kept, (_, now, picture) => {
+    codes = Uint32Array.from(now);
+    showCodes();
+    show($("decoded"), picture, about.width, about.height);
+    return !stopped;
+  });
+  codes = Uint32Array.from(drawn);
+  nextSeed();
+  showCodes();
+  await decode();
+}
+
 async function draw() {
   notice("");
+  tellUnread();
   stopped = false;
   $("draw").disabled = true;
   $("stop").disabled = false;
@@ -363,18 +446,10 @@ async function draw() {
     return !stopped;
   };
   try {
-    const [temperature, guidance] = [Number($("temperature").value), Number($("guidance").value)];
-    await engine.sample(
-      n,
-      Number($("class").value),
-      temperature,
-      0.98,
-      guidance,
-      Number($("seed").value) >>> 0,
-      step,
-    );
+    const none = [new Uint32Array(), new Uint8Array()];
+    await engine.sample(JSON.stringify(asked(n)), ...none, step);
     $("gallery").dataset.codes = newest.join(",");
-    $("seed").value = (Number($("seed").value) + 1) >>> 0;
+    nextSeed();
   } finally {
     $("draw").disabled = false;
     $("stop").disabled = true;
@@ -429,8 +504,13 @@ function listen() {
     event.preventDefault();
     over = 0;
     $("drop").hidden = true;
-    const [file] = event.dataTransfer.files;
-    if (file) after(() => open(file));
+    // The entries are gone once this has returned.
+    const items = [...event.dataTransfer.items];
+    const entries = items.map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    const files = [...event.dataTransfer.files];
+    if (files.length > 1 || entries.some((entry) => entry.isDirectory)) {
+      after(() => trainOn(entries, files));
+    } else if (files.length) after(() => open(files[0]));
     else notice("That was no file: drop a picture from a folder, or save it first.");
   });
   for (const output of document.querySelectorAll("output[for]")) {
@@ -441,7 +521,7 @@ function listen() {
   }
   $("sample-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    after(draw);
+    if ($("sample-form").reportValidity()) after(draw);
   });
   $("stop").addEventListener("click", () => (stopped = true));
   $("search-form").addEventListener("submit", (event) => {
@@ -461,11 +541,21 @@ async function adapterName() {
 }
 
 async function describe() {
+  const { prior } = about;
+  for (const id of ["original", "map", "decoded"]) {
+    $(id).style.aspectRatio = `${about.width} / ${about.height}`;
+  }
+  $("map").height = Math.round(($("map").width * about.height) / about.width);
+  document.title = page.title;
+  $("heading").textContent = page.heading;
+  $("credit").textContent = page.credit;
+  const orders = prior?.sees_all ? "in any order" : "in reading order";
   const texts = {
     size: `${about.width} × ${about.height}`,
     grid: `${about.columns} × ${about.rows}`,
     codes: about.codes,
-    parameters: about.prior_parameters.toLocaleString("en"),
+    parameters: prior?.parameters.toLocaleString("en"),
+    order: prior?.masked ? "in a few passes, the surest first" : orders,
   };
   for (const element of document.querySelectorAll("[data-about]")) {
     element.textContent = texts[element.dataset.about];
@@ -477,17 +567,29 @@ async function describe() {
     `${await adapterName()}, ${about.core} core` + (about.software ? " (software: slow)" : "");
   // A software adapter takes seconds for what a GPU does in milliseconds.
   if (about.software) $("n").value = 4096;
-  const any = about.classes.length;
-  $("class").replaceChildren(
-    ...[...about.classes, "anything"].map((name, i) => new Option(name, i, i === any, i === any)),
-  );
-  for (const name of SAMPLES) {
+  $("sampler").hidden = $("redraw").hidden = !prior;
+  if (prior) describePrior(prior);
+  for (const { name, file: url } of page.samples) {
     const button = Object.assign(document.createElement("button"), { type: "button", title: name });
-    const url = `samples/${name}.png`;
     button.append(Object.assign(document.createElement("img"), { src: url, alt: name }));
     button.addEventListener("click", () => after(async () => open(await fetched(url))));
     $("samples").append(button);
   }
+}
+
+function describePrior(prior) {
+  const any = prior.classes.length;
+  $("class").replaceChildren(
+    ...[...prior.classes, "anything"].map((name, i) => new Option(name, i, i === any, i === any)),
+  );
+  $("class-field").hidden = any === 0;
+  $("text-field").hidden = !prior.texts;
+  $("text").required = prior.texts;
+  $("passes-field").hidden = !prior.masked;
+  $("redraw-note").hidden = prior.sees_all;
+  $("redraw-note").textContent =
+    "This prior draws in reading order and sees only what comes before: from the first marked " +
+    "cell on, all are drawn anew.";
 }
 
 async function fetched(url) {
@@ -512,16 +614,32 @@ async function start() {
     return;
   }
   try {
-    const bytes = async (name) =>
-      new Uint8Array(await (await fetched(`model/${name}.safetensors`)).arrayBuffer());
+    const bytes = async (file) =>
+      new Uint8Array(await (await fetched(`model/${file}`)).arrayBuffer());
+    const where = async (there, read) => (there ? await read() : undefined);
     $("adapter").textContent = "Loading the engine and the model …";
-    const [, model, prior] = await Promise.all([init(), bytes("model"), bytes("prior")]);
-    engine = await Engine.open(model, prior);
+    page = JSON.parse(await (await fetched("page.json")).text());
+    const [, ...files] = await Promise.all([
+      init(),
+      bytes("model.safetensors"),
+      where(page.prior, () => bytes("prior.safetensors")),
+      where(page.tokenizer, () => bytes("tokenizer.json")),
+      where(page.tokenizer, async () => (await fetched("model/characters.txt")).text()),
+    ]);
+    if (page.engine && page.engine !== engine_version()) {
+      throw new Error(`the engine is ${engine_version()}, the page was made for ${page.engine}`);
+    }
+    engine = await Engine.open(...files);
     about = JSON.parse(engine.about());
     await describe();
     await makePalette();
     listen();
-    await open(await fetched(`samples/${SAMPLES[0]}.png`));
+    if (page.samples.length) await open(await fetched(page.samples[0].file));
+    else {
+      take(new Uint32Array(about.rows * about.columns));
+      await decode();
+    }
+    await listenToTraining(engine, { notice, after, words });
     state("ready");
   } catch (error) {
     state("failed");
