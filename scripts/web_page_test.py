@@ -25,7 +25,8 @@ from web_test import PHONE, STILL, WIDE, Chromium, Failed, Page, Quiet, check, n
 # Hands the bytes of what the page offers for download to the test.
 CATCH = """
     HTMLAnchorElement.prototype.click = function () {
-        window.caught = { name: this.download, bytes: fetch(this.href).then((a) => a.arrayBuffer()) };
+        const bytes = fetch(this.href).then((answer) => answer.arrayBuffer());
+        window.caught = { name: this.download, bytes };
     };
 """
 
@@ -102,7 +103,8 @@ class Exported(Page):
             self.b.idle(120)
             now = self.codes()
             changed |= {i for i in range(64) if now[i] != before[i]}
-        check(changed and changed <= set(cells), f"of {cells} some changed, and no other: {changed}")
+        only = changed and changed <= set(cells)
+        check(only, f"of {cells} some changed, and no other: {changed}")
         self.b.screenshot(self.folder / "redrawn.png")
         self.b.click("#mark")
         return f"{len(changed)} of {len(cells)} marked cells were drawn anew, and no other"

@@ -168,8 +168,8 @@ impl Engine {
     /// Draws codes as `request` says in JSON: `n` pictures of a `class` (as many as there are
     /// classes for none) or of a `text`, with `temperature`, `top_p`, `guidance`, `seed` and, of a
     /// masked prior, `passes`. Where `kept` is not empty it says of each cell whether its code of
-    /// `known` stays; the others are drawn. As codes come, `step(drawn, codes, pictures)` is called,
-    /// with 0 where a code is not drawn yet; if it gives `false`, the drawing ends there.
+    /// `known` stays; the others are drawn. As codes come, `step(drawn, codes, pictures)` is
+    /// called, with 0 where a code is not drawn yet; if it gives `false`, the drawing ends there.
     pub async fn sample(
         &self,
         request: &str,
@@ -224,7 +224,11 @@ impl Engine {
             let drawing = prior.sample_async(&request, &mut no_progress);
             let codes = drawing.await.map_err(thrown)?.codes;
             let drawn = places.iter().filter(|kept| !**kept).count();
-            let drawn = if places.is_empty() { codes.len() / n } else { drawn };
+            let drawn = if places.is_empty() {
+                codes.len() / n
+            } else {
+                drawn
+            };
             shows(drawn, &codes, &self.decode(codes.clone()).await?)?;
             return Ok(codes);
         }

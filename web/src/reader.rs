@@ -17,7 +17,9 @@ impl Reader {
         let tokenizer = Tokenizer::from_bytes(&tokenizer, characters)?;
         let layout = tokenizer.text(text.length);
         if layout != text {
-            return Err(Error::data("the page's tokenizer of texts is not the prior's"));
+            return Err(Error::data(
+                "the page's tokenizer of texts is not the prior's",
+            ));
         }
         Ok(Reader { tokenizer, text })
     }

@@ -40,17 +40,17 @@ pub struct Export {
     output: Option<PathBuf>,
     /// The prior that the page draws with: its folder, or the run that has it [default: the run's
     /// own, where it has one]
-    #[arg(long, value_name = "DIR", requires = "page")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["decoder", "hf", "onnx", "npy"])]
     prior: Option<PathBuf>,
     /// The page's title [default: the run's name]
-    #[arg(long, value_name = "TEXT", requires = "page")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["decoder", "hf", "onnx", "npy"])]
     title: Option<String>,
     /// The images of the run, where they lie elsewhere now: the page offers some that were held out
-    #[arg(long, value_name = "SOURCE", requires = "page")]
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["decoder", "hf", "onnx", "npy"])]
     data: Option<String>,
     /// The folder of the page's engine, which releases have in share/wgvq/page, and scripts/web.sh
     /// builds
-    #[arg(long, value_name = "DIR", requires = "page")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["decoder", "hf", "onnx", "npy"])]
     engine: Option<PathBuf>,
     /// Replace files that are there; also delete files of an earlier export of the same kind
     #[arg(long)]

@@ -331,7 +331,8 @@ fn engine(asked: Option<&Path>) -> Result<Vec<File>> {
         found => {
             let found = found.unwrap_or_else(|| "no engine of wgvq".to_owned());
             let what = format!(
-                "`{}` is `{found}`, and this program needs `{own}`: build it anew by scripts/web.sh",
+                "`{}` is `{found}`, and this program needs `{own}`: build it anew by \
+                 scripts/web.sh",
                 place.join(ENGINE[1]).display()
             );
             Err(Error::config("--engine", what))
