@@ -46,13 +46,19 @@ class Exported(Page):
     def set(self, name, value):
         self.b.value(f"document.getElementById({name!r}).value = {value!r}")
 
+    def work(self, selector, seconds=180):
+        """Clicks, and waits until what that began has ended."""
+        before = self.b.value("document.body.dataset.done ?? '0'")
+        self.b.click(selector)
+        ended = f"(document.body.dataset.done ?? '0') !== {before!r} && !document.body.dataset.busy"
+        self.b.until(ended, seconds, f"the end of what {selector} begins")
+
     def reconstruct(self):
         page = self.expected["run"]
         check(self.text("heading") == page["title"], f"the title: {self.text('heading')!r}")
         check(not self.hidden("sampler"), "a run with a prior draws")
         for i, picture in enumerate(page["samples"]):
-            self.b.click(f"#samples button:nth-child({i + 1})")
-            self.b.idle()
+            self.work(f"#samples button:nth-child({i + 1})")
             self.same_codes(picture, f"picture {i + 1}")
         return f"{len(page['samples'])} pictures that were held out, codes as without a browser"
 
@@ -60,22 +66,22 @@ class Exported(Page):
         before, used = self.pixels("#decoded"), set(self.codes())
         brush = next(code for code in range(self.expected["run"]["codebook"]) if code not in used)
         self.b.click(f"#palette button:nth-child({brush + 1})")
+        before_decoding = self.b.value("document.body.dataset.done ?? '0'")
         self.b.click("#map", 1.5 / 8, 0.5 / 8)
-        time.sleep(0.1)
-        self.b.idle()
+        decoded = f"(document.body.dataset.done ?? '0') !== {before_decoding!r}"
+        self.b.until(decoded, 60, "the painted picture")
         check(self.codes()[1] == brush, f"the cell has the brush's code: {self.codes()}")
         check(self.pixels("#decoded") != before, "the picture changes")
-        self.b.click("#reset")
-        self.b.idle()
+        self.work("#reset")
         return "a cell, and the picture with it"
 
     def draw(self):
         self.set("count", "1")
         self.set("seed", "3")
-        self.b.click("#draw")
-        time.sleep(0.1)
-        self.b.idle(120)
-        codes = numbers(self.b.value("document.getElementById('gallery').dataset.codes"))
+        self.work("#draw")
+        codes = self.b.value("document.getElementById('gallery').dataset.codes ?? ''")
+        check(codes, f"nothing was drawn: {self.text('notice')!r}")
+        codes = numbers(codes)
         book = self.expected["run"]["codebook"]
         check(len(codes) == 64 and max(codes) < book, f"codes of a picture: {codes}")
         return "a picture from the prior"
@@ -83,8 +89,7 @@ class Exported(Page):
     def redraw(self):
         """A prior of any order draws what is marked, from all else."""
         check(self.hidden("redraw-note"), "nothing is said of reading order")
-        self.b.click("#samples button:nth-child(1)")
-        self.b.idle()
+        self.work("#samples button:nth-child(1)")
         before = self.codes()
         self.b.click("#mark")
         cells = [18, 19, 20, 26, 27, 28]
@@ -98,9 +103,7 @@ class Exported(Page):
         self.b.screenshot(self.folder / "marked.png")
         changed = set()
         for _ in range(4):
-            self.b.click("#redraw-marked")
-            time.sleep(0.1)
-            self.b.idle(120)
+            self.work("#redraw-marked")
             now = self.codes()
             changed |= {i for i in range(64) if now[i] != before[i]}
         only = changed and changed <= set(cells)
@@ -153,8 +156,7 @@ class Exported(Page):
 
     def go_on(self, url):
         """Ten steps, another visit, ten more: the bytes of twenty."""
-        self.b.click("#train-discard")
-        self.b.idle()
+        self.work("#train-discard")
         self.choose()
         self.learn(10)
         self.start(url)
@@ -167,8 +169,7 @@ class Exported(Page):
         check(wide <= PHONE[0], f"at {PHONE[0]} px the page is {wide} px wide")
         self.b.screenshot(self.folder / "trained-phone.png")
         self.b.size(WIDE)
-        self.b.click("#train-discard")
-        self.b.idle()
+        self.work("#train-discard")
         self.start(url)
         check(self.data("steps") == "", "what was discarded is gone")
         return "ten steps, a reload, ten more: the same bytes as twenty"
@@ -179,19 +180,17 @@ class Exported(Page):
         check(not self.hidden("text-field") and self.hidden("class-field"), "a field for the text")
         self.set("text", self.expected["texts"]["prompt"] + " ☃")
         self.set("count", "1")
-        self.b.click("#draw")
-        time.sleep(0.1)
-        self.b.idle(120)
+        self.work("#draw")
         check("☃" in self.text("notice"), f"what cannot be read is told: {self.text('notice')!r}")
-        codes = numbers(self.b.value("document.getElementById('gallery').dataset.codes"))
+        codes = self.b.value("document.getElementById('gallery').dataset.codes ?? ''")
+        check(codes, f"nothing was drawn: {self.text('notice')!r}")
+        codes = numbers(codes)
         check(len(codes) == 16, f"codes of a picture: {codes}")
         check(not self.hidden("redraw-note"), "the page says that it draws in reading order")
         self.b.click("#mark")
         self.b.click("#map", 1.5 / 4, 1.5 / 4)
         before = self.codes()
-        self.b.click("#redraw-marked")
-        time.sleep(0.1)
-        self.b.idle(120)
+        self.work("#redraw-marked")
         check(self.codes()[:5] == before[:5], "what comes before the first marked cell stays")
         self.b.screenshot(self.folder / "texts.png")
         return "a text is read by its tokenizer, and draws; what is kept stays"

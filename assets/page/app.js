@@ -51,6 +51,7 @@ function after(work) {
       return undefined;
     } finally {
       delete document.body.dataset.busy;
+      document.body.dataset.done = Number(document.body.dataset.done ?? 0) + 1;
     }
   });
   line = next;

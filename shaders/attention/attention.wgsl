@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         var most = vec4<f32>(LOWEST);
 #unroll j 0 32/ACROSS
         let key_{j} = c0 + i32(x) + {j*ACROSS};
-        let near_{j} = vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN
+        let near_{j} = (vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN)
             & vec4<bool>(key_{j} < i32(p.tk));
 #import attention/attention/tile/seen
         s_{j} = select(vec4<f32>(LOWEST), s_{j} * p.scale, seen_{j});

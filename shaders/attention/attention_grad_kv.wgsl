@@ -65,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #unroll j 0 32/ACROSS
         let query_{j} = c0 + i32(x) + {j*ACROSS};
         let safe_{j} = head * p.tq + min(u32(query_{j}), p.tq - 1u);
-        let near_{j} = vec4<i32>(query_{j} - i32(row0 + y) + p.diagonal) >= DOWN
+        let near_{j} = (vec4<i32>(query_{j} - i32(row0 + y) + p.diagonal) >= DOWN)
             & vec4<bool>(query_{j} < i32(p.tq));
 #import attention/attention/tile/seen
         let p_{j} = select(vec4<f32>(), exp(s_{j} * p.scale - lse[safe_{j}]), seen_{j});

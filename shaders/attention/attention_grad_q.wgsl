@@ -62,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let deltas = vec4<f32>(delta[safe_0], delta[safe_1], delta[safe_2], delta[safe_3]);
 #unroll j 0 32/ACROSS
         let key_{j} = c0 + i32(x) + {j*ACROSS};
-        let near_{j} = vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN
+        let near_{j} = (vec4<i32>(key_{j} - i32(row0 + y) - p.diagonal) <= DOWN)
             & vec4<bool>(key_{j} < i32(p.tk));
 #import attention/attention/tile/seen
         weights[(x + {j*ACROSS}u) * PITCH + y] =
