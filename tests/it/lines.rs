@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 const COLUMNS: usize = 100;
 
 const FOLDERS: [&str; 10] = [
-    "src", "shaders", "tests", "benches", "examples", "python", "scripts", "web", "plugins", "assets",
+    "src", "shaders", "tests", "benches", "examples", "python", "scripts", "web", "plugins",
+    "assets",
 ];
 
 const EXTENSIONS: [&str; 6] = ["rs", "wgsl", "py", "js", "css", "html"];
