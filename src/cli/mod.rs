@@ -146,7 +146,7 @@ enum Command {
     /// Turn packed codes into images
     Unpack(first_stage::pack::Unpack),
     /// Write a trained model, or a part of it, for other programs: its decoder, a folder for the
-    /// Hugging Face Hub, ONNX files, NumPy arrays, a web page
+    /// Hugging Face Hub, ONNX files, NumPy arrays
     Export(first_stage::export::Export),
     /// Train a transformer over the codes of a trained model: the second stage
     Prior(prior::train::PriorCommand),
