@@ -115,21 +115,21 @@ def check(args, found):
 
 def record(args, found):
     rows = {}
+    measured = lambda name: not args.only or name.split()[0] in args.only.split()  # noqa: E731
     if os.path.exists(args.budgets):
         mesa, robust, rows = read_budgets(args.budgets)
         if (mesa, robust) != (args.mesa, args.robust):
-            others = sorted({gpu for gpu, _ in rows} - set(found))
-            if others or args.only:
+            lost = sorted({gpu for gpu, name in rows if gpu not in found or not measured(name)})
+            if lost:
                 sys.exit(
                     f"{args.budgets} is of Mesa {mesa}, robust access {robust}, and this is"
-                    f" {args.mesa}, {args.robust}: the budgets of {', '.join(others) or 'others'}"
-                    " would be lost. Record all GPUs and all kernels at once"
+                    f" {args.mesa}, {args.robust}: budgets of {', '.join(lost)} would be lost."
+                    " Record all GPUs and all kernels at once"
                 )
             rows = {}
     for gpu, (kernels, refused, _) in found.items():
         if refused:
             sys.exit(f"{gpu} refuses {len(refused)} kernels, first {refused[0]}")
-        measured = lambda name: not args.only or name.split()[0] in args.only.split()  # noqa: E731
         rows = {key: row for key, row in rows.items() if key[0] != gpu or not measured(key[1])}
         for name, figures in kernels.items():
             rows[gpu, name] = {"gpu": gpu, "kernel": name, **figures}

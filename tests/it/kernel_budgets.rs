@@ -155,7 +155,7 @@ fn a_budget_that_is_exceeded_fails() {
     fs::write(at("budgets.csv"), table.clone() + "gpu2,a,1,1,0,1,8\n").unwrap();
     let (code, said) = run("record", "2", &made);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("gpu2 would be lost"), "{said}");
+    assert!(said.contains("budgets of gpu2 would be lost"), "{said}");
     fs::write(at("budgets.csv"), table).unwrap();
     assert_eq!(run("record", "2", &made).0, Some(0));
 }
