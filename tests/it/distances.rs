@@ -165,6 +165,7 @@ fn samples_and_reconstructions_are_judged_beside_their_floor() {
         said.contains("training another") && said.contains("nothing is drawn"),
         "{said}"
     );
+    std::fs::remove_file(report.join("distances.csv")).unwrap();
     std::fs::remove_dir_all(kept.join("samples")).unwrap();
     refused(
         evaluate(&run_path, &["--reconstructions", "--keep", text(&kept)]),
