@@ -78,6 +78,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod pace;
+pub mod parallel;
 pub mod plan;
 pub mod quantize;
 pub mod registry;

@@ -4,7 +4,8 @@
 //
 // x: f32 [N, D]; c, alive: f32 [K], alive the counts that are judged; m (SUMS), e: f32 [K, D]. One
 // invocation looks after four elements (VEC, where D is a multiple of 4) or one. r is drawn by
-// Philox from (seed; k, step), so it is the same for all elements of a code.
+// Philox from (seed; k, step), so it is the same for all elements of a code. GIVEN: x is [K, D], and
+// r is k.
 struct Params {
     k: u32, units: u32, n: u32,     // units of an invocation in a row
     threshold: f32,
@@ -29,11 +30,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if i >= p.k * p.units { return; }
     let k = i / p.units;
     if alive[k] >= p.threshold { return; }
+#ifdef GIVEN
+    let value = x[i];
+#else
     let bits = philox(
         vec4<u32>(k, 0x52455649u, p.step_lo, p.step_hi),
         vec2<u32>(p.seed_lo, p.seed_hi),
     );
     let value = x[below(bits.x, p.n) * p.units + i % p.units];
+#endif
     e[i] = value;
 #ifdef SUMS
     m[i] = value * p.threshold;

@@ -8,8 +8,11 @@ mod text2image;
 mod tools;
 
 use clap::{Args, Parser, Subcommand};
+use common::ranks::Processes;
 use std::process::ExitCode;
 use wgvq::gpu::{Core, Gpu, Options, RobustAccess};
+use wgvq::parallel::Ranks;
+use wgvq::train::dismiss;
 use wgvq::{Error, Result};
 
 /// Trains VQ-VAEs and priors over their codes, turns images into codes and back, draws new images,
@@ -186,6 +189,17 @@ Examples:
     Generate(generate::Generate),
 }
 
+impl Command {
+    /// Whether several processes may do it together.
+    fn trains(&self) -> bool {
+        match self {
+            Command::Train(_) | Command::Prior(_) => true,
+            Command::Text2Image(command) => command.trains(),
+            _ => false,
+        }
+    }
+}
+
 /// The end of a command that did not fail.
 enum CommandStatus {
     Done,
@@ -197,7 +211,7 @@ enum CommandStatus {
 }
 
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version go to standard output and are no failure.
@@ -206,9 +220,44 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    let global = &mut cli.global;
+    let processes = match Processes::join(cli.command.trains()) {
+        Ok(processes) => processes,
+        Err(error) => {
+            common::output::error(global, &error, None);
+            return ExitCode::FAILURE;
+        }
+    };
+    global.adapter = global.adapter.take().or_else(|| processes.adapter());
+    if let Some(served) = processes.serve(global) {
+        return match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                processes.fail(global, &error);
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let result = run(&cli).and_then(|status| dismiss(&Ranks::world()).map(|()| status));
+    match result {
+        Ok(CommandStatus::Done) => ExitCode::SUCCESS,
+        Ok(CommandStatus::Failed | CommandStatus::Abandoned) => ExitCode::FAILURE,
+        Ok(CommandStatus::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            processes.fail(&cli.global, &error);
+            ExitCode::from(if matches!(error, Error::Config { .. }) {
+                2
+            } else {
+                1
+            })
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<CommandStatus> {
     let global = &cli.global;
     common::output::warn_of_what_the_library_says(global);
-    let result = match &cli.command {
+    match &cli.command {
         Command::Demo(c) => c.run(global),
         Command::Train(c) => c.run(global),
         Command::Compare(c) => c.run(global),
@@ -238,18 +287,5 @@ pub fn main() -> ExitCode {
         Command::Selftest(c) => c.run(global),
         Command::Completions(c) => c.run(),
         Command::Generate(c) => c.run(global),
-    };
-    match result {
-        Ok(CommandStatus::Done) => ExitCode::SUCCESS,
-        Ok(CommandStatus::Failed | CommandStatus::Abandoned) => ExitCode::FAILURE,
-        Ok(CommandStatus::Interrupted) => ExitCode::from(130),
-        Err(error) => {
-            common::output::error(global, &error);
-            ExitCode::from(if matches!(error, Error::Config { .. }) {
-                2
-            } else {
-                1
-            })
-        }
     }
 }

@@ -173,6 +173,13 @@ impl Tokens {
         })
     }
 
+    /// Returns the folder in which the files lie.
+    pub(crate) fn folder(&self) -> PathBuf {
+        let shard = self.train.shards.first();
+        let folder = shard.and_then(|shard| shard.path.parent());
+        folder.unwrap_or(Path::new("")).to_owned()
+    }
+
     /// The files lie in `to` from now on, if they lay in `from`.
     pub(crate) fn relocate(&mut self, from: &Path, to: &Path) {
         for shard in self.train.shards.iter_mut().chain(&mut self.test.shards) {

@@ -7,6 +7,7 @@ use crate::autograd::Place;
 use crate::gpu::{Tensor, fill};
 use crate::ops::optim::adam::{Hyper, State, adam_with};
 use crate::ops::optim::clip;
+use crate::parallel::Ranks;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -71,6 +72,33 @@ impl Adam {
     pub(super) fn holds(&self, handle: Handle, gradient: &Tensor) -> bool {
         let place = self.places.get(handle.index());
         place.is_some_and(|place| place.holds(gradient))
+    }
+
+    /// Adds up the gradients of all ranks, and with them `others`, in one message; returns the sums,
+    /// as [`Adam::step`] takes them.
+    ///
+    /// # Errors
+    /// If a gradient has another shape than its parameter, a rank is gone, or the device fails.
+    pub(crate) fn sum_over(
+        &self,
+        ranks: &Ranks,
+        gradients: Vec<(Handle, Tensor)>,
+        others: &[&Tensor],
+    ) -> Result<Vec<(Handle, Tensor)>> {
+        if ranks.is_alone() {
+            return Ok(gradients);
+        }
+        let gather = |(handle, gradient): (Handle, Tensor)| {
+            let place = &self.places[handle.index()];
+            if !place.holds(&gradient) {
+                place.offer().copy_from(&gradient)?;
+            }
+            Ok((handle, place.tensor().clone()))
+        };
+        let gathered = gradients.into_iter().map(gather).collect::<Result<_>>()?;
+        // Parameters without a gradient are among them; their sums are not used.
+        ranks.sum_tensors(&[&[&self.gradients], others].concat())?;
+        Ok(gathered)
     }
 
     /// One step. A parameter that `gradients` does not name has a gradient of 0: its moments fade,

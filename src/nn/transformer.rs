@@ -67,6 +67,9 @@ pub struct Dropout {
     pub rate: f32,
     /// Seed and step; the stream is that of the first place.
     pub key: Key,
+    /// Equal parts of the batch that come before the one at hand, and have the random numbers
+    /// before its own.
+    pub before: usize,
 }
 
 impl Dropout {
@@ -78,18 +81,20 @@ impl Dropout {
             step: 0,
             stream: 0,
         },
+        before: 0,
     };
 
     /// x with this dropout at the `place`-th place.
     ///
     /// # Errors
-    /// If the rate lies outside [0, 1).
+    /// If the rate lies outside [0, 1), or no multiple of four elements comes before.
     pub fn apply(&self, pass: &ForwardContext, x: &Var, place: usize) -> Result<Var> {
         let key = Key {
             stream: self.key.stream.wrapping_add(place as u32),
             ..self.key
         };
-        pass.tape.dropout(x, self.rate, key)
+        let before = self.before * x.tensor().len();
+        pass.tape.dropout_from(x, self.rate, key, before)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
 use crate::ops::elementwise::slice_columns::{concat_columns, slice_columns};
+use crate::parallel::Ranks;
 use crate::{Error, Result};
 
 /// Quantizers with EMA codebooks, one to a group of channels.
@@ -198,6 +199,12 @@ impl Quantizer for Product {
 
     fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
         load_each(&mut self.groups, codes, Quantizer::load_codes)
+    }
+
+    fn join(&mut self, ranks: &Ranks) -> bool {
+        // Every one, not only up to the first that says no.
+        let joined: Vec<bool> = self.groups.iter_mut().map(|q| q.join(ranks)).collect();
+        joined.iter().all(|joined| *joined)
     }
 
     fn learned(&self) -> Vec<&Tensor> {

@@ -8,6 +8,7 @@ use crate::autograd::Var;
 use crate::gpu::Tensor;
 use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters};
 use crate::ops::linalg::matmul::Transpose;
+use crate::parallel::Ranks;
 
 /// A quantizer between the parameters `quantize.project_in` and `quantize.project_out`, a weight
 /// [out, in] and a bias each.
@@ -127,6 +128,9 @@ impl Quantizer for Projected {
     }
     fn learned(&self) -> Vec<&Tensor> {
         self.inner.learned()
+    }
+    fn join(&mut self, ranks: &Ranks) -> bool {
+        self.inner.join(ranks)
     }
     fn reset(&mut self, placed: bool) {
         self.inner.reset(placed);

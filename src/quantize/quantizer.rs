@@ -5,6 +5,7 @@ use super::options::Options;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
+use crate::parallel::Ranks;
 use crate::{Error, Result};
 
 /// The purpose of a call of [`Quantizer::quantize`].
@@ -153,6 +154,13 @@ pub trait Quantizer: Send {
     ) -> Result<Option<Tensor>> {
         let _ = (params, seen, step);
         Ok(None)
+    }
+    /// Learns with other ranks from here on: [`Quantizer::learn`] is given the latents of this rank
+    /// alone, and adds up over all ranks what it counts of them. Returns whether it does so. One
+    /// that does not, as by default, is given the latents of all ranks, which takes longer messages.
+    fn join(&mut self, ranks: &Ranks) -> bool {
+        let _ = ranks;
+        false
     }
     /// Computes the quantized latents [N, D] of codes u32 [N, Q].
     ///

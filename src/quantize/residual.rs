@@ -13,6 +13,7 @@ use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
 use crate::ops::elementwise::slice_columns::{concat_columns, slice_columns};
 use crate::ops::sampling::random::{Key, philox};
+use crate::parallel::Ranks;
 use crate::{Error, Result};
 
 const DROPOUT: u32 = 0x4452_4f50;
@@ -257,6 +258,12 @@ impl Quantizer for Residual {
 
     fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
         load_each(&mut self.stages, codes, Quantizer::load_codes)
+    }
+
+    fn join(&mut self, ranks: &Ranks) -> bool {
+        // Every one, not only up to the first that says no.
+        let joined: Vec<bool> = self.stages.iter_mut().map(|q| q.join(ranks)).collect();
+        joined.iter().all(|joined| *joined)
     }
 
     fn learned(&self) -> Vec<&Tensor> {

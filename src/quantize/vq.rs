@@ -3,6 +3,7 @@
 
 mod construct;
 mod learning;
+mod sharing;
 
 use super::latents::{arrive, check_latents, count, only, squared_distances};
 use super::options::Options;
@@ -21,9 +22,10 @@ use crate::ops::quantize::code_softmax::{Metric, sample_codes};
 use crate::ops::quantize::ema_update::{Ema, Options as Average, ema_counts, ema_update};
 use crate::ops::quantize::gather::gather;
 use crate::ops::quantize::kmeans::kmeans;
-use crate::ops::quantize::restart_dead_codes::{Codes, restart_dead_codes};
+use crate::ops::quantize::restart_dead_codes::{Codes, restart_dead_codes, restart_dead_codes_at};
 use crate::ops::quantize::vq_search::nearest;
 use crate::ops::sampling::random::Key;
+use crate::parallel::Ranks;
 use crate::{Error, Result};
 pub use construct::{cosine, ema, gradient, simvq};
 use construct::{numbers, ones};
@@ -46,6 +48,8 @@ pub struct VectorQuantizer {
     initialized: bool,
     /// The threshold of dead codes, and whether it was initialized, as it was made.
     at_first: (f32, bool),
+    /// The ranks that it learns with.
+    ranks: Ranks,
 }
 
 impl VectorQuantizer {
@@ -122,6 +126,7 @@ impl VectorQuantizer {
             book,
             initialized,
             at_first,
+            ranks: Ranks::alone(),
         }
     }
 
@@ -163,7 +168,13 @@ impl VectorQuantizer {
     ) -> Result<Option<Tensor>> {
         // The books that share a codebook are averaged one after another, so the mean is of one of
         // them.
+        let size = if step == AT_START {
+            1
+        } else {
+            self.ranks.size()
+        };
         let rows = seen.iter().map(|s| s.index.len()).sum::<usize>() / seen.len().max(1);
+        let rows = rows * size;
         let least = self.options.dead_below(rows);
         // K-means has just placed the codes, small clusters too: only those without latents are
         // dead.
@@ -175,18 +186,16 @@ impl VectorQuantizer {
             step,
             stream: 0,
         };
-        restart_dead_codes(
-            Codes {
-                codebook,
-                counts,
-                sums,
-            },
-            fresh,
-            &all_latents(seen)?,
-            least,
-            key,
-        )
-        .map(Some)
+        let codes = Codes {
+            codebook,
+            counts,
+            sums,
+        };
+        if size > 1 {
+            let rows = sharing::rows_to_restart(&self.ranks, seen, self.size[0], key)?;
+            return restart_dead_codes_at(codes, fresh, &rows, least).map(Some);
+        }
+        restart_dead_codes(codes, fresh, &all_latents(seen)?, least, key).map(Some)
     }
 }
 
@@ -386,14 +395,12 @@ impl Quantizer for VectorQuantizer {
                         decay: o.decay,
                         eps: o.eps,
                     };
-                    Some(ema_update(
-                        ema,
-                        &groups.counts,
-                        &groups.sums(&s.latents)?,
-                        move_by,
-                    )?)
+                    let sums = groups.sums(&s.latents)?;
+                    self.ranks.sum_tensors(&[&groups.counts, &sums])?;
+                    Some(ema_update(ema, &groups.counts, &sums, move_by)?)
                 }
                 Learning::Gradient { counts, .. } => {
+                    self.ranks.sum_tensors(&[&groups.counts])?;
                     let fresh = ema_counts(counts, &groups.counts, o.decay)?;
                     counts.copy_from(&fresh)?;
                     Some(fresh)
@@ -421,6 +428,11 @@ impl Quantizer for VectorQuantizer {
             }
             Learning::Mapped { .. } => Ok(None),
         }
+    }
+
+    fn join(&mut self, ranks: &Ranks) -> bool {
+        self.ranks = ranks.clone();
+        true
     }
 
     fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {

@@ -174,6 +174,7 @@ impl ContrastiveTask {
         Dropout {
             rate: self.config.model.dropout,
             key,
+            before: 0,
         }
     }
 

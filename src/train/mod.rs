@@ -11,7 +11,10 @@ pub mod prior;
 pub mod text2image;
 
 mod deprecated;
+#[cfg(not(target_arch = "wasm32"))]
+mod jobs;
 mod optimizer_state;
+mod ranks;
 mod resumed;
 mod run;
 mod task;
@@ -23,7 +26,10 @@ pub use deprecated::{
     TrainedPrior, Underway, prior_folder, priors_of,
 };
 pub use first_stage::{FirstStageTask, check, levels_of};
+#[cfg(not(target_arch = "wasm32"))]
+pub use jobs::{dismiss, serve};
 pub use optimizer_state::{OptimizerOptions, OptimizerState};
+pub use ranks::follow;
 pub use resumed::{check_steps, keep_priors, resumed_prior, resumed_run, steps_alone};
 pub use run::{Observer, Outcome, Progress, Schedule, Start, run, run_with, train_loop};
 pub use task::{BackOff, Recovery, StepMetrics, Task, View};

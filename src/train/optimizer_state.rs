@@ -7,6 +7,7 @@ use crate::gpu::{Gpu, Tensor};
 use crate::metrics::{MetricsBuffer, Steps};
 use crate::nn::{Adam, AdamState, Ema, HalfWeights, Handle, HostTensors, LossScale, Parameters};
 use crate::ops::optim::adam::Hyper;
+use crate::parallel::Ranks;
 use crate::storage::checkpoint::{Checkpoint, HostTensor};
 use crate::storage::weights;
 use crate::{Error, Result};
@@ -26,6 +27,7 @@ pub struct OptimizerState {
     step: u64,
     metrics: MetricsBuffer,
     in_flight: InFlight,
+    ranks: Ranks,
 }
 
 /// What mixed precision keeps beside the parameters.
@@ -72,6 +74,7 @@ impl OptimizerState {
             step: 0,
             metrics: MetricsBuffer::new(gpu, options.log_every, options.metrics)?,
             in_flight: InFlight::new(STEPS_IN_FLIGHT),
+            ranks: Ranks::alone(),
             params,
         })
     }
@@ -84,6 +87,43 @@ impl OptimizerState {
     /// The weights to measure and keep: their average where there is one.
     pub fn weights(&self) -> &Parameters {
         self.ema.as_ref().map_or(&self.params, Ema::weights)
+    }
+
+    /// Returns the ranks that train together.
+    pub(crate) fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
+    /// Trains with other ranks from here on.
+    pub(crate) fn set_ranks(&mut self, ranks: Ranks) {
+        self.ranks = ranks;
+    }
+
+    /// Adds up the gradients of all ranks, and with them `others`, in one message.
+    ///
+    /// # Errors
+    /// If a rank is gone, or the device fails.
+    pub(crate) fn sum_over_ranks(
+        &self,
+        gradients: Vec<(Handle, Tensor)>,
+        others: &[&Tensor],
+    ) -> Result<Vec<(Handle, Tensor)>> {
+        self.adam.sum_over(&self.ranks, gradients, others)
+    }
+
+    /// Makes the parameters those of rank 0.
+    ///
+    /// # Errors
+    /// If a rank is gone, or the device fails.
+    pub(crate) fn copy_parameters(&self) -> Result<()> {
+        if self.ranks.is_alone() {
+            return Ok(());
+        }
+        self.ranks.copy_tensors(&[self.params.arena()])?;
+        match &self.mixed {
+            Some(mixed) => mixed.halves.refresh(&self.params),
+            None => Ok(()),
+        }
     }
 
     /// Steps done.

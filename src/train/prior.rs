@@ -1,5 +1,6 @@
 //! Training a prior over the tokens of a data set.
 
+mod passes;
 mod rows;
 #[cfg(not(target_arch = "wasm32"))]
 mod stage;
@@ -8,29 +9,27 @@ pub use rows::{PriorEvaluation, PriorRow};
 #[cfg(not(target_arch = "wasm32"))]
 pub use stage::{PriorStage, TokenSource, made};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::jobs::Job;
 use super::optimizer_state::{OptimizerOptions, OptimizerState, named};
+use super::ranks::pass_of_rank;
 use super::run::configured;
 use super::task::{StepMetrics, Task, check_losses, descend, skipped};
 use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
-use crate::autograd::Tape;
 use crate::autograd::accumulate::add_assign;
 use crate::codes::tokens::{Split, Tokens};
 use crate::config::prior::PriorConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::config::{Precision, Resumable};
-use crate::data::{batch_indices, spread};
-use crate::gpu::{Gpu, Tensor};
-use crate::inference::prior_measure::{
-    Conditioning, build, measure, random_hidden, random_orders, upload_in_orders,
-};
+use crate::data::spread;
+use crate::gpu::Gpu;
+use crate::inference::prior_measure::{Conditioning, build, measure};
 use crate::metrics::{Reduce, Steps};
-use crate::models::prior::{Batch, Kind, Prior, TextKind, Vocabulary};
-use crate::models::text::Texts;
-use crate::nn::transformer::Dropout;
-use crate::nn::{ForwardContext, GradientSum, Handle, HostTensors, Parameters};
+use crate::models::prior::{Prior, TextKind, Vocabulary};
+use crate::nn::{GradientSum, HostTensors, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
-use crate::ops::sampling::random::{Key, philox};
 use crate::pace::MeasurementCost;
+use crate::parallel::Ranks;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
@@ -41,11 +40,6 @@ use std::sync::atomic::AtomicBool;
 
 /// Under what a checkpoint keeps the best weights so far.
 const BEST: &str = "best.";
-/// The stream of random numbers that decides which classes are hidden: "clas".
-const CLASS_STREAM: u32 = 0x636c_6173;
-
-/// The stream of random numbers that orders are made of: "orde".
-const ORDER_STREAM: u32 = 0x6f72_6465;
 /// The place of the loss scale in the metrics of a step: behind the others, as the report of the
 /// gradients has it.
 const LOSS_SCALE: usize = StepMetrics::slot("finite") + 1;
@@ -111,6 +105,7 @@ pub struct PriorTask {
     tokens: Tokens,
     prior: Prior,
     best: Option<Best>,
+    ranks: Ranks,
 }
 
 /// The trainer of a prior.
@@ -154,6 +149,7 @@ impl Trainer<PriorTask> {
             tokens,
             prior,
             best: None,
+            ranks: Ranks::alone(),
         };
         Ok(Trainer::of(gpu, task, state))
     }
@@ -163,77 +159,6 @@ impl PriorTask {
     /// Returns the tokens that it is trained on.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
-    }
-
-    /// Uploads images for a pass: in the order in which the model is to predict their codes, or
-    /// with those hidden that it is to predict.
-    fn upload(
-        &self,
-        classes: &[u32],
-        codes: &[u32],
-        texts: Option<&Texts>,
-        key: Key,
-    ) -> Result<Batch> {
-        let (t, v, prior) = (&self.config.train, self.prior.vocabulary(), &self.prior);
-        if prior.shape().kind == Kind::Masked {
-            let hidden = random_hidden(key, v.tokens(), classes.len());
-            return prior.upload_masked(&self.gpu, classes, codes, texts, &hidden);
-        }
-        let steps = t.steps * t.accumulate as u64;
-        let share = prior.shape().order.random_share(key.step, steps);
-        if share == 0.0 {
-            return prior.upload(&self.gpu, classes, codes, texts);
-        }
-        let orders = random_orders(key, share, v.grid[0] * v.grid[1], classes.len());
-        upload_in_orders(prior, &self.gpu, classes, codes, texts, &orders)
-    }
-
-    /// One pass over a batch: its loss, and its share of the step's gradients.
-    fn pass(&self, state: &OptimizerState, number: u64) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
-        let t = &self.config.train;
-        let images = batch_indices(t.seed, number, t.batch_size, self.tokens.train.len());
-        let (codes, mut classes) = self.tokens.train.read(&images)?;
-        let key = Key {
-            seed: t.seed,
-            step: number,
-            stream: CLASS_STREAM,
-        };
-        let hidden = philox::uniform(key, 0.0, 1.0, classes.len());
-        let v = self.prior.vocabulary();
-        let mut texts = self.tokens.train.read_texts(&images)?;
-        for (i, (class, u)) in classes.iter_mut().zip(hidden).enumerate() {
-            if u < t.class_dropout {
-                *class = v.no_class();
-                if let (Some(texts), Some(text)) = (&mut texts, &v.text) {
-                    texts.hide(text, i);
-                }
-            }
-        }
-        let key_of_order = Key {
-            stream: ORDER_STREAM,
-            ..key
-        };
-        let batch = self.upload(&classes, &codes, texts.as_ref(), key_of_order)?;
-        let tape = Tape::new(&self.gpu);
-        let pass = ForwardContext::new(&tape, state.params())
-            .with_activation_dtype(self.config.train.activations())
-            .with_half_weights(state.half_weights());
-        let mut pass = pass.with_checkpointing(t.gradient_checkpointing);
-        // Those of the passes that follow are added to what the first one writes.
-        if number.is_multiple_of(t.accumulate as u64) {
-            pass = pass.with_gradients_of(state.adam());
-        }
-        let dropout = Dropout {
-            rate: self.prior.shape().dropout,
-            key,
-        };
-        let mut loss = self.prior.loss(&pass, &batch, dropout, t.label_smoothing)?;
-        if t.accumulate > 1 {
-            loss = tape.scale(&loss, 1.0 / t.accumulate as f32, 0.0)?;
-        }
-        let value = loss.tensor().clone();
-        let loss = state.scaled(&tape, loss)?;
-        Ok((value, pass.gradients(tape.backward(&loss)?)))
     }
 
     fn is_mixed(&self) -> bool {
@@ -275,6 +200,7 @@ impl Task for PriorTask {
     type Row = PriorRow;
     type Evaluation = PriorEvaluation;
     const PREFIXES: &'static [&'static str] = &[BEST];
+    const OF_RANK_0: &'static [&'static str] = &[BEST];
 
     fn columns(&self) -> (String, String) {
         let scale = if self.is_mixed() { ",loss_scale" } else { "" };
@@ -283,6 +209,24 @@ impl Task for PriorTask {
 
     fn relocate(&mut self, from: &Path, to: &Path) {
         self.tokens.relocate(from, to);
+    }
+
+    fn join(&mut self, ranks: &Ranks) -> Result<()> {
+        let t = &self.config.train;
+        pass_of_rank(ranks, t.batch_size, t.accumulate)?;
+        let parts = !t.accumulate.is_multiple_of(ranks.size());
+        if parts && self.prior.learns_texts() {
+            let what = format!(
+                "{} passes do not fall into equal shares of {} ranks, and this prior learns its \
+                 texts, whose lengths differ: let it be a multiple of {}",
+                t.accumulate,
+                ranks.size(),
+                ranks.size()
+            );
+            return Err(Error::config("train.accumulate", what));
+        }
+        self.ranks = ranks.clone();
+        Ok(())
     }
 
     fn per_step(&self) -> (usize, &'static str) {
@@ -296,20 +240,20 @@ impl Task for PriorTask {
 
     fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
         let (step, passes) = (state.number(), self.config.train.accumulate as u64);
-        let (loss, gradients) = self.pass(state, step * passes)?;
-        let gradients = if passes == 1 {
-            gradients
-        } else {
-            let mut sum = GradientSum::default();
+        let (own, places) = self.share();
+        let mut numbers = own.map(|pass| step * passes + pass);
+        let none = || Error::invalid("step", "it has no passes");
+        let first = numbers.next().ok_or_else(none)?;
+        let (loss, gradients) = self.pass(state, first, &places, true)?;
+        let mut sum = GradientSum::default();
+        sum.add(state.adam(), gradients)?;
+        for number in numbers {
+            let (part, gradients) = self.pass(state, number, &places, false)?;
+            add_assign(&loss, &part)?;
             sum.add(state.adam(), gradients)?;
-            for i in 1..passes {
-                let (part, gradients) = self.pass(state, step * passes + i)?;
-                add_assign(&loss, &part)?;
-                sum.add(state.adam(), gradients)?;
-                self.gpu.flush()?;
-            }
-            sum.into_gradients()
-        };
+            self.gpu.flush()?;
+        }
+        let gradients = state.sum_over_ranks(sum.into_gradients(), &[&loss])?;
         // Measured in any case; what is not finite is then passed over.
         let max_norm = match self.config.train.grad_clip {
             clip if clip > 0.0 => clip,
@@ -458,7 +402,10 @@ pub fn run_prior(
 ) -> Result<Outcome<PriorTask>> {
     let config = folder.or_nothing(config.on(gpu))?;
     let (config, earlier) = configured(&config, folder, start)?;
-    let trainer = folder.or_nothing(Trainer::prior(gpu, &config, tokens))?;
+    let (ranks, place) = (Ranks::world(), tokens.folder());
+    let trainer = Trainer::prior(gpu, &config, tokens);
+    let trainer = trainer.and_then(|trainer| trainer.among(ranks.clone()));
+    let trainer = folder.or_nothing(trainer)?;
     let t = &config.train;
     let schedule = Schedule {
         steps: t.steps,
@@ -469,6 +416,8 @@ pub fn run_prior(
         identity: config.identity()?,
         earlier,
     };
+    #[cfg(not(target_arch = "wasm32"))]
+    Job::Prior(schedule.toml.clone(), place).announce(&ranks)?;
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }
 

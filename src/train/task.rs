@@ -7,6 +7,7 @@ use crate::gpu::Tensor;
 use crate::metrics::{Steps, metrics};
 use crate::nn::{Handle, HostTensors};
 use crate::pace::MeasurementCost;
+use crate::parallel::Ranks;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::{Error, Result};
@@ -23,6 +24,36 @@ pub trait Task {
     type Evaluation: Record + Display;
     /// Prefixes under which a checkpoint keeps tensors of the task's own.
     const PREFIXES: &'static [&'static str];
+
+    /// Those among them, or beginnings of such, under which rank 0 alone keeps tensors.
+    const OF_RANK_0: &'static [&'static str] = &[];
+
+    /// Takes a share of each step's images, as one of several ranks.
+    ///
+    /// # Errors
+    /// If the task cannot be shared, as by default; the message names what spans the ranks.
+    fn join(&mut self, ranks: &Ranks) -> Result<()> {
+        let what = format!(
+            "this training runs in one process alone, and was started in {}: start it without \
+             mpirun",
+            ranks.size()
+        );
+        Err(Error::invalid("ranks", what))
+    }
+
+    /// Whether something is to be done before the first step; see [`Task::prepare`].
+    fn wants_preparation(&self) -> bool {
+        false
+    }
+
+    /// Does what comes before the first step or measurement. All ranks do it together.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn prepare(&mut self, state: &mut OptimizerState) -> Result<()> {
+        let _ = state;
+        Ok(())
+    }
 
     /// Names of the columns of rows and of measurements.
     fn columns(&self) -> (String, String) {

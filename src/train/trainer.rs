@@ -15,6 +15,8 @@ pub struct Trainer<T: Task = FirstStageTask> {
     gpu: Gpu,
     pub(crate) task: T,
     pub(crate) state: OptimizerState,
+    /// Whether other ranks do what this trainer does.
+    pub(super) leads: bool,
 }
 
 impl<T: Task> Trainer<T> {
@@ -24,6 +26,7 @@ impl<T: Task> Trainer<T> {
             gpu: gpu.clone(),
             task,
             state,
+            leads: false,
         }
     }
 
@@ -62,6 +65,7 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// If the device fails.
     pub fn step(&mut self) -> Result<()> {
+        self.tell_step()?;
         self.task.step(&mut self.state)?;
         self.state.finish_step()
     }
@@ -122,6 +126,7 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// If the device fails.
     pub fn measure(&mut self, last: bool) -> Result<T::Evaluation> {
+        self.prepare()?;
         self.task.evaluate(&mut self.state, last)
     }
 
@@ -175,7 +180,8 @@ impl<T: Task> Trainer<T> {
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.task.check_checkpoint(checkpoint)?;
         let tensors = self.state.load(checkpoint, T::PREFIXES)?;
-        self.task.load(&mut self.state, checkpoint, tensors)
+        self.task.load(&mut self.state, checkpoint, tensors)?;
+        self.share()
     }
 
     /// Checks that all that this checkpoint holds is finite. One that is not would be gone back to
@@ -213,8 +219,9 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Tells the task that the run's folder was moved from `from` to `to`.
-    pub(crate) fn relocate(&mut self, from: &Path, to: &Path) {
+    pub(crate) fn relocate(&mut self, from: &Path, to: &Path) -> Result<()> {
         self.task.relocate(from, to);
+        self.tell_place(from, to)
     }
 }
 

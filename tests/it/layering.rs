@@ -16,6 +16,7 @@ const LAYERS: &[&str] = &[
     "text",
     "files",
     "gpu",
+    "parallel",
     "autograd",
     "spec",
     "ops",

@@ -50,6 +50,7 @@ mod photographs;
 mod prior;
 mod prior_cli;
 mod quantizers;
+mod ranks;
 mod reach;
 mod readme;
 mod recompute;

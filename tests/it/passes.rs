@@ -17,9 +17,9 @@ use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint::{self, Checkpoint};
 use wgvq::train::Trainer;
 
-type Keys<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Keys<'a> = &'a [(&'a str, &'a str)];
 
-const GAN: Keys = &[
+pub(crate) const GAN: Keys = &[
     ("model.kind", "vqgan"),
     ("model.hidden", "32"),
     ("model.multipliers", "1,1"),
@@ -32,7 +32,7 @@ const GAN: Keys = &[
     ("gan.norm", "spectral"),
 ];
 
-fn config(keys: Keys, passes: usize) -> RunConfig {
+pub(crate) fn config(keys: Keys, passes: usize) -> RunConfig {
     let mut config = small_config();
     config.train.batch_size = 8 / passes;
     config.train.accumulate = passes;
@@ -64,7 +64,7 @@ fn after(
     (trainer.checkpoint().unwrap(), rows)
 }
 
-fn numbers(state: &Checkpoint, of: &str) -> BTreeMap<String, Vec<f32>> {
+pub(crate) fn numbers(state: &Checkpoint, of: &str) -> BTreeMap<String, Vec<f32>> {
     let own = state.tensors.iter().filter(|(name, _)| name.contains(of));
     own.map(|(name, t)| (name.clone(), t.to_f32().unwrap()))
         .collect()
@@ -72,7 +72,10 @@ fn numbers(state: &Checkpoint, of: &str) -> BTreeMap<String, Vec<f32>> {
 
 /// The largest difference of tensors over the largest number of each, or over a thousandth of the
 /// largest number of all: a gradient that is nothing but rounding agrees with none. With its name.
-fn apart(whole: &BTreeMap<String, Vec<f32>>, parts: &BTreeMap<String, Vec<f32>>) -> (f32, String) {
+pub(crate) fn apart(
+    whole: &BTreeMap<String, Vec<f32>>,
+    parts: &BTreeMap<String, Vec<f32>>,
+) -> (f32, String) {
     let largest = |a: &[f32]| a.iter().fold(1e-12f32, |m, x| m.max(x.abs()));
     let all = whole.values().fold(0.0, |m: f32, a| m.max(largest(a)));
     let mut most = (0.0, String::new());

@@ -236,6 +236,7 @@ fn priors_have_the_same_gradients_to_the_bit() {
                 step: 77,
                 stream: 0,
             },
+            before: 0,
         };
         same_bits(what, &params, &|pass| {
             prior.loss(pass, &batch, dropout, 0.1).unwrap()
@@ -356,6 +357,7 @@ fn the_peak_of_memory_falls_by_a_wide_margin() {
             step: 1,
             stream: 0,
         },
+        before: 0,
     };
     let loss = |pass: &ForwardContext| prior.loss(pass, &batch, dropout, 0.0).unwrap();
     let (kept, recomputed) = peaks(&params, &loss);

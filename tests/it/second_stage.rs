@@ -51,7 +51,7 @@ fn pictures(flip: bool) -> (RunConfig, ImageSet) {
     (config, set)
 }
 
-fn tokens(
+pub(crate) fn tokens(
     gpu: &Gpu,
     kind: &str,
     flip: bool,
@@ -77,7 +77,7 @@ fn tokens(
     (model, tokens, set)
 }
 
-fn small(positions: &str) -> PriorConfig {
+pub(crate) fn small(positions: &str) -> PriorConfig {
     let mut config = PriorConfig::default();
     for (key, value) in [
         ("prior.layers", "2"),

@@ -8,5 +8,6 @@ pub mod made;
 pub mod output;
 pub mod pictures;
 pub mod place;
+pub mod ranks;
 pub mod signals;
 pub mod starting;

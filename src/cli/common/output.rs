@@ -76,15 +76,17 @@ pub fn break_line() {
     }
 }
 
-/// Prints what an error says, in one line that a script can find.
-pub fn error(global: &Global, error: &wgvq::Error) {
+/// Prints what an error says, in one line that a script can find; of one of several processes, which
+/// it was.
+pub fn error(global: &Global, error: &wgvq::Error, rank: Option<usize>) {
     let colour = is_seen() && !global.no_color;
     let head = if colour {
         "\x1b[1;31merror:\x1b[0m"
     } else {
         "error:"
     };
-    headed(head, &error.to_string());
+    let rank = rank.map_or(String::new(), |rank| format!("rank {rank}: "));
+    headed(head, &format!("{rank}{error}"));
 }
 
 /// Tells the user something that is no result, in one line.

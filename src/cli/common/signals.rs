@@ -99,3 +99,15 @@ fn listen(stop: &'static AtomicBool) {
 
 #[cfg(not(any(unix, windows)))]
 fn listen(_: &'static AtomicBool) {}
+
+/// Ignores the signals that ask to stop, in a process that stops when another says so.
+pub fn leave_to_rank_0() {
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // Where no handler can be set, signals do what they do by default.
+            let _ = signal_hook::flag::register(signal, std::sync::Arc::default());
+        }
+    }
+}

@@ -26,6 +26,11 @@ enum Action {
 }
 
 impl Text2Image {
+    /// Whether several processes may do it together.
+    pub fn trains(&self) -> bool {
+        matches!(self.action, Action::Train(_))
+    }
+
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         match &self.action {
             Action::Train(c) => c.run(global),

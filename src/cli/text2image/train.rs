@@ -14,7 +14,6 @@ use crate::cli::{CommandStatus, Global};
 use before::Stage;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
-use wgvq::Result;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::DottedConfig;
 use wgvq::config::contrastive::ContrastiveConfig;
@@ -23,11 +22,13 @@ use wgvq::data::absolute;
 use wgvq::inference::texts::{contrastive_folder, text_folder};
 use wgvq::inference::{FirstStageModel, prior_folder};
 use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
+use wgvq::parallel::Ranks;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::Start;
 use wgvq::train::text2image::{
     self, GivenOptions, TrainRequest, check_stages, ended, judge_of, prior_of, same_images,
 };
+use wgvq::{Error, Result};
 
 /// The system by which texts become images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -174,6 +175,12 @@ impl Train {
         )?;
         let judged =
             request.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
+        if !judged && !Ranks::world().is_alone() {
+            let what = "a contrastive model tells an image from all texts of a step, which spans \
+                        the processes of MPI: leave it out by 0, and train it by --resume with \
+                        more in one process";
+            return Err(Error::config("--judge-steps", what));
+        }
         // Priors that have begun need their tokens alone, whatever became of the images.
         let begun = |place: &PathBuf| {
             place.join("config.toml").exists() && Tokens::exist(&place.join("tokens"))

@@ -9,6 +9,7 @@ use crate::data::loader::jitter::jitter;
 use crate::data::loader::order::{batch_indices, flip, uniform};
 use crate::data::{ImageSet, Pixels};
 use crate::{Error, Result};
+use std::ops::Range;
 
 /// The rule by which batches are made of the training split: the images of each step, their crops,
 /// flips and colours, which follow from the seed, the step and the place in the batch alone.
@@ -65,9 +66,21 @@ impl BatchPlan {
     /// If an image can no longer be read, or crops are asked for of a set that has no whole
     /// photographs.
     pub fn batch(&self, set: &ImageSet, step: u64) -> Result<Batch> {
+        self.part(set, step, 0..self.batch)
+    }
+
+    /// Returns the training images of a step at some of its places: those that [`BatchPlan::batch`]
+    /// has there.
+    ///
+    /// # Errors
+    /// As [`BatchPlan::batch`], and if there are no such places.
+    pub fn part(&self, set: &ImageSet, step: u64, places: Range<usize>) -> Result<Batch> {
         let (numbers, mirrored) = self.order(set, step);
+        let missing = || Error::invalid("batch", format!("{places:?} of {}", self.batch));
+        let numbers = numbers.get(places.clone()).ok_or_else(missing)?;
+        let mirrored = mirrored[places.clone()].to_vec();
         let mut pixels = Vec::with_capacity(numbers.len() * set.image_bytes());
-        for (place, number) in numbers.into_iter().enumerate() {
+        for (place, &number) in places.zip(numbers) {
             let begin = pixels.len();
             let random = |word: u64| uniform(self.seed, step, place, word);
             match self.crop {
@@ -146,6 +159,21 @@ mod tests {
             ..recipe()
         };
         assert_eq!(still.order(&set, 3).1, [false; 16]);
+    }
+
+    #[test]
+    fn parts_are_the_batch_at_their_places() {
+        let set = emoji();
+        let plan = BatchPlan {
+            color: 0.2,
+            ..recipe()
+        };
+        let whole = plan.batch(&set, 3).unwrap();
+        let parts = [0..4, 4..5, 5..16].map(|places| plan.part(&set, 3, places).unwrap());
+        let pixels: Vec<u8> = parts.iter().flat_map(|p| p.pixels.clone()).collect();
+        let mirrored: Vec<bool> = parts.iter().flat_map(|p| p.mirrored.clone()).collect();
+        assert_eq!(Batch { pixels, mirrored }, whole);
+        assert!(plan.part(&set, 3, 10..17).is_err());
     }
 
     #[test]

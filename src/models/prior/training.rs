@@ -10,6 +10,11 @@ use crate::ops::loss::cross_entropy::CrossEntropy;
 use crate::{Error, Result};
 
 impl Prior {
+    /// Whether it learns texts beside codes, as one sequence with them.
+    pub fn learns_texts(&self) -> bool {
+        matches!(self.reader, Reader::Stream { .. })
+    }
+
     /// Classes `[B]` and codes u32 [B, A + T] of the host as [`Prior::logits`] takes them: each
     /// image's A codes of the levels above, the coarsest level's first, then its own; and the
     /// images' texts, where the model reads them.

@@ -8,7 +8,10 @@ use crate::config::run::ResolvedConfig;
 use crate::data::{Batch, BatchPlan, DataStall, ImageSet, Prefetcher, no_photographs};
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::image::image::{FLIP, normalize};
+use crate::parallel::Ranks;
+use crate::train::ranks::pass_of_rank;
 use crate::{Result, memory};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of a set on the device, at most.
@@ -23,6 +26,8 @@ pub(super) struct Batches {
     gpu: Gpu,
     data: Arc<ImageSet>,
     recipe: BatchPlan,
+    /// The places in a step's batch of the images that are taken here.
+    places: Range<usize>,
     /// Images of a pass.
     part: usize,
     source: Source,
@@ -66,7 +71,25 @@ impl Batches {
     /// # Errors
     /// If the device cannot hold a set that should fit, or the system gives no threads.
     pub(super) fn new(gpu: &Gpu, config: &ResolvedConfig, data: Arc<ImageSet>) -> Result<Batches> {
+        Batches::share(gpu, config, data, &Ranks::alone())
+    }
+
+    /// Batches of `data` for this configuration, of which each of several ranks takes an equal
+    /// share.
+    ///
+    /// # Errors
+    /// As [`Batches::new`], and if they do not fall into equal shares.
+    pub(super) fn share(
+        gpu: &Gpu,
+        config: &ResolvedConfig,
+        data: Arc<ImageSet>,
+        ranks: &Ranks,
+    ) -> Result<Batches> {
         let recipe = recipe(config);
+        let t = &config.train;
+        let part = pass_of_rank(ranks, t.batch_size, t.accumulate)?;
+        let each = recipe.batch / ranks.size();
+        let places = ranks.rank() * each..(ranks.rank() + 1) * each;
         let most = gpu.limits().max_storage_buffer_binding_size.min(RESIDENT);
         let resident = data
             .pixels
@@ -78,13 +101,14 @@ impl Batches {
                 Source::Resident(Tensor::from_slice(gpu, &shape, all)?)
             }
             None if cfg!(target_arch = "wasm32") => Source::Host,
-            None => Source::Prefetcher(ahead(config, recipe, data.clone())?),
+            None => Source::Prefetcher(ahead(config, recipe, places.clone(), data.clone())?),
         };
         Ok(Batches {
             gpu: gpu.clone(),
             data,
             recipe,
-            part: config.train.batch_size,
+            places,
+            part,
             source,
         })
     }
@@ -109,8 +133,8 @@ impl Batches {
     }
 
     /// Returns the training images of a step, as [`Batches::images`], those of each pass: a
-    /// function of the seed and the step alone, and together the same however many passes there
-    /// are.
+    /// function of the seed and the step alone, and together the same however many passes and ranks
+    /// there are.
     ///
     /// # Errors
     /// As [`Batches::images`].
@@ -118,16 +142,19 @@ impl Batches {
         match &self.source {
             Source::Resident(_) => {
                 let (numbers, mirrored) = self.recipe.order(&self.data, step);
-                let numbers: Vec<u32> = numbers
+                let numbers: Vec<u32> = numbers[self.places.clone()]
                     .iter()
-                    .zip(mirrored)
-                    .map(|(n, m)| n | flag(m))
+                    .zip(&mirrored[self.places.clone()])
+                    .map(|(n, m)| n | flag(*m))
                     .collect();
                 let parts = numbers.chunks(self.part);
                 parts.map(|numbers| self.images(numbers)).collect()
             }
             Source::Prefetcher(ahead) => self.upload_parts(&ahead.take(step)?),
-            Source::Host => self.upload_parts(&self.recipe.batch(&self.data, step)?),
+            Source::Host => {
+                let places = self.places.clone();
+                self.upload_parts(&self.recipe.part(&self.data, step, places)?)
+            }
         }
     }
 
@@ -173,6 +200,7 @@ fn flag(mirrored: bool) -> u32 {
 fn ahead(
     config: &ResolvedConfig,
     recipe: BatchPlan,
+    places: Range<usize>,
     data: Arc<ImageSet>,
 ) -> Result<Prefetcher<Batch>> {
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
@@ -180,19 +208,19 @@ fn ahead(
         0 => processors.min(WORKERS),
         workers => workers,
     };
-    let bytes = data.image_bytes().saturating_mul(recipe.batch);
+    let bytes = data.image_bytes().saturating_mul(places.len());
     let most = (WAITING / bytes.max(1)).max(1);
     let what = format!(
         "batches of {} images of {} bytes, made ahead",
-        recipe.batch,
+        places.len(),
         data.image_bytes()
     );
     let held = workers.min(most) + (2 * workers).min(most);
     memory::check_available(
         what,
-        memory::product(&[data.image_bytes(), recipe.batch, held]),
+        memory::product(&[data.image_bytes(), places.len(), held]),
     )?;
     Prefetcher::new(workers.min(most), (2 * workers).min(most), move |step| {
-        recipe.batch(&data, step)
+        recipe.part(&data, step, places.clone())
     })
 }

@@ -6,6 +6,7 @@ pub mod health;
 mod measure;
 mod monitor;
 mod passes;
+mod spanning;
 mod state;
 mod trainer;
 
@@ -26,10 +27,11 @@ use crate::metrics::{
 };
 use crate::models::Level;
 use crate::models::first_stage::vqvae2::MOST_LEVELS;
-use crate::nn::{ForwardContext, HostTensors, Parameters};
+use crate::nn::{ForwardContext, HostTensors};
 use crate::ops::loss::loss::{Loss, loss};
 use crate::pace::MeasurementCost;
-use crate::quantize::Term;
+use crate::parallel::Ranks;
+use crate::quantize::{CodebookBatch, Term};
 use crate::storage::checkpoint::Checkpoint;
 use crate::{Error, Result};
 use batches::Batches;
@@ -61,6 +63,8 @@ pub struct FirstStageTask {
     config: ResolvedConfig,
     data: Arc<ImageSet>,
     batches: Batches,
+    /// Whether each level's quantizer adds up by itself what ranks saw.
+    counts_over_ranks: Vec<bool>,
     stage: FirstStage,
     levels: Vec<Level>,
     average: Option<CodeAverage>,
@@ -75,17 +79,21 @@ impl FirstStageTask {
         self.batches.images(numbers)
     }
 
-    /// Places the codes of each level, from the top down, among the latents of the first batches.
-    fn initialize(&mut self, params: &Parameters) -> Result<()> {
+    /// Places the codes of each level, from the top down, among the latents of the first batches,
+    /// those of all ranks.
+    fn initialize(&mut self, state: &OptimizerState) -> Result<()> {
         for level in 0..self.levels.len() {
             if self.stage.quantizers[level].wants_init() {
-                self.initialize_level(params, level)?;
+                self.initialize_level(state, level)?;
             }
         }
-        Ok(())
+        // All did the same, but adapters may round differently.
+        state.copy_parameters()?;
+        self.copy_quantizers(state.ranks())
     }
 
-    fn initialize_level(&mut self, params: &Parameters, level: usize) -> Result<()> {
+    fn initialize_level(&mut self, state: &OptimizerState, level: usize) -> Result<()> {
+        let (params, ranks) = (state.params(), state.ranks());
         let [h, w] = self.levels[level].grid;
         let per_batch = h * w * self.config.train.images();
         let batches = INIT_LATENTS.div_ceil(per_batch).clamp(1, 16);
@@ -93,14 +101,16 @@ impl FirstStageTask {
         let all = Tensor::empty(&self.gpu, &[batches * per_batch, dim], DType::F32)?;
         let mut at = 0;
         for i in 0..batches {
+            let mut own = Vec::new();
             for images in self.batches.parts(i as u64)? {
                 let tape = Tape::no_grad(&self.gpu);
                 let pass = ForwardContext::new(&tape, params);
                 let rows = self.stage.latents(&pass, &tape.constant(&images), level)?;
-                let n = rows.tensor().len();
-                all.copy_into(at, &rows.tensor().reshape(&[n])?)?;
-                at += n;
+                own.push(rows.tensor().clone());
             }
+            let rows = ranks.gather_rows(&Tensor::joined(&own)?)?;
+            all.copy_into(at, &rows.reshape(&[rows.len()])?)?;
+            at += rows.len();
         }
         let tape = Tape::no_grad(&self.gpu);
         self.stage.quantizers[level].initialize(
@@ -204,6 +214,18 @@ impl FirstStageTask {
     }
 }
 
+/// Returns what the codebooks of all ranks saw together, in the order of one rank alone.
+fn seen_by_all(ranks: &Ranks, seen: Vec<CodebookBatch>) -> Result<Vec<CodebookBatch>> {
+    let of_all = |batch: CodebookBatch| {
+        Ok(CodebookBatch {
+            latents: ranks.gather_rows(&batch.latents)?,
+            index: ranks.gather_rows(&batch.index)?,
+            ..batch
+        })
+    };
+    seen.into_iter().map(of_all).collect()
+}
+
 impl Task for FirstStageTask {
     type Row = Row;
     type Evaluation = Evaluation;
@@ -217,6 +239,23 @@ impl Task for FirstStageTask {
         )
     }
 
+    fn join(&mut self, ranks: &Ranks) -> Result<()> {
+        spanning::check_ranks(&self.config, &self.stage)?;
+        let (gpu, data) = (&self.gpu, self.data.clone());
+        self.batches = Batches::share(gpu, &self.config, data, ranks)?;
+        let quantizers = self.stage.quantizers.iter_mut();
+        self.counts_over_ranks = quantizers.map(|q| q.join(ranks)).collect();
+        Ok(())
+    }
+
+    fn wants_preparation(&self) -> bool {
+        self.wants_init()
+    }
+
+    fn prepare(&mut self, state: &mut OptimizerState) -> Result<()> {
+        self.initialize(state)
+    }
+
     fn per_step(&self) -> (usize, &'static str) {
         (self.config.train.images(), "images")
     }
@@ -228,7 +267,7 @@ impl Task for FirstStageTask {
     fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
         let step = state.number();
         if self.wants_init() {
-            self.initialize(state.params())?;
+            self.initialize(state)?;
         }
         let passes = self.passes(state, step)?;
         let (gradients, judged) = (passes.gradients, passes.judged);
@@ -248,7 +287,8 @@ impl Task for FirstStageTask {
             state.metrics().set(slot, &report.view(0, &[1])?)?;
         }
         if !judged.is_empty() {
-            for (slot, value) in self.objective.learn(&judged, step, rate)? {
+            let learned = self.objective.learn(&judged, step, rate, state.ranks())?;
+            for (slot, value) in learned {
                 state.metrics().set(GAN_SLOT + slot, &value)?;
             }
         }
@@ -260,6 +300,10 @@ impl Task for FirstStageTask {
             .zip(passes.seen)
             .enumerate()
         {
+            let seen = match self.counts_over_ranks[level] {
+                true => seen,
+                false => seen_by_all(state.ranks(), seen)?,
+            };
             if let Some(revived) = quantizer.learn(state.params(), &seen, step)? {
                 let slot = level_slot(level) + const { CodeMetrics::slot("revived") };
                 state.metrics().set(slot, &revived)?;
@@ -320,7 +364,7 @@ impl Task for FirstStageTask {
 
     fn evaluate(&mut self, state: &mut OptimizerState, _last: bool) -> Result<Evaluation> {
         if self.wants_init() {
-            self.initialize(state.params())?;
+            self.initialize(state)?;
         }
         let test = self.data.test.clone();
         self.kept(state, |task, state| task.measure(state, &test))

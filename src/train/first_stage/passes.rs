@@ -4,16 +4,14 @@
 //! Losses are means over images, so that those of equal parts are averaged. What is of all images
 //! of a step together is found of all passes: the weight of what the discriminator says, the codes
 //! that a codebook learns from, how often each was used. Where a model has more than that, several
-//! passes are refused (`check`).
+//! passes are refused (`spanning`).
 
 use super::{FirstStageTask, GAN_SLOT, level_slot};
 use crate::autograd::Tape;
 use crate::autograd::accumulate::{add_assign, add_counts};
-use crate::config::run::ResolvedConfig;
 use crate::gpu::Tensor;
-use crate::inference::first_stage::{Coded, FirstStage};
+use crate::inference::first_stage::Coded;
 use crate::metrics::{CodeMetrics, MeanOfParts};
-use crate::models::losses::discriminator::DiscriminatorNorm;
 use crate::nn::{ForwardContext, GradientSum, Handle};
 use crate::ops::quantize::codebook_use::codebook_use;
 use crate::quantize::{CodebookBatch, Mode};
@@ -31,30 +29,6 @@ pub(super) struct Passes {
     pub(super) seen: Vec<Vec<CodebookBatch>>,
     /// Images and reconstructions of each pass, where a discriminator learns from them.
     pub(super) judged: Vec<(Tensor, Tensor)>,
-}
-
-/// Checks that a step of this model may fall into the passes that the configuration asks for.
-///
-/// # Errors
-/// If not; the message names what of it spans the images of a step.
-pub(super) fn check(config: &ResolvedConfig, stage: &FirstStage) -> Result<()> {
-    if config.train.accumulate == 1 {
-        return Ok(());
-    }
-    let norm = config.gan.is_on() && config.gan.norm == DiscriminatorNorm::Batch;
-    let norm = norm
-        .then(|| "the discriminator's batch norm (set gan.norm = spectral, or none)".to_owned());
-    let spans = norm.or_else(|| stage.quantizers.iter().find_map(|q| q.spans_latents()));
-    match spans {
-        Some(what) => Err(Error::config(
-            "train.accumulate",
-            format!(
-                "{} is not possible with {what}, which spans all images of a step; leave it 1",
-                config.train.accumulate
-            ),
-        )),
-        None => Ok(()),
-    }
 }
 
 impl FirstStageTask {
@@ -82,7 +56,8 @@ impl FirstStageTask {
         step: u64,
         scale: Option<&Tensor>,
     ) -> Result<Option<(Vec<Judged>, Tensor)>> {
-        if parts.len() == 1 || !self.objective.weighs_together(step) {
+        let (ranks, size) = (state.ranks(), state.ranks().size());
+        if parts.len() * size == 1 || !self.objective.weighs_together(step) {
             return Ok(None);
         }
         let (mut all, mut compared): (_, Option<[Tensor; 2]>) = (Vec::new(), None);
@@ -105,9 +80,11 @@ impl FirstStageTask {
             self.gpu.flush()?;
         }
         let missing = || Error::invalid("step", "it has no images");
+        let compared = compared.ok_or_else(missing)?;
+        ranks.sum_tensors(&[&compared[0], &compared[1]])?;
         let weight = self
             .objective
-            .weight_of(compared.ok_or_else(missing)?, parts.len(), step)?;
+            .weight_of(compared, parts.len() * size, step)?;
         Ok(Some((all, weight)))
     }
 
@@ -119,8 +96,9 @@ impl FirstStageTask {
         let together = self.judge_together(state, &parts, step, scale)?;
         let (judged, weight) = together.unzip();
         let mut judged = judged.unwrap_or_default().into_iter();
-        let several = parts.len() > 1;
-        let share = 1.0 / parts.len() as f32;
+        // Those of other ranks count as further passes.
+        let all = parts.len() * state.ranks().size();
+        let (several, share) = (all > 1, 1.0 / all as f32);
         let (mut gradients, mut metrics) = (GradientSum::default(), MeanOfParts::new(share));
         let mut levels: Vec<LevelParts> = Vec::new();
         let mut learned = Vec::new();
@@ -164,6 +142,9 @@ impl FirstStageTask {
             }
         }
         let mut metrics = metrics.finish()?;
+        let counts = levels.iter().filter_map(|level| level.counts.as_ref());
+        let others: Vec<&Tensor> = metrics.values().chain(counts).collect();
+        let gradients = state.sum_over_ranks(gradients.into_gradients(), &others)?;
         let mut seen = Vec::new();
         for (i, level) in levels.into_iter().enumerate() {
             if let Some(counts) = &level.counts {
@@ -174,7 +155,7 @@ impl FirstStageTask {
             seen.push(level.seen()?);
         }
         Ok(Passes {
-            gradients: gradients.into_gradients(),
+            gradients,
             metrics,
             seen,
             judged: learned,

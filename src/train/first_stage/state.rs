@@ -4,10 +4,13 @@
 use super::FirstStageTask;
 use super::code_average::PREFIX as AVERAGE;
 use crate::nn::HostTensors;
-use crate::storage::checkpoint::{Checkpoint, HostTensor};
+use crate::parallel::Ranks;
+use crate::storage::checkpoint::{self, Checkpoint, HostTensor};
+use crate::storage::weights;
 use crate::train::optimizer_state::{OptimizerState, named};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 impl FirstStageTask {
     /// Adds to a checkpoint: quantizers, the average of their codes, the discriminator, and what
@@ -25,6 +28,28 @@ impl FirstStageTask {
         state["objective"] = objective;
         self.monitor.save(state);
         Ok(())
+    }
+
+    /// Makes the quantizers' state that of rank 0.
+    pub(super) fn copy_quantizers(&mut self, ranks: &Ranks) -> Result<()> {
+        if ranks.is_alone() {
+            return Ok(());
+        }
+        let own = match ranks.rank() {
+            0 => checkpoint::to_bytes(&Checkpoint {
+                tensors: named("", self.stage.save()?),
+                state: serde_json::Value::Null,
+            })?,
+            _ => Vec::new(),
+        };
+        let bytes = ranks.broadcast(own)?;
+        if ranks.rank() == 0 {
+            return Ok(());
+        }
+        let first = checkpoint::from_bytes(Path::new("rank 0"), &bytes)?;
+        let mut parts = weights::by_prefix(&first.tensors, &["quantizer."])?;
+        self.stage
+            .load(parts.remove("quantizer.").unwrap_or_default())
     }
 
     /// The model alone, as inference needs it.

@@ -2,7 +2,7 @@
 
 use super::code_average::CodeAverage;
 use super::monitor::Monitor;
-use super::{FirstStageTask, WIDTH, batches, passes};
+use super::{FirstStageTask, WIDTH, batches, spanning};
 use crate::autograd::Tape;
 use crate::config::Precision;
 use crate::config::run::ResolvedConfig;
@@ -34,7 +34,7 @@ pub fn levels_of(
     [width, height, channels]: [usize; 3],
 ) -> Result<Vec<Level>> {
     let (stage, _) = build(gpu, config, [height, width, channels], &Registry::default())?;
-    passes::check(config, &stage)?;
+    spanning::check_passes(config, &stage)?;
     Ok(stage.levels(width, height))
 }
 
@@ -88,7 +88,7 @@ impl Trainer<FirstStageTask> {
         let image = [data.height, data.width, data.channels];
         let objective = Objective::new(gpu, config, image)?;
         let (stage, params) = build(gpu, config, image, registry)?;
-        passes::check(config, &stage)?;
+        spanning::check_passes(config, &stage)?;
         let levels = stage.levels(data.width, data.height);
         let t = &config.train;
         let hyper = Hyper {
@@ -116,6 +116,7 @@ impl Trainer<FirstStageTask> {
             batches: batches::Batches::new(gpu, config, data.clone())?,
             average: (t.ema_decay > 0.0).then(|| CodeAverage::new(t.ema_decay.into())),
             monitor: Monitor::new(levels.len()),
+            counts_over_ranks: vec![true; levels.len()],
             data,
             stage,
             levels,

@@ -11,6 +11,7 @@ use crate::nn::{Adam, AdamState, ForwardContext, GradientSum, HostTensors, Param
 use crate::ops::linalg::reduce::mean;
 use crate::ops::loss::loss::Loss;
 use crate::ops::optim::adam::{Decay, Hyper};
+use crate::parallel::Ranks;
 use crate::{Error, Result};
 
 /// Keeps the discriminator's initial weights apart from the model's.
@@ -183,12 +184,13 @@ impl Adversary {
     }
 
     /// One step of the discriminator, on images and reconstructions, part by part of a batch, at
-    /// this learning rate.
+    /// this learning rate, with all ranks.
     pub(super) fn learn(
         &mut self,
         parts: &[(Tensor, Tensor)],
         step: u64,
         rate: f64,
+        ranks: &Ranks,
     ) -> Result<Learned> {
         let o = &self.options;
         let judge = |pass: &ForwardContext, x: &Var| Ok(self.judge(pass, x)?.logits);
@@ -200,7 +202,8 @@ impl Adversary {
             }
             _ => None,
         };
-        let share = 1.0 / parts.len() as f32;
+        let all = parts.len() * ranks.size();
+        let share = 1.0 / all as f32;
         let (mut gradients, mut metrics) = (GradientSum::default(), MeanOfParts::new(share));
         for (part, (x, y)) in parts.iter().enumerate() {
             let tape = Tape::new(&self.gpu);
@@ -217,7 +220,7 @@ impl Adversary {
                 loss = tape.add(&loss, &tape.scale(&term, o.regularizer_weight, 0.0)?)?;
                 metrics.add(PENALTY, term.tensor())?;
             }
-            if parts.len() > 1 {
+            if all > 1 {
                 loss = tape.scale(&loss, share, 0.0)?;
             }
             if let Some(slopes) = &slopes {
@@ -234,9 +237,13 @@ impl Adversary {
         }
         let own = if o.lr > 0.0 { f64::from(o.lr) } else { rate };
         self.adam.hyper.lr = own * 0.5f64.powi(self.halvings as i32);
-        let norm = self.adam.step(&self.params, &gradients.into_gradients())?;
-        self.discriminator.update_spectral_norm(&self.params)?;
         let mut metrics = metrics.finish()?;
+        let others: Vec<&Tensor> = metrics.values().collect();
+        let gradients = self
+            .adam
+            .sum_over(ranks, gradients.into_gradients(), &others)?;
+        let norm = self.adam.step(&self.params, &gradients)?;
+        self.discriminator.update_spectral_norm(&self.params)?;
         let missing = || Error::invalid("adversary", "a step without images");
         let mut take = |slot| metrics.remove(&slot);
         let (loss, penalty) = (take(LOSS).ok_or_else(missing)?, take(PENALTY));

@@ -25,6 +25,7 @@ use crate::ops::elementwise::scale::scale;
 use crate::ops::linalg::scale_by::{divide_by, scale_by};
 use crate::ops::loss::adaptive_weight::adaptive_weight;
 use crate::ops::loss::loss::{Loss, loss};
+use crate::parallel::Ranks;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -314,7 +315,8 @@ impl Objective {
     }
 
     /// Takes the discriminator's step, where there is one: on originals and reconstructions, part
-    /// by part of a batch, at the model's learning rate. Returns metrics for the log.
+    /// by part of a batch, at the model's learning rate, with all ranks. Returns metrics for the
+    /// log.
     ///
     /// # Errors
     /// If the device fails.
@@ -323,11 +325,12 @@ impl Objective {
         parts: &[(Tensor, Tensor)],
         step: u64,
         rate: f64,
+        ranks: &Ranks,
     ) -> Result<Vec<Metric>> {
         let Some(adversary) = self.adversary.as_mut().filter(|a| a.trains(step)) else {
             return Ok(Vec::new());
         };
-        let learned = adversary.learn(parts, step, rate)?;
+        let learned = adversary.learn(parts, step, rate, ranks)?;
         let mut metrics = vec![
             (const { GanMetrics::slot("discriminator") }, learned.loss),
             (const { GanMetrics::slot("logits_real") }, learned.real),

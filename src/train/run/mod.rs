@@ -8,6 +8,8 @@ mod session;
 pub(super) use continuation::configured;
 
 use super::first_stage::FirstStageTask;
+#[cfg(not(target_arch = "wasm32"))]
+use super::jobs::Job;
 use super::task::Task;
 use super::trainer::Trainer;
 use crate::config::DottedConfig;
@@ -16,6 +18,7 @@ use crate::config::learning_rate;
 use crate::config::run::ResolvedConfig;
 use crate::data::{DataStall, ImageSet, absolute};
 use crate::gpu::{Gpu, clock::Instant};
+use crate::parallel::Ranks;
 use crate::quantize::Registry;
 use crate::storage::atomic;
 use crate::storage::checkpoint;
@@ -119,6 +122,9 @@ pub struct Outcome<T: Task = FirstStageTask> {
 /// # Errors
 /// If the configuration or the data cannot be used, a file cannot be written, the device fails, or
 /// the run diverges. The folder holds the last checkpoint then.
+///
+/// Of several ranks ([`Ranks::world`]), rank 0 calls it, and leads the others, which
+/// [`serve`](super::serve).
 pub fn run(
     gpu: &Gpu,
     config: &ResolvedConfig,
@@ -166,7 +172,10 @@ pub fn run_with(
         .without_effect()
         .iter()
         .for_each(|n| observer.note(n));
-    let trainer = folder.or_nothing(Trainer::with(gpu, config, data, registry))?;
+    let ranks = Ranks::world();
+    let trainer = Trainer::with(gpu, config, data, registry);
+    let trainer = trainer.and_then(|trainer| trainer.among(ranks.clone()));
+    let trainer = folder.or_nothing(trainer)?;
     let t = &config.train;
     let schedule = Schedule {
         steps: t.steps,
@@ -177,6 +186,8 @@ pub fn run_with(
         identity: config.identity()?,
         earlier,
     };
+    #[cfg(not(target_arch = "wasm32"))]
+    Job::FirstStage(schedule.toml.clone()).announce(&ranks)?;
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }
 
@@ -212,6 +223,7 @@ pub fn train_loop<T: Task>(
             observer.note(&learning_rate::extension(before, s.steps, at, rate));
         }
     }
+    trainer.lead()?;
     let began = Instant::now();
     let first = folder.or_nothing(FirstStep::take(&mut trainer, s.steps, stop))?;
     if folder.replaces() {
@@ -239,6 +251,7 @@ pub fn train_loop<T: Task>(
         save_model(&folder.model(), &session.trainer.trained()?)?;
         session.close()?;
     }
+    session.part()?;
     Ok(Outcome {
         trainer: session.trainer,
         evaluation,

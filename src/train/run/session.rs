@@ -154,6 +154,9 @@ impl<'a, T: Task> Session<'a, T> {
             if let Some(recovery) = self.recovery() {
                 recovered = recovery.recover(step);
             }
+            if !recovered.is_empty() {
+                self.trainer.share()?;
+            }
         }
         for row in rows {
             self.push(&row)?;
@@ -207,6 +210,21 @@ impl<'a, T: Task> Session<'a, T> {
         let views = self.trainer.views(&evaluation)?;
         self.record.measured(self.folder, step, &row, &views)?;
         Ok(evaluation)
+    }
+
+    /// Lets the other ranks go, where there are some, once it is known that all ended alike.
+    ///
+    /// # Errors
+    /// If one is gone.
+    pub(super) fn part(&mut self) -> Result<()> {
+        let ranks = self.trainer.ranks();
+        if ranks.leads() {
+            let last = self.trainer.checkpoint()?;
+            let apart = self.trainer.compare_ranks(&last)?;
+            let alike = || format!("{} ranks ended with the same bytes", ranks.size());
+            self.observer.note(&apart.unwrap_or_else(alike));
+        }
+        self.trainer.part()
     }
 
     /// Notes what the whole run took.
@@ -285,6 +303,9 @@ impl<'a, T: Task> Session<'a, T> {
     fn save_as(&mut self, step: u64, mut checkpoint: Checkpoint) -> Result<()> {
         let s = self.schedule;
         self.trainer.check(&checkpoint)?;
+        if let Some(note) = self.trainer.compare_ranks(&checkpoint)? {
+            self.observer.note(&note);
+        }
         self.setback = self.setback.filter(|setback| step <= setback.from);
         if let Some(setback) = &self.setback {
             checkpoint.state[SETBACK] = serde_json::json!(setback);
@@ -310,7 +331,7 @@ impl<'a, T: Task> Session<'a, T> {
         let Some(from) = self.folder.establish()? else {
             return Ok(());
         };
-        self.trainer.relocate(&from, self.folder.path());
+        self.trainer.relocate(&from, self.folder.path())?;
         let (step, (row_columns, test_columns)) =
             (self.trainer.step_number(), self.trainer.task.columns());
         self.log = Log::open(&self.folder.metrics(), &row_columns, step)?;
@@ -380,6 +401,7 @@ impl<'a, T: Task> Session<'a, T> {
         );
         let applied = self.recovery().map(|r| r.apply(latest.step, back_off));
         let applied = applied.unwrap_or_default();
+        self.trainer.share()?;
         self.observer.note(&format!(
             "went back to the checkpoint of step {}; {applied}",
             latest.step

@@ -3,6 +3,7 @@
 //! Zeghidour et al. 2021, "SoundStream").
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
+use crate::ops::quantize::gather::gather;
 use crate::ops::sampling::random::{Key, philox};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Real, Rng, Tolerance, case, refused};
 use crate::{Error, Result, shader};
@@ -29,10 +30,11 @@ fn words(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
-fn kernel(vec: bool, sums: bool) -> Kernel {
+fn kernel(vec: bool, sums: bool, given: bool) -> Kernel {
     Kernel::new(shader!("quantize/restart_dead_codes"))
         .flag("VEC", vec)
         .flag("SUMS", sums)
+        .flag("GIVEN", given)
 }
 fn count_kernel() -> Kernel {
     Kernel::new(shader!("quantize/restart_dead_codes_below_count"))
@@ -61,9 +63,49 @@ pub fn restart_dead_codes(
     threshold: f32,
     key: Key,
 ) -> Result<Tensor> {
+    restart(codes, judged, x, threshold, Some(key))
+}
+
+/// [`restart_dead_codes`], where each code has a row of its own to become: x [K, D].
+///
+/// # Errors
+/// As [`restart_dead_codes`].
+pub fn restart_dead_codes_at(
+    codes: Codes,
+    judged: &Tensor,
+    x: &Tensor,
+    threshold: f32,
+) -> Result<Tensor> {
+    restart(codes, judged, x, threshold, None)
+}
+
+/// Returns the row of `n` that [`restart_dead_codes`] gives code `k`: Philox keyed by (seed; code,
+/// step), as the kernel draws it.
+pub fn restart_row(k: usize, n: usize, key: Key) -> usize {
+    let (seed, step) = (words(key.seed), words(key.step));
+    let bits = philox::philox4x32([k as u32, 0x5245_5649, step[0], step[1]], seed);
+    ((bits[0] as u64 * n as u64) >> 32) as usize
+}
+
+fn restart(
+    codes: Codes,
+    judged: &Tensor,
+    x: &Tensor,
+    threshold: f32,
+    key: Option<Key>,
+) -> Result<Tensor> {
     let op = "restart_dead_codes";
     let [k, d] = codes.codebook.dims(op)?;
     let [n, d2] = x.dims(op)?;
+    if key.is_none() && n != k {
+        return Err(Error::shape(op, format!("a row for each of {k} codes"), n));
+    }
+    let given = key.is_none();
+    let key = key.unwrap_or(Key {
+        seed: 0,
+        step: 0,
+        stream: 0,
+    });
     let sums_fit = codes.sums.is_none_or(|sums| sums.shape() == [k, d]);
     if codes.counts.shape() != [k] || judged.shape() != [k] || !sums_fit || d != d2 || n == 0 {
         let got = format!("{codes:?}, judged {judged:?}, latents {x:?}");
@@ -94,7 +136,7 @@ pub fn restart_dead_codes(
         .into_iter()
         .chain(codes.sums)
         .collect();
-    let kernel = kernel(vec, codes.sums.is_some());
+    let kernel = kernel(vec, codes.sums.is_some(), given);
     gpu.dispatch(
         op,
         &kernel,
@@ -127,15 +169,7 @@ fn work(k: usize, d: usize) -> Work {
 }
 
 mod reference {
-    use super::{Key, Real, philox, words};
-
-    /// The row that dead code `k` becomes: Philox keyed by (seed; code, step), as the kernel draws
-    /// it.
-    fn row(k: usize, n: usize, key: Key) -> usize {
-        let (seed, step) = (words(key.seed), words(key.step));
-        let bits = philox::philox4x32([k as u32, 0x5245_5649, step[0], step[1]], seed);
-        ((bits[0] as u64 * n as u64) >> 32) as usize
-    }
+    use super::{Key, Real, restart_row};
 
     /// Counts, sums and codes with the dead ones revived, and their number.
     pub fn restart_dead_codes<T: Real>(
@@ -152,7 +186,7 @@ mod reference {
         for k in &dead {
             parts[0][*k] = threshold;
             for j in 0..d {
-                let value = x[row(*k, x.len() / d, key) * d + j];
+                let value = x[restart_row(*k, x.len() / d, key) * d + j];
                 parts[1][k * d + j] = value * threshold;
                 parts[2][k * d + j] = value;
             }
@@ -215,7 +249,25 @@ impl Operation for RestartDeadCodes {
             THRESHOLD,
             KEY,
         )?;
-        Ok(vec![counts, sums, codebook, dead, alone])
+        // Likewise of rows that were chosen before.
+        let k = codebook.shape()[0];
+        let rows: Vec<u32> = (0..k)
+            .map(|code| restart_row(code, t[0].shape()[0], KEY) as u32)
+            .collect();
+        let rows = gather(&t[0], &Tensor::from_slice(t[0].gpu(), &[k], &rows)?)?;
+        let mut given = Vec::new();
+        for with_sums in [true, false] {
+            let [counts, sums, codebook] =
+                [t[1].duplicate()?, t[2].duplicate()?, t[3].duplicate()?];
+            let codes = Codes {
+                codebook: &codebook,
+                counts: &counts,
+                sums: with_sums.then_some(&sums),
+            };
+            restart_dead_codes_at(codes, &t[1], &rows, THRESHOLD)?;
+            given.push(codebook);
+        }
+        Ok([vec![counts, sums, codebook, dead, alone], given].concat())
     }
     fn time(&self, _: &Gpu, _: &Case, t: &[Tensor]) -> Result<()> {
         let judged = t[1].duplicate()?;
@@ -238,6 +290,8 @@ impl Operation for RestartDeadCodes {
             f(&[k, d], m),
             f(&[k, d], e.clone()),
             f(&[1], vec![dead as f64]),
+            f(&[k, d], e.clone()),
+            f(&[k, d], e.clone()),
             f(&[k, d], e),
         ]
     }
@@ -254,7 +308,8 @@ impl Operation for RestartDeadCodes {
     fn kernels(&self) -> Vec<Kernel> {
         let both = [false, true]
             .into_iter()
-            .flat_map(|vec| [kernel(vec, false), kernel(vec, true)]);
+            .flat_map(|vec| [[vec, false], [vec, true]])
+            .flat_map(|[vec, sums]| [false, true].map(|given| kernel(vec, sums, given)));
         both.chain([count_kernel()]).collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
@@ -269,6 +324,10 @@ impl Operation for RestartDeadCodes {
             refused(
                 "no latent",
                 restart_dead_codes(codes, &judged, &f(&[0, 2])?, 1.0, KEY),
+            ),
+            refused(
+                "rows for other than each code",
+                restart_dead_codes_at(codes, &judged, &f(&[5, 2])?, 1.0),
             ),
             refused(
                 "a threshold of NaN",

@@ -44,15 +44,29 @@ fn threshold(rate: f32) -> u32 {
 /// # Errors
 /// If the rate lies outside [0, 1), or x is not f32.
 pub fn dropout(x: &Tensor, rate: f32, key: Key) -> Result<Tensor> {
+    dropout_from(x, rate, key, 0)
+}
+
+/// [`dropout`] of a part of a larger tensor, of which `before` elements come before it: with the
+/// mask that the part has there.
+///
+/// # Errors
+/// As [`dropout`], and if no multiple of four elements comes before.
+pub fn dropout_from(x: &Tensor, rate: f32, key: Key, before: usize) -> Result<Tensor> {
+    if !before.is_multiple_of(4) {
+        let what = format!("{before} elements before: not a multiple of 4");
+        return Err(Error::invalid("dropout", what));
+    }
     dropout_in_parts(
         x,
         rate,
         key,
+        before,
         x.gpu().limits().max_storage_buffer_binding_size,
     )
 }
 
-fn dropout_in_parts(x: &Tensor, rate: f32, key: Key, limit: u64) -> Result<Tensor> {
+fn dropout_in_parts(x: &Tensor, rate: f32, key: Key, before: usize, limit: u64) -> Result<Tensor> {
     if x.dtype() != DType::F32 {
         return Err(Error::shape("dropout", "a tensor of f32", format!("{x:?}")));
     }
@@ -69,7 +83,7 @@ fn dropout_in_parts(x: &Tensor, rate: f32, key: Key, limit: u64) -> Result<Tenso
     for (start, n) in chunks(x.len(), limit) {
         let params = Params {
             n: n as u32,
-            block0: (start / 4) as u32,
+            block0: ((before + start) / 4) as u32,
             stream: key.stream,
             threshold: threshold(rate),
             step: [key.step as u32, (key.step >> 32) as u32],
@@ -96,11 +110,21 @@ impl Tape {
     /// # Errors
     /// As [`dropout`].
     pub fn dropout(&self, x: &Var, rate: f32, key: Key) -> Result<Var> {
-        let y = dropout(x.tensor(), rate, key)?;
+        self.dropout_from(x, rate, key, 0)
+    }
+
+    /// See [`dropout_from`].
+    ///
+    /// # Errors
+    /// As [`dropout_from`].
+    pub fn dropout_from(&self, x: &Var, rate: f32, key: Key, before: usize) -> Result<Var> {
         if rate == 0.0 {
             return Ok(x.clone());
         }
-        Ok(self.record(y, &[x], move |g, _| Ok(vec![Some(dropout(g, rate, key)?)])))
+        let y = dropout_from(x.tensor(), rate, key, before)?;
+        Ok(self.record(y, &[x], move |g, _| {
+            Ok(vec![Some(dropout_from(g, rate, key, before)?)])
+        }))
     }
 }
 
@@ -233,7 +257,10 @@ mod tests {
         .unwrap();
         let x = Rng::new(5).normals(&[1_031]).upload(&gpu).unwrap();
         let whole: Vec<f32> = dropout(&x, 0.3, KEY).unwrap().read().unwrap();
-        let parts: Vec<f32> = dropout_in_parts(&x, 0.3, KEY, 256).unwrap().read().unwrap();
+        let parts: Vec<f32> = dropout_in_parts(&x, 0.3, KEY, 0, 256)
+            .unwrap()
+            .read()
+            .unwrap();
         assert_eq!(whole, parts);
     }
 

@@ -1,0 +1,105 @@
+//! Commands that `mpirun` started several times: rank 0 is the command, and the others train with
+//! it.
+
+use super::output;
+use super::signals;
+use crate::cli::Global;
+use wgvq::parallel::Ranks;
+use wgvq::{Error, Result};
+
+/// Variables by which launchers of MPI programs tell how many processes they started.
+#[cfg(not(feature = "mpi"))]
+const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
+/// Variables that such launchers set.
+#[cfg(feature = "mpi")]
+const LAUNCHED: [&str; 5] = [
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "PMI_RANK",
+    "PMIX_RANK",
+    "MPI_LOCALNRANKS",
+];
+
+/// The processes of a command, from its start to its end.
+pub struct Processes {
+    #[cfg(feature = "mpi")]
+    world: Option<wgvq::parallel::World>,
+}
+
+impl Processes {
+    /// Joins the processes that were started with this one. Only training has a use for them.
+    #[cfg(feature = "mpi")]
+    pub fn join(trains: bool) -> Result<Processes> {
+        let launched = LAUNCHED.iter().any(|name| std::env::var_os(name).is_some());
+        let world = match trains && launched {
+            true => Some(wgvq::parallel::World::start()?),
+            false => None,
+        };
+        if let Some(world) = &world {
+            world.ranks().clone().enter();
+        }
+        Ok(Processes { world })
+    }
+
+    /// Refuses to train several times in one folder.
+    #[cfg(not(feature = "mpi"))]
+    pub fn join(trains: bool) -> Result<Processes> {
+        let several = |name: &str| {
+            let size = std::env::var(name).ok().and_then(|size| size.parse().ok());
+            size.is_some_and(|size: u64| size > 1)
+        };
+        match SIZES.iter().find(|name| several(name)) {
+            Some(name) if trains => {
+                let what = format!(
+                    "{name} says that this is one of several processes of MPI, which this wgvq \
+                     was built without: build it with `--features mpi`, or train in one process"
+                );
+                Err(Error::invalid("mpi", what))
+            }
+            _ => Ok(Processes {}),
+        }
+    }
+
+    /// Returns the number of the adapter for a process that has none named, where there are several
+    /// of the kind that is taken otherwise: one for each process of a machine, in turn.
+    #[cfg(feature = "mpi")]
+    pub fn adapter(&self) -> Option<String> {
+        let world = self.world.as_ref().filter(|w| !w.ranks().is_alone())?;
+        let adapters = wgvq::gpu::adapters();
+        let first = &adapters.first()?.info;
+        let alike: Vec<usize> = adapters
+            .iter()
+            .filter(|a| (a.info.device_type, a.info.backend) == (first.device_type, first.backend))
+            .map(|a| a.index)
+            .collect();
+        let (number, _) = world.on_node();
+        (alike.len() > 1).then(|| alike[number % alike.len()].to_string())
+    }
+
+    /// Likewise: one process takes the usual one.
+    #[cfg(not(feature = "mpi"))]
+    pub fn adapter(&self) -> Option<String> {
+        None
+    }
+
+    /// Trains what rank 0 begins, in a process that is another's; `None` in rank 0.
+    pub fn serve(&self, global: &Global) -> Option<Result<()>> {
+        let ranks = Ranks::world();
+        if ranks.rank() == 0 {
+            return None;
+        }
+        // Rank 0 saves and ends the others.
+        signals::leave_to_rank_0();
+        let served = global
+            .gpu()
+            .and_then(|gpu| wgvq::train::serve(&gpu, &ranks, &Default::default()));
+        Some(served)
+    }
+
+    /// Says an error, and ends all processes: the others may wait for this one.
+    pub fn fail(&self, global: &Global, error: &Error) {
+        let ranks = Ranks::world();
+        output::error(global, error, (!ranks.is_alone()).then(|| ranks.rank()));
+        ranks.abort();
+    }
+}

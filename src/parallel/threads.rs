@@ -1,0 +1,116 @@
+//! Ranks that are threads of one process: for tests, and for several adapters in one program.
+
+use super::{Communicator, Ranks};
+use crate::{Error, Result};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+
+/// A rank that is a thread. Dropping it takes it away from the others, for whom that is an error
+/// once they wait for it.
+pub struct ThreadRank {
+    rank: usize,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    size: usize,
+    round: Mutex<Round>,
+    changed: Condvar,
+}
+
+/// A message of each rank, from when the first gives its own until the last has taken all.
+#[derive(Default)]
+struct Round {
+    given: Vec<Option<Vec<u8>>>,
+    all: Option<Arc<Vec<Vec<u8>>>>,
+    taken: usize,
+    /// The first rank that is gone.
+    gone: Option<usize>,
+}
+
+impl ThreadRank {
+    /// Returns so many ranks that hear each other, one for each thread.
+    pub fn group(size: usize) -> Vec<Ranks> {
+        let shared = Arc::new(Shared {
+            size,
+            round: Mutex::new(Round {
+                given: vec![None; size],
+                ..Round::default()
+            }),
+            changed: Condvar::new(),
+        });
+        let of = |rank| {
+            let shared = shared.clone();
+            Ranks::of(Arc::new(ThreadRank { rank, shared }))
+        };
+        (0..size).map(of).collect()
+    }
+
+    /// Gives a message; returns those of all ranks.
+    fn all(&self, own: Vec<u8>) -> Result<Arc<Vec<Vec<u8>>>> {
+        let shared = &self.shared;
+        let mut round = shared.round.lock();
+        // Others may not have taken those of the round before.
+        while round.all.is_some() {
+            shared.changed.wait(&mut round);
+        }
+        round.given[self.rank] = Some(own);
+        if round.given.iter().all(Option::is_some) {
+            let given = round.given.iter_mut().filter_map(Option::take).collect();
+            (round.all, round.taken) = (Some(Arc::new(given)), 0);
+            shared.changed.notify_all();
+        }
+        let all = loop {
+            if let Some(all) = &round.all {
+                break all.clone();
+            }
+            if let Some(rank) = round.gone {
+                let what = format!("rank {rank} is gone, and this one waits for it");
+                return Err(Error::invalid("ranks", what));
+            }
+            shared.changed.wait(&mut round);
+        };
+        round.taken += 1;
+        if round.taken == shared.size {
+            round.all = None;
+            shared.changed.notify_all();
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for ThreadRank {
+    fn drop(&mut self) {
+        let mut round = self.shared.round.lock();
+        round.gone.get_or_insert(self.rank);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Communicator for ThreadRank {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.shared.size
+    }
+
+    fn exchange(&self, words: &[u32]) -> Result<Vec<u32>> {
+        let all = self.all(bytemuck::cast_slice(words).to_vec())?;
+        let each = 4 * words.len() / self.size();
+        let own = all.iter().flat_map(|of| &of[self.rank * each..][..each]);
+        Ok(bytemuck::pod_collect_to_vec(
+            &own.copied().collect::<Vec<u8>>(),
+        ))
+    }
+
+    fn gather(&self, words: &[u32]) -> Result<Vec<u32>> {
+        let all = self.all(bytemuck::cast_slice(words).to_vec())?;
+        Ok(bytemuck::pod_collect_to_vec(&all.concat()))
+    }
+
+    fn broadcast(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.all(bytes.to_vec())?[0].clone())
+    }
+}

@@ -1,0 +1,77 @@
+//! What rank 0 trains, as the other ranks learn of it: they build the same trainer and follow.
+
+use super::Trainer;
+use super::ranks::follow;
+use crate::codes::tokens::Tokens;
+use crate::config::DottedConfig;
+use crate::config::prior::PriorConfig;
+use crate::config::run::RunConfig;
+use crate::data;
+use crate::gpu::Gpu;
+use crate::parallel::Ranks;
+use crate::quantize::Registry;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A training that rank 0 begins.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Job {
+    /// Of a first stage; its configuration in TOML, which says where the images lie.
+    FirstStage(String),
+    /// Of a prior; its configuration in TOML, and the folder of its tokens.
+    Prior(String, PathBuf),
+    /// None: rank 0 has ended.
+    End,
+}
+
+impl Job {
+    /// Tells the other ranks, where there are some.
+    ///
+    /// # Errors
+    /// If a rank is gone.
+    pub(super) fn announce(&self, ranks: &Ranks) -> Result<()> {
+        if !ranks.leads() {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(self);
+        let bytes = bytes.map_err(|e| Error::data(format!("what is to be trained: {e}")))?;
+        ranks.broadcast(bytes).map(drop)
+    }
+}
+
+/// Trains on `gpu` what rank 0 begins by [`super::run`] and
+/// [`run_prior`](super::prior::run_prior), one after another, until it [`dismiss`]es this rank. All
+/// ranks see the same files.
+///
+/// # Errors
+/// If something cannot be trained here, or another rank is gone.
+pub fn serve(gpu: &Gpu, ranks: &Ranks, registry: &Registry) -> Result<()> {
+    loop {
+        let said = ranks.broadcast(Vec::new())?;
+        let unknown = |_| Error::data("rank 0 begins what this rank does not understand");
+        match serde_json::from_slice(&said).map_err(unknown)? {
+            Job::FirstStage(toml) => {
+                let config = RunConfig::from_toml(&toml)?.resolve(registry)?;
+                let set = data::open(&config.data.source, &config.data.options())?;
+                let trainer = Trainer::with(gpu, &config, Arc::new(set), registry)?;
+                follow(trainer.among(ranks.clone())?)?;
+            }
+            Job::Prior(toml, tokens) => {
+                let config = PriorConfig::from_toml(&toml)?.resolve()?;
+                let trainer = Trainer::prior(gpu, &config, Tokens::open(&tokens)?)?;
+                follow(trainer.among(ranks.clone())?)?;
+            }
+            Job::End => return Ok(()),
+        }
+    }
+}
+
+/// Lets the other ranks end that [`serve`].
+///
+/// # Errors
+/// If one is gone.
+pub fn dismiss(ranks: &Ranks) -> Result<()> {
+    Job::End.announce(ranks)
+}
