@@ -4,8 +4,8 @@ links that lead out of it work.
 
     [preprocessor.repository] of book.toml runs it; mdBook hands it the book as JSON.
 
-README, ARCHITECTURE, BENCHMARKS, RELIABILITY, CONTRIBUTING, CHANGELOG and SECURITY become chapters
-at the end, and links to them links to these. A link to any other file of the repository becomes an
+README, ARCHITECTURE, BENCHMARKS, RELIABILITY, SCALING, CONTRIBUTING, CHANGELOG and SECURITY become
+chapters at the end, and links to them links to these. A link to any other file of the repository becomes an
 address at the `repository` of Cargo.toml, or its text alone where none is set. Needs nothing but
 Python's standard library.
 """
@@ -25,6 +25,7 @@ PAGES = {
     "ARCHITECTURE.md": ("Architecture", "architecture.md"),
     "BENCHMARKS.md": ("Benchmarks", "benchmarks.md"),
     "RELIABILITY.md": ("Reliability", "reliability.md"),
+    "SCALING.md": ("Scaling", "scaling.md"),
     "CONTRIBUTING.md": ("Contributing", "contributing.md"),
     "CHANGELOG.md": ("Changelog", "changelog.md"),
     "SECURITY.md": ("Security", "security.md"),

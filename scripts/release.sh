@@ -36,6 +36,8 @@ check() {
     printf '== %s: %d s\n' "$name" $((SECONDS - began))
 }
 
+check "processes over MPI" "Open MPI and MPICH with their headers, and libclang" \
+    'command -v mpicc || [ "${WGVQ_INSTALL:-yes}" != no ]' -- scripts/mpi.sh
 check "the C interface" "C compiler" "command -v cc && command -v c++" -- scripts/capi.sh test
 check "plug-ins" "Rust 1.95" "cargo --version | grep -qE '1\.(9[5-9]|[1-9][0-9]{2})'" -- scripts/plugins.sh test
 

@@ -1,18 +1,22 @@
-//! Trainings over several ranks, here threads of one process with an engine each: the same as in
-//! one, within rounding, and to the bit on all ranks.
+//! Trainings over several ranks, here threads of one process: the same as in one, within rounding,
+//! and to the bit on all ranks. With `WGVQ_THOROUGH=1` each rank has an engine of its own, and there
+//! are more kinds of models and more numbers of ranks.
 
 use crate::common::gpu;
+#[cfg(not(feature = "mpi"))]
+use crate::common::wgvq;
 use crate::host::pictures;
 use crate::passes::{GAN, Keys, apart, config, numbers};
 use crate::second_stage::{small, tokens};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
+use wgvq::gpu::Gpu;
 use wgvq::metrics::Row;
 use wgvq::parallel::{Ranks, ThreadRank};
 use wgvq::quantize::Registry;
@@ -33,9 +37,22 @@ fn on<T: Send>(ranks: usize, f: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
     })
 }
 
+fn thorough() -> bool {
+    std::env::var_os("WGVQ_THOROUGH").is_some_and(|on| on == "1")
+}
+
+/// The engine of a rank. One that ranks share compiles each kernel once.
+fn engine() -> Gpu {
+    static SHARED: OnceLock<Gpu> = OnceLock::new();
+    match thorough() {
+        true => gpu(),
+        false => SHARED.get_or_init(gpu).clone(),
+    }
+}
+
 fn trainer(config: &RunConfig, data: &Arc<ImageSet>, ranks: Ranks) -> Result<Trainer> {
     let config = config.resolve(&Registry::default()).unwrap();
-    Trainer::new(&gpu(), &config, data.clone())?.among(ranks)
+    Trainer::new(&engine(), &config, data.clone())?.among(ranks)
 }
 
 /// What so many ranks leave after some steps, all of the same: the state, and a row of each step.
@@ -276,7 +293,7 @@ fn a_run_goes_on_over_other_ranks() {
 
 fn prior(config: &PriorConfig, folder: &Path, ranks: Ranks) -> Result<PriorTrainer> {
     let tokens = Tokens::open(&folder.join("prior/tokens"))?;
-    Trainer::prior(&gpu(), &config.resolve()?, tokens)?.among(ranks)
+    Trainer::prior(&engine(), &config.resolve()?, tokens)?.among(ranks)
 }
 
 /// The gradients and losses of a prior's step over 2 and 4 ranks are those of one, with dropout,
@@ -284,7 +301,7 @@ fn prior(config: &PriorConfig, folder: &Path, ranks: Ranks) -> Result<PriorTrain
 #[test]
 fn a_prior_is_the_same_over_ranks() {
     let folder = tempfile::tempdir().unwrap();
-    tokens(&gpu(), "ema", false, folder.path());
+    tokens(&engine(), "ema", false, folder.path());
     for (key, value) in [
         ("prior.order", "raster"),
         ("prior.order", "any"),
@@ -320,4 +337,37 @@ fn a_prior_is_the_same_over_ranks() {
         text.contains("train.batch_size")
     };
     assert!(odd.iter().all(named));
+}
+
+/// One of several processes that a launcher of MPI started does not train beside the others in one
+/// folder, where the program was built without MPI; what does not train is not kept from it.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn without_mpi_several_processes_train_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let said = |variable: &str, size: &str, arguments: &[&str]| {
+        let out = wgvq()
+            .env(variable, size)
+            .current_dir(place.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&out.stderr).into_owned();
+        (out.status.success(), error)
+    };
+    for command in [
+        &["train", "--data", "emoji"] as &[&str],
+        &["prior", "run"],
+        &["text2image", "train", "--data", "here"],
+    ] {
+        for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
+            let (done, error) = said(variable, "4", command);
+            assert!(!done && error.contains("--features mpi"), "{error}");
+            assert!(error.contains(variable), "{error}");
+        }
+    }
+    assert!(said("OMPI_COMM_WORLD_SIZE", "4", &["presets"]).0);
+    let (_, error) = said("PMI_SIZE", "1", &["prior", "run"]);
+    assert!(!error.contains("--features mpi"), "{error}");
+    assert!(std::fs::read_dir(place.path()).unwrap().next().is_none());
 }
