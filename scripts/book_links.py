@@ -4,10 +4,10 @@ links that lead out of it work.
 
     [preprocessor.repository] of book.toml runs it; mdBook hands it the book as JSON.
 
-README, ARCHITECTURE, BENCHMARKS, RELIABILITY, SCALING, CONTRIBUTING, CHANGELOG and SECURITY become
-chapters at the end, and links to them links to these. A link to any other file of the repository becomes an
-address at the `repository` of Cargo.toml, or its text alone where none is set. Needs nothing but
-Python's standard library.
+README, ARCHITECTURE, BENCHMARKS, RELIABILITY, SCALING, CONTRIBUTING, CHANGELOG and SECURITY
+become chapters at the end, and links to them links to these. A link to any other file of the
+repository becomes an address at the `repository` of Cargo.toml, or its text alone where none is
+set. Needs nothing but Python's standard library.
 """
 
 import json

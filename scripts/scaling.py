@@ -3,8 +3,8 @@
 
     scripts/scaling.py target/release/wgvq ~/photographs
 
-`wgvq plan` says the parameters and operations of each configuration, of one of some images in a folder. All else is the formula and the figures below,
-which SCALING.md states.
+`wgvq plan` says the parameters and operations of each configuration, by a step of one image of a
+folder. All else is the formula and the figures below, which SCALING.md states.
 """
 
 import json
@@ -19,15 +19,22 @@ NETWORKS = {
     "25 Gbit/s Ethernet": (2.9e9, 10e-6),
     "200 Gbit/s InfiniBand": (23e9, 2e-6),
 }
-# Operations per second of a step on one GPU, bytes per second between it and its host, and seconds in which a host
-# adds up a number.
+# Operations per second of a step on one GPU, bytes per second between it and its host, and seconds
+# in which a host adds up a number.
 GPU, BUS, ADD = 5e12, 12e9, 1e-9
 RANKS = [8, 32, 128, 512, 1024]
 
 # Sides and channels of the images of each configuration.
-PRESETS = {"emoji32": (32, 3), "fashion28": (28, 1), "photo64": (64, 3), "photo128": (128, 3), "gan64": (64, 3)}
+PRESETS = {
+    "emoji32": (32, 3),
+    "fashion28": (28, 1),
+    "photo64": (64, 3),
+    "photo128": (128, 3),
+    "gan64": (64, 3),
+}
 
-# Priors by their parameters and operations a step: 6 a parameter and code, of 49 codes and 64 images.
+# Priors by their parameters; operations a step are 6 a parameter and code, of 49 codes and 64
+# images.
 PRIORS = {"prior base": 4.7e6, "prior large": 99e6}
 
 
@@ -41,14 +48,18 @@ def images(preset):
 def configurations(program, folder):
     """Name, numbers in the messages of a step, images and operations of a step."""
     for name, (side, channels) in PRESETS.items():
-        size = ["--set", f"data.width={side}", "--set", f"data.height={side}", "--set", f"data.channels={channels}"]
-        out = subprocess.run([program, "--quiet", "--json", "plan", "--preset", name, "--data", folder, "--batch", "1",
-                              "--set", "train.accumulate=1", *size], capture_output=True, text=True)
+        command = [program, "--quiet", "--json", "plan", "--preset", name, "--data", folder]
+        keys = {"width": side, "height": side, "channels": channels}
+        for key, value in keys.items():
+            command += ["--set", f"data.{key}={value}"]
+        command += ["--batch", "1", "--set", "train.accumulate=1"]
+        out = subprocess.run(command, capture_output=True, text=True)
         if out.returncode:
             sys.exit(f"{name}: {out.stderr}")
         plan = json.loads(out.stdout.strip().splitlines()[-1])
         book = plan["codebook"]
-        # Gradients; sums and counts of codes, and the rows that dead codes become; the discriminator's.
+        # Gradients; sums and counts of codes, and the rows that dead codes become; the
+        # discriminator's.
         messages = [plan["parameters"], book, book, plan["discriminator"]]
         count = images(name)
         yield name, [m for m in messages if m], count, count * plan["flops_per_step"]
@@ -62,7 +73,7 @@ def sent(messages, ranks):
 
 
 def communication(messages, ranks, network):
-    """Seconds of a step in messages: to the host, to each rank its share, added up, to all, and back."""
+    """Seconds of a step in messages: to the host, to each rank its share, added up, to all, back."""
     bandwidth, latency = network
     numbers = sum(messages)
     over = sent(messages, ranks) / bandwidth + 2 * len(messages) * (ranks - 1) * latency
@@ -73,14 +84,13 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     found = list(configurations(*sys.argv[1:]))
-    print("| configuration | numbers | messages a step | bytes that a process sends a step, 8 | 1,024 |")
+    print("| configuration | numbers | messages | bytes sent a step by each of 8 | of 1,024 |")
     print("| --- | --- | --- | --- | --- |")
     for name, messages, _, _ in found:
         mb = [f"{sent(messages, ranks) / 1e6:.2f} MB" for ranks in (8, 1024)]
         print(f"| {name} | {sum(messages):,.0f} | {len(messages)} | {mb[0]} | {mb[1]} |")
     for network, figures in NETWORKS.items():
-        print(f"\n{network}: milliseconds in messages, and times as fast as one GPU, each process with a batch as "
-              "configured\n")
+        print(f"\n{network}:\n")
         print("| configuration | one GPU, ms | " + " | ".join(f"{r:,}" for r in RANKS) + " |")
         print("| --- | --- |" + " --- |" * len(RANKS))
         for name, messages, images, flops in found:
@@ -95,7 +105,8 @@ def main():
     print("| --- |" + " --- |" * len(NETWORKS))
     for name, messages, images, flops in found:
         each = flops / images / GPU
-        cells = [f"{communication(messages, 32, figures) / each:,.0f}" for figures in NETWORKS.values()]
+        waits = [communication(messages, 32, figures) for figures in NETWORKS.values()]
+        cells = [f"{wait / each:,.0f}" for wait in waits]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
