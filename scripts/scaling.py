@@ -73,7 +73,7 @@ def sent(messages, ranks):
 
 
 def communication(messages, ranks, network):
-    """Seconds of a step in messages: to the host, to each rank its share, added up, to all, back."""
+    """Seconds of a step in messages: to the host, to each its share, added up, to all, back."""
     bandwidth, latency = network
     numbers = sum(messages)
     over = sent(messages, ranks) / bandwidth + 2 * len(messages) * (ranks - 1) * latency
