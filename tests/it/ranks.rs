@@ -1,6 +1,6 @@
-//! Trainings over several ranks, here threads of one process: the same as in one, within rounding,
-//! and to the bit on all ranks. With `WGVQ_THOROUGH=1` each rank has an engine of its own, and
-//! there are more kinds of models and more numbers of ranks.
+//! Trainings over several ranks, here threads of one process with an engine each: the same as in
+//! one, within rounding, and to the bit on all ranks. With `WGVQ_THOROUGH=1` there are more kinds of
+//! models and more numbers of ranks: each engine compiles its kernels.
 
 use crate::common::gpu;
 #[cfg(not(feature = "mpi"))]
@@ -9,14 +9,13 @@ use crate::host::pictures;
 use crate::passes::{GAN, Keys, apart, config, numbers};
 use crate::second_stage::{small, tokens};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
 use wgvq::data::ImageSet;
-use wgvq::gpu::Gpu;
 use wgvq::metrics::Row;
 use wgvq::parallel::{Ranks, ThreadRank};
 use wgvq::quantize::Registry;
@@ -41,18 +40,9 @@ fn thorough() -> bool {
     std::env::var_os("WGVQ_THOROUGH").is_some_and(|on| on == "1")
 }
 
-/// The engine of a rank. One that ranks share compiles each kernel once.
-fn engine() -> Gpu {
-    static SHARED: OnceLock<Gpu> = OnceLock::new();
-    match thorough() {
-        true => gpu(),
-        false => SHARED.get_or_init(gpu).clone(),
-    }
-}
-
 fn trainer(config: &RunConfig, data: &Arc<ImageSet>, ranks: Ranks) -> Result<Trainer> {
     let config = config.resolve(&Registry::default()).unwrap();
-    Trainer::new(&engine(), &config, data.clone())?.among(ranks)
+    Trainer::new(&gpu(), &config, data.clone())?.among(ranks)
 }
 
 /// What so many ranks leave after some steps, all of the same: the state, and a row of each step.
@@ -125,23 +115,29 @@ fn ranks_add_up_to_one() {
         ("gan", &lecam, 5e-4),
     ];
     for (name, keys, bound) in cases {
-        // Those that add up what nothing else does.
-        if !thorough() && !["ema", "gan"].contains(&name) {
-            continue;
-        }
         let with = |passes: usize| config(keys, passes);
         let run = |ranks: usize, passes: usize| {
             after(ranks, 1, |ranks| {
                 trainer(&with(passes), &data, ranks).unwrap()
             })
         };
+        // Those that add up what nothing else does.
+        let few: &[(usize, usize)] = match name {
+            "ema" => &[(4, 1)],
+            "gan" => &[(2, 1)],
+            _ => &[],
+        };
+        // Passes fall into the shares of ranks too, or each into parts.
+        let shared = match thorough() {
+            true => &[(2, 1), (4, 1), (2, 2)],
+            false => few,
+        };
+        if shared.is_empty() {
+            continue;
+        }
         let (whole, rows) = run(1, 1);
         let rows: Vec<Row> = rows;
-        // Passes fall into the shares of ranks too, or each into parts.
-        for (ranks, passes) in [(2, 1), (4, 1), (2, 2)] {
-            if !thorough() && name == "gan" && (ranks, passes) != (2, 1) {
-                continue;
-            }
+        for &(ranks, passes) in shared {
             let what = format!("{name}, {ranks} ranks, {passes} passes");
             let (parts, other) = run(ranks, passes);
             for of in ["adam.m.", "quantizer.", "adversary.m.", "adversary.logits."] {
@@ -300,7 +296,7 @@ fn a_run_goes_on_over_other_ranks() {
 
 fn prior(config: &PriorConfig, folder: &Path, ranks: Ranks) -> Result<PriorTrainer> {
     let tokens = Tokens::open(&folder.join("prior/tokens"))?;
-    Trainer::prior(&engine(), &config.resolve()?, tokens)?.among(ranks)
+    Trainer::prior(&gpu(), &config.resolve()?, tokens)?.among(ranks)
 }
 
 /// The gradients and losses of a prior's step over 2 and 4 ranks are those of one, with dropout,
@@ -308,15 +304,19 @@ fn prior(config: &PriorConfig, folder: &Path, ranks: Ranks) -> Result<PriorTrain
 #[test]
 fn a_prior_is_the_same_over_ranks() {
     let folder = tempfile::tempdir().unwrap();
-    tokens(&engine(), "ema", false, folder.path());
+    tokens(&gpu(), "ema", false, folder.path());
     for (key, value) in [
         ("prior.order", "raster"),
         ("prior.order", "any"),
         ("prior.kind", "masked"),
     ] {
-        if !thorough() && value == "raster" {
-            continue;
-        }
+        // Whole passes for two ranks, parts of each for four.
+        let shared: &[usize] = match (thorough(), value) {
+            (true, _) => &[2, 4],
+            (false, "masked") => &[4],
+            (false, "any") => &[2],
+            (false, _) => continue,
+        };
         let mut config = small("rotary");
         config.set(key, value).unwrap();
         config.prior.dropout = 0.2;
@@ -329,8 +329,7 @@ fn a_prior_is_the_same_over_ranks() {
         };
         let (whole, rows) = run(1);
         let rows: Vec<PriorRow> = rows;
-        // Whole passes for two ranks, parts of each for four.
-        for ranks in [2, 4] {
+        for &ranks in shared {
             let what = format!("{key} = {value}, {ranks} ranks");
             let (parts, other) = run(ranks);
             let (found, tensor) = apart(&numbers(&whole, "adam.m."), &numbers(&parts, "adam.m."));
