@@ -4,8 +4,8 @@
 //
 // x: f32 [N, D]; c, alive: f32 [K], alive the counts that are judged; m (SUMS), e: f32 [K, D]. One
 // invocation looks after four elements (VEC, where D is a multiple of 4) or one. r is drawn by
-// Philox from (seed; k, step), so it is the same for all elements of a code. GIVEN: x is [K, D], and
-// r is k.
+// Philox from (seed; k, step), so it is the same for all elements of a code. GIVEN: x is [K, D],
+// and r is k.
 struct Params {
     k: u32, units: u32, n: u32,     // units of an invocation in a row
     threshold: f32,

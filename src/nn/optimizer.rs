@@ -74,8 +74,8 @@ impl Adam {
         place.is_some_and(|place| place.holds(gradient))
     }
 
-    /// Adds up the gradients of all ranks, and with them `others`, in one message; returns the sums,
-    /// as [`Adam::step`] takes them.
+    /// Adds up the gradients of all ranks, and with them `others`, in one message; returns the
+    /// sums, as [`Adam::step`] takes them.
     ///
     /// # Errors
     /// If a gradient has another shape than its parameter, a rank is gone, or the device fails.

@@ -157,7 +157,7 @@ pub trait Quantizer: Send {
     }
     /// Learns with other ranks from here on: [`Quantizer::learn`] is given the latents of this rank
     /// alone, and adds up over all ranks what it counts of them. Returns whether it does so. One
-    /// that does not, as by default, is given the latents of all ranks, which takes longer messages.
+    /// that does not, as by default, is given the latents of all ranks: longer messages.
     fn join(&mut self, ranks: &Ranks) -> bool {
         let _ = ranks;
         false

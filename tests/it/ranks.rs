@@ -1,6 +1,6 @@
 //! Trainings over several ranks, here threads of one process with an engine each: the same as in
-//! one, within rounding, and to the bit on all ranks. With `WGVQ_THOROUGH=1` there are more kinds of
-//! models and more numbers of ranks: each engine compiles its kernels.
+//! one, within rounding, and to the bit on all ranks. With `WGVQ_THOROUGH=1` there are more kinds
+//! of models and more numbers of ranks: each engine compiles its kernels.
 
 use crate::common::gpu;
 #[cfg(not(feature = "mpi"))]

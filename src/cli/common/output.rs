@@ -76,8 +76,8 @@ pub fn break_line() {
     }
 }
 
-/// Prints what an error says, in one line that a script can find; of one of several processes, which
-/// it was.
+/// Prints what an error says, in one line that a script can find; of one of several processes,
+/// which it was.
 pub fn error(global: &Global, error: &wgvq::Error, rank: Option<usize>) {
     let colour = is_seen() && !global.no_color;
     let head = if colour {
