@@ -5,6 +5,7 @@
 #   scripts/torture.sh kill [COUNT [SEED]]       SIGKILL at random moments, and at calls that change files
 #   scripts/torture.sh disk [COUNT [SEED]]       full and failing disks, no locks, no syncs, clocks that jump
 #   scripts/torture.sh load [STEPS [SEED]]       one long training: memory, open files, threads
+#   scripts/torture.sh shards [COUNT [SEED]]     10,000 images as codes and tokens in 7 shards, COUNT kills of 3 processes
 #   scripts/torture.sh engines [COUNT]           engines opened and closed, one after another
 #   scripts/torture.sh device                    too little memory, a device that is lost
 #   scripts/torture.sh kernels [COUNT [SEED [OPERATION..]]]    faults planted in kernels, which the checks have to find
@@ -45,7 +46,7 @@ driver() {
 }
 
 case $part in
-kill | disk | load) driver "$part" "$@" ;;
+kill | disk | load | shards) driver "$part" "$@" ;;
 engines) WGVQ_ENGINES=${count:-10000} cargo test --test it endurance::engines -- --nocapture ;;
 device)
     cargo test --test it endurance::a_
@@ -58,7 +59,7 @@ kernels)
     ;;
 fuzz) scripts/fuzz.sh ${count:+--minutes "$count"} ;;
 all)
-    for each in kill disk load engines device kernels fuzz; do
+    for each in kill disk load shards engines device kernels fuzz; do
         printf '== %s\n' "$each"
         "$self" "$each"
     done

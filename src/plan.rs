@@ -2,8 +2,10 @@
 //! images.
 
 mod memory;
+mod prior;
 
 pub use memory::{Peak, fitting, peaks};
+pub use prior::{PriorMemory, PriorStep, fitting_prior, measured_step, prior_peaks};
 
 use crate::Result;
 use crate::config::objective::Regularizer;

@@ -12,8 +12,10 @@ import disk
 import kill
 import load
 import scenes
+import shards
 
-PARTS = {"kill": (kill.main, 500), "disk": (disk.main, 180), "load": (load.main, 20000)}
+PARTS = {"kill": (kill.main, 500), "disk": (disk.main, 180), "load": (load.main, 20000),
+         "shards": (shards.main, 20)}
 
 
 def main():
@@ -32,7 +34,7 @@ def main():
         if args.list:
             print("\n".join(s.name for s in scenes.scenes(bench)))
             return 0
-        if args.part != "load" and calls.machine() is None:
+        if args.part not in ("load", "shards") and calls.machine() is None:
             print("ptrace is not allowed or not known here: only kills at random moments, and only "
                   "disks that can be mounted", file=sys.stderr)
         began = time.monotonic()

@@ -7,6 +7,7 @@
 //
 // With WINDOW row b is one of several of the sequence s at the position t, (s, t) = at[b], u32
 // [B, 2] in the lengths' place: its key and value are in the cache already, and nothing joins it.
+// A row past T, which pads the others, sees itself alone.
 // With CROSS and WINDOW the lengths are those of the sequences. A sequence past the last is read as
 // the last.
 //
@@ -124,6 +125,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let sequence = query_row;
 #endif
     let count = min(lengths[sequence], p.most);
+    let first = 0u;
     let row = 2u * width;
     let q_at = query_row * width + head * p.d;
 #else
@@ -134,12 +136,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let cached = arrayLength(&k) / (p.most * width);
 #endif
     let sequence = min(lengths[2u * query_row], cached - 1u);
-    let own = min(lengths[2u * query_row + 1u], p.most - 1u);
+    let place = lengths[2u * query_row + 1u];
+    let own = min(place, p.most - 1u);
+    let first = select(0u, own, place >= p.most);
 #else
     let sequence = query_row;
     let own = min(lengths[sequence], p.most - 1u);
+    let first = 0u;
 #endif
-    let count = own + 1u;
+    let count = own + 1u - first;
     let row = width;
     let q_at = query_row * 3u * row + head * p.d;
 #endif
@@ -150,11 +155,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef PARTS
     // As many for each part, in whole rounds of the invocations.
     let share = (count / p.parts + GROUP) / GROUP * GROUP;
-    let begin = min(part * share, count);
-    let end = min(begin + share, count);
+    let begin = first + min(part * share, count);
+    let end = min(begin + share, first + count);
 #else
-    let begin = 0u;
-    let end = count;
+    let begin = first;
+    let end = first + count;
 #endif
     for (var u = lane; u < units; u += GROUP) {
         query[u] = token(q_at, u) * p.scale;

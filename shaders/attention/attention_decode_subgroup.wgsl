@@ -5,6 +5,7 @@
 // With WINDOW row b is one of several of the sequence s at the position t, (s, t) = at[b], u32
 // [B, 2] in the lengths' place: its key and value are in the cache already, and nothing joins it. A
 // sequence past the last is read as the last.
+// A row past T, which pads the others, sees itself alone.
 //
 // qkv: f32 [B, 1, 3, H, D]; lengths: u32 [B], rows that the cache holds (at T or past it the last
 // row is written again); k, v: f32 [B, T, H, D]; o: f32 [B, 1, H, D]; D a multiple of 4, at most
@@ -44,10 +45,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef WINDOW
     let cached = arrayLength(&k) / (p.most * p.heads * (p.d / 4u));
     let sequence = min(lengths[2u * query_row], cached - 1u);
-    let own = min(lengths[2u * query_row + 1u], p.most - 1u);
+    let place = lengths[2u * query_row + 1u];
+    let own = min(place, p.most - 1u);
+    let first_key = select(0u, own, place >= p.most);
 #else
     let sequence = query_row;
     let own = min(lengths[sequence], p.most - 1u);
+    let first_key = 0u;
 #endif
     let units = p.d / 4u;
     let row = p.heads * units;
@@ -75,7 +79,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     var top = subgroupAdd(own_score);
     var total = select(nothing, 1.0, whole);
-    for (var j0 = 0u; j0 < own; j0 += LANES) {
+    for (var j0 = first_key; j0 < own; j0 += LANES) {
 #ifdef MASK
         let j = min(j0 + lane, own - 1u);
         let seen = j0 + lane < own && ((mask[mask_at + j / 32u] >> (j % 32u)) & 1u) == 1u;

@@ -4,6 +4,8 @@
 pub mod entropy;
 #[cfg(feature = "pack")]
 pub mod packed;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod shards;
 mod sized;
 
 #[cfg(feature = "text")]
@@ -103,6 +105,11 @@ impl Codes {
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
+        self.save_file(path).map(drop)
+    }
+
+    /// [`Codes::save`], which returns the file's SHA-256.
+    pub(crate) fn save_file(&self, path: &Path) -> Result<String> {
         self.check()?;
         let tensors = self.tensors(String::new()).collect();
         let mut about = serde_json::json!({
@@ -119,7 +126,7 @@ impl Codes {
             levels => about["levels"] = serde_json::json!(levels),
         }
         let state = serde_json::json!({ "codes": about });
-        checkpoint::save_file(path, &checkpoint::Checkpoint { tensors, state }).map(drop)
+        checkpoint::save_file(path, &checkpoint::Checkpoint { tensors, state })
     }
 
     /// Returns the tensors of a file, each level's under its name behind `prefix`.

@@ -12,6 +12,7 @@ mod info;
 
 use crate::models::prior::Vocabulary;
 use crate::models::text::{Text, TextFormat, Texts};
+use crate::storage::checkpoint;
 use crate::{Error, Result, files};
 pub use baselines::{Baselines, baselines};
 pub(crate) use info::made_by;
@@ -19,7 +20,6 @@ pub(crate) use info::made_by;
 pub use info::{About, TokenDatasetInfo, vocabulary_of};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -143,22 +143,7 @@ impl Tokens {
             return Err(Error::file(&path, what));
         }
         let m: Manifest = serde_json::from_value(value).map_err(damaged)?;
-        let side = |entries: &[ShardEntry]| -> Result<Split> {
-            let mut split = Split {
-                shards: Vec::new(),
-                images: 0,
-                per_image: m.info.vocabulary.known() + m.info.vocabulary.tokens(),
-                open: RefCell::default(),
-                no_class: m.info.vocabulary.no_class(),
-                text: m.info.vocabulary.text,
-            };
-            for entry in entries {
-                let shard = Shard::open(folder, entry, &m.info, split.images)?;
-                split.images += shard.images;
-                split.shards.push(shard);
-            }
-            Ok(split)
-        };
+        let side = |entries: &[ShardEntry]| Split::open(folder, entries, &m.info);
         let (train, test) = (side(&m.train)?, side(&m.test)?);
         if train.is_empty() || test.is_empty() {
             return Err(Error::file(
@@ -178,6 +163,24 @@ impl Tokens {
         let shard = self.train.shards.first();
         let folder = shard.and_then(|shard| shard.path.parent());
         folder.unwrap_or(Path::new("")).to_owned()
+    }
+
+    /// Returns the files of tokens in a folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+        let cannot = |e: std::io::Error| Error::file(folder, format!("cannot be read: {e}"));
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(cannot)? {
+            let path = entry.map_err(cannot)?.path();
+            let name = path.file_name().map_or("".into(), |n| n.to_string_lossy());
+            let shard = name.strip_prefix("train-").or(name.strip_prefix("test-"));
+            if name == MANIFEST || shard.is_some_and(|rest| rest.ends_with(".safetensors")) {
+                found.push(path.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// The files lie in `to` from now on, if they lay in `from`.
@@ -267,16 +270,8 @@ impl Shard {
             ));
         }
         let mut file = File::open(&path).map_err(cannot)?;
-        let mut hash = Sha256::new();
-        let mut block = vec![0; 1 << 20];
-        loop {
-            let n = file.read(&mut block).map_err(cannot)?;
-            if n == 0 {
-                break;
-            }
-            hash.update(&block[..n]);
-        }
-        if hex::encode(hash.finalize()) != entry.sha256 {
+        let sum = checkpoint::sum_of_rest(&mut file).map_err(cannot)?;
+        if sum != entry.sha256 {
             return Err(Error::file(
                 &path,
                 "is damaged: its SHA-256 is not what the manifest says; make the tokens again \
@@ -352,6 +347,28 @@ impl Shard {
 }
 
 impl Split {
+    /// Opens the images of files in a row, each of which is read once, for its sum.
+    pub(crate) fn open(
+        folder: &Path,
+        entries: &[ShardEntry],
+        info: &TokenDatasetInfo,
+    ) -> Result<Split> {
+        let mut split = Split {
+            shards: Vec::new(),
+            images: 0,
+            per_image: info.vocabulary.known() + info.vocabulary.tokens(),
+            open: RefCell::default(),
+            no_class: info.vocabulary.no_class(),
+            text: info.vocabulary.text,
+        };
+        for entry in entries {
+            let shard = Shard::open(folder, entry, info, split.images)?;
+            split.images += shard.images;
+            split.shards.push(shard);
+        }
+        Ok(split)
+    }
+
     /// Images.
     pub fn len(&self) -> usize {
         self.images

@@ -195,6 +195,15 @@ impl Builder {
         Ok(layout)
     }
 
+    /// Returns the numbers of all parameters, and those of the arena that they lie in.
+    pub(crate) fn sizes(&self) -> Result<(usize, usize)> {
+        let numbers = self
+            .declared
+            .iter()
+            .map(|d| d.shape.iter().product::<usize>());
+        Ok((numbers.sum(), self.layout()?.len))
+    }
+
     fn layout(&self) -> Result<Layout> {
         let wrong = |what: String| Err(Error::invalid("parameters", what));
         if self.declared.is_empty() {

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use std::sync::Arc;
 
 /// Numbers of passes that a table of peaks has, where they divide the images of a step.
-const SHOWN: [usize; 4] = [1, 2, 4, 8];
+pub(super) const SHOWN: [usize; 4] = [1, 2, 4, 8];
 /// Share of the device's memory that steps may take; drivers and other programs want some.
 const SHARE: f64 = 0.9;
 
@@ -77,10 +77,15 @@ pub fn fitting(
     config: &ResolvedConfig,
     data: &Arc<ImageSet>,
 ) -> Result<(ResolvedConfig, Peak)> {
+    within_device(gpu, || first_that_fits(gpu, config, data))
+}
+
+/// Runs what tries steps, within what the device says to have or within the engine's budget.
+pub(super) fn within_device<T>(gpu: &Gpu, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let budget = gpu.memory_budget();
     let there = gpu.device_memory().map(|all| (all as f64 * SHARE) as u64);
     gpu.set_memory_budget(budget.into_iter().chain(there).min());
-    let found = first_that_fits(gpu, config, data);
+    let found = work();
     gpu.set_memory_budget(budget);
     found
 }

@@ -21,6 +21,7 @@ pub mod overlay;
 pub mod page;
 pub mod patches;
 pub mod pca;
+pub mod prior_comparison;
 pub mod rate;
 pub mod robustness;
 pub mod run_page;

@@ -208,6 +208,19 @@ pub fn load_file(path: &Path) -> Result<(Checkpoint, String)> {
     Ok((from_bytes(path, &bytes)?, sum(&bytes)))
 }
 
+/// SHA-256 of what is left to read of a file, a block at a time.
+pub(crate) fn sum_of_rest(mut file: impl std::io::Read) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut block)?;
+        if n == 0 {
+            return Ok(hex::encode(hash.finalize()));
+        }
+        hash.update(&block[..n]);
+    }
+}
+
 /// SHA-256 of a file's bytes.
 pub(crate) fn sum(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))

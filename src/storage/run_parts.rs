@@ -12,6 +12,8 @@ pub(crate) const TOKENS: &str = "tokens";
 pub(crate) const LOCK: &str = "run.lock";
 /// Name of the file in which `wgvq compare` records a run that it trained.
 pub const COMPARED: &str = "comparison.json";
+/// Name of the file in which `wgvq compare --priors` records what a prior drew.
+pub const DRAWN: &str = "drawn.json";
 /// Name of the folder and of the page that `wgvq inspect` makes.
 const INSPECTION: &str = "inspect";
 const PAGE: &str = "index.html";
@@ -38,6 +40,7 @@ fn is_own(folder: &str, name: &str) -> bool {
                     | "code-statistics.safetensors"
                     | sessions::FILE
                     | COMPARED
+                    | DRAWN
             ) || event_file::is_event_file(name)
         }
         "checkpoints" => is_checkpoint(name),

@@ -6,6 +6,7 @@ use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
 use crate::cli::common::place::refuse_existing;
+use crate::cli::first_stage::bulk::Bulk;
 use crate::cli::first_stage::decoded::Pictures;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
@@ -13,31 +14,44 @@ use std::path::{Path, PathBuf};
 use wgvq::codes::{Codes, load_all, save_all};
 use wgvq::gpu::Gpu;
 use wgvq::inference::FirstStageModel;
+use wgvq::models::Level;
 use wgvq::{Result, data};
 
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   wgvq encode runs/emoji a.png b.png -o codes.safetensors --npy
+  wgvq encode runs/photos --data photos -o codes.safetensors         # a whole data set
+  wgvq encode runs/photos --data photos -o shards --shard 3/7        # the third of seven parts
+  wgvq encode runs/photos --data photos -o shards --shard auto       # by a Slurm array, or MPI
+  wgvq encode --join shards -o codes.safetensors                     # once all seven are there
+  wgvq encode runs/photos --tokens -o shards --shard 3/7             # the tokens of its prior
+  wgvq encode --join shards -o runs/photos/prior/tokens
   wgvq encode runs/photos 4096x4096.jpg --native-size -o codes.safetensors  # any size, in tiles")]
 pub struct Encode {
     /// The run whose model encodes: its folder, or its final.safetensors
-    run: PathBuf,
+    #[arg(required_unless_present = "join")]
+    run: Option<PathBuf>,
     /// Image files
-    #[arg(required = true)]
+    #[arg(
+        required_unless_present_any = ["data", "shard", "tokens", "join"],
+        conflicts_with_all = ["data", "shard", "tokens", "join"]
+    )]
     images: Vec<PathBuf>,
-    /// The file of codes
+    /// The file of codes; the folder, with --shard or of tokens
     #[arg(long, short, value_name = "CODES")]
     output: PathBuf,
+    #[command(flatten)]
+    bulk: Bulk,
     /// Also write the codes as a NumPy array, beside the file; of several levels, an array each
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["shard", "tokens"])]
     npy: bool,
     /// Keep every image at its own size, whatever it is; large ones go through the model in tiles
-    #[arg(long, conflicts_with = "npy")]
+    #[arg(long, conflicts_with_all = ["npy", "data", "shard", "tokens", "join"])]
     native_size: bool,
     #[command(flatten)]
     memory: Memory,
-    /// Replace a file that is there
+    /// Replace a file that is there; of shards, those that another model made, or of other data
     #[arg(long)]
     overwrite: bool,
 }
@@ -65,25 +79,42 @@ pub struct Decode {
 impl Encode {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         self.memory.needs_own_size(self.native_size)?;
+        if let Some(done) = self
+            .bulk
+            .run(global, self.run.as_deref(), &self.output, self.overwrite)
+        {
+            return done;
+        }
         let npy = self.output.with_extension("npy");
         let place = Place::file(global, &self.output, self.overwrite)?;
-        let read = || self.images.iter().cloned().chain([model_of(&self.run)]);
+        let run = self.run.as_deref();
+        let read = || self.images.iter().cloned().chain(run.map(model_of));
         let beside = self.npy.then(|| npy.clone());
         apart(read(), std::iter::once(&self.output).chain(&beside))?;
-        let gpu = global.gpu()?;
-        let model = FirstStageModel::load(&gpu, &self.run)?;
-        if self.npy {
-            let arrays = Codes::npy_paths(&npy, model.levels());
+        let arrays_of = |levels: &[Level]| -> Result<Vec<PathBuf>> {
+            if !self.npy {
+                return Ok(Vec::new());
+            }
+            let arrays = Codes::npy_paths(&npy, levels);
             arrays
                 .iter()
                 .try_for_each(|path| refuse_existing(path, self.overwrite))?;
             apart(read(), std::iter::once(&self.output).chain(&arrays))?;
-        }
+            Ok(arrays)
+        };
+        let Some(run) = run else {
+            let joined = self.bulk.joined(global)?;
+            return self.write(global, &place, joined, arrays_of, None);
+        };
+        let gpu = global.gpu()?;
+        let model = FirstStageModel::load(&gpu, run)?;
+        // Before the work.
+        arrays_of(model.levels())?;
         if self.native_size {
             let all = whole_images(global, &model, &self.images, &self.memory)?;
             save_all(&self.output, &all)?;
             if global.json {
-                self.tell(&all, &[], &gpu);
+                self.tell(&all, &[], Some(&gpu));
             } else {
                 output::result(&format!(
                     "{}: {} images, each at its own size",
@@ -94,7 +125,26 @@ impl Encode {
             tell_memory(global, &gpu);
             return Ok(CommandStatus::Done);
         }
-        let codes = resized_images(&model, &self.images)?;
+        let codes = match self.images.is_empty() {
+            true => self.bulk.whole(global, run, &model)?,
+            false => Some(resized_images(&model, &self.images)?),
+        };
+        let Some(codes) = codes else {
+            return Ok(CommandStatus::Abandoned);
+        };
+        self.write(global, &place, codes, arrays_of, Some(&gpu))
+    }
+
+    /// Writes codes of images of one size, and the arrays beside them.
+    fn write(
+        &self,
+        global: &Global,
+        place: &Place,
+        codes: Codes,
+        arrays_of: impl Fn(&[Level]) -> Result<Vec<PathBuf>>,
+        gpu: Option<&Gpu>,
+    ) -> Result<CommandStatus> {
+        let arrays = arrays_of(&codes.levels)?;
         if self.npy {
             // The file and the arrays beside it are one: all of them are there, or none.
             let staged = place.staged()?;
@@ -104,20 +154,14 @@ impl Encode {
                     .unwrap_or_default()
             };
             codes.save(&within(&self.output))?;
-            codes.save_npy(&within(&npy))?;
+            codes.save_npy(&within(&self.output.with_extension("npy")))?;
             staged.put(&[])?;
         } else {
             codes.save(&self.output)?;
         }
         if global.json {
-            let arrays: Vec<String> = match self.npy {
-                true => Codes::npy_paths(&npy, model.levels())
-                    .iter()
-                    .map(|p| p.display().to_string())
-                    .collect(),
-                false => Vec::new(),
-            };
-            self.tell(std::slice::from_ref(&codes), &arrays, &gpu);
+            let arrays: Vec<String> = arrays.iter().map(|p| p.display().to_string()).collect();
+            self.tell(std::slice::from_ref(&codes), &arrays, gpu);
             return Ok(CommandStatus::Done);
         }
         let (path, images) = (self.output.display(), codes.names.len());
@@ -129,7 +173,7 @@ impl Encode {
     }
 
     /// Prints what was written, as JSON.
-    fn tell(&self, all: &[Codes], arrays: &[String], gpu: &Gpu) {
+    fn tell(&self, all: &[Codes], arrays: &[String], gpu: Option<&Gpu>) {
         let image = |codes: &Codes| -> Vec<serde_json::Value> {
             let [width, height, channels] = codes.image;
             let levels: Vec<_> = (codes.levels.iter())
@@ -148,10 +192,14 @@ impl Encode {
             };
             codes.names.iter().map(one).collect()
         };
-        let images: Vec<_> = all.iter().flat_map(image).collect();
+        // Of a data set, whose images are many, how many there are.
+        let images = match self.images.is_empty() {
+            true => serde_json::json!(all.iter().map(|c| c.names.len()).sum::<usize>()),
+            false => all.iter().flat_map(image).collect(),
+        };
         let line = serde_json::json!({
             "codes": self.output.display().to_string(), "npy": arrays, "images": images,
-            "peak_device_bytes": gpu.memory().peak,
+            "peak_device_bytes": gpu.map_or(0, |gpu| gpu.memory().peak),
         });
         output::result(&line.to_string());
     }

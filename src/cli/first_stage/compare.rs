@@ -3,19 +3,20 @@
 
 mod asked;
 mod results;
-mod round;
 
 use crate::cli::common::apart::apart;
 use crate::cli::common::keys::{Keys, configuration, open, preset_names, quantizer_names};
 use crate::cli::common::output;
 use crate::cli::common::output::Watch;
 use crate::cli::common::place::Place;
+use crate::cli::common::round::{Round, ms_per_step};
 use crate::cli::common::signals::stop_flag;
+use crate::cli::prior::compare::{Common, ComparedPriors};
+use crate::cli::prior::stage::PriorKeys;
 use crate::cli::{CommandStatus, Global};
 use asked::{refuse_own, sizes};
 use clap::Args;
 use results::{csv, curves, png_bits, read, read_beside};
-use round::{Round, ms_per_step};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,7 +39,9 @@ use wgvq::{Error, Result};
 Examples:
   wgvq compare --steps 500 --out runs/compared           # all quantizers: a table and a chart
   wgvq compare --quantizers ema,fsq --seeds 0,1,2 --steps 2000 --out runs/curves
-  wgvq compare --quantizers ema --k 64..8192 --steps 500 --out runs/sizes")]
+  wgvq compare --quantizers ema --k 64..8192 --steps 500 --out runs/sizes
+  wgvq compare --priors raster,any,masked --of runs/fashion --steps 2000 --out runs/orders
+  wgvq compare --priors raster,masked --of runs/fashion --metric fwd,accuracy --n 1000")]
 pub struct Compare {
     /// A configuration in TOML, the base of all runs
     config: Option<PathBuf>,
@@ -63,6 +66,8 @@ pub struct Compare {
     /// quantizer,seed,step,mse,psnr,perplexity,used,codes
     #[arg(long, alias = "beside", value_name = "CSV")]
     reference: Option<PathBuf>,
+    #[command(flatten)]
+    priors: ComparedPriors,
     #[command(flatten)]
     keys: Keys,
     /// The folder: a run to each, the table and the chart
@@ -183,6 +188,25 @@ impl Compare {
     }
 
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        let (keys, seeds) = (&self.keys, once(global, "--seeds", self.seeds.clone()));
+        let common = Common {
+            config: self.config.as_deref(),
+            keys: PriorKeys {
+                steps: keys.steps,
+                batch: keys.batch,
+                lr: keys.lr,
+                seed: keys.seed,
+                set: &keys.set,
+            },
+            data: keys.data.as_deref(),
+            seeds: &seeds,
+            out: &self.out,
+            overwrite: self.overwrite,
+            event_files: self.tensorboard,
+        };
+        if let Some(done) = self.priors.run(global, &common) {
+            return done;
+        }
         refuse_own(&self.keys, self.k.is_some())?;
         let entries = self.entries(global)?;
         let written = ["compare.csv", "curves.csv", "compare.md", "compare.png"];
@@ -204,7 +228,13 @@ impl Compare {
         entries.iter().try_for_each(|e| check(&e.config, &data))?;
         let place = Place::folder(global, &self.out)?;
         place.holds_none(FILES, true)?;
-        let round = Round::begin(&self.out, &entries, self.overwrite)?;
+        let round = Round::begin(
+            &self.out,
+            entries
+                .iter()
+                .map(|e| (e.folder.as_path(), e.config.sha256())),
+            self.overwrite,
+        )?;
         // Of all, before the first is trained.
         entries
             .iter()

@@ -1,5 +1,6 @@
 //! Commands of the first stage: training, codes and images, and what shows how good they are.
 
+pub mod bulk;
 pub mod codes;
 pub mod compare;
 pub mod decoded;

@@ -2,12 +2,15 @@
 
 use crate::cli::common::keys::{Keys, configuration, open, preset_names};
 use crate::cli::common::output;
+use crate::cli::common::peaks::{described, table_of};
+use crate::cli::prior::plan::PlannedPrior;
+use crate::cli::prior::stage::PriorKeys;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 use wgvq::Result;
-use wgvq::plan::{Peak, Plan as Found, peaks};
+use wgvq::plan::{Plan as Found, peaks};
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -16,7 +19,9 @@ and the measurements on the test split.
 
 Examples:
   wgvq plan --preset photo64 --data ~/pictures
-  wgvq plan --preset gan64 --data ~/pictures --batch 16")]
+  wgvq plan --preset gan64 --data ~/pictures --batch 16
+  wgvq plan --prior base --grid 64x64 --codes 1024 --batch 8
+  wgvq plan --prior small --grid 32x32 --set prior.kind=masked --measure")]
 pub struct Plan {
     /// A configuration in TOML
     config: Option<PathBuf>,
@@ -25,10 +30,30 @@ pub struct Plan {
     preset: Option<String>,
     #[command(flatten)]
     keys: Keys,
+    #[command(flatten)]
+    prior: PlannedPrior,
 }
 
 impl Plan {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        let Keys {
+            steps,
+            batch,
+            lr,
+            seed,
+            set,
+            ..
+        } = &self.keys;
+        let keys = PriorKeys {
+            steps: *steps,
+            batch: *batch,
+            lr: *lr,
+            seed: *seed,
+            set,
+        };
+        if let Some(done) = self.prior.run(global, &keys, self.keys.codes) {
+            return done;
+        }
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
         self.keys.tell_unread(global, &config)?;
         for line in config.without_effect() {
@@ -74,30 +99,6 @@ impl Plan {
             table_of(&peaks);
         }
         Ok(CommandStatus::Done)
-    }
-}
-
-/// Returns a peak as JSON has it.
-fn described(peak: &Peak) -> serde_json::Value {
-    serde_json::json!({
-        "precision": peak.precision, "accumulate": peak.passes, "batch_size": peak.images,
-        "peak_device_bytes": peak.bytes,
-    })
-}
-
-/// Prints what a step takes in several passes.
-fn table_of(peaks: &[Peak]) {
-    for peak in peaks {
-        let passes = match peak.passes {
-            1 => "1 pass".to_owned(),
-            n => format!("{n} passes"),
-        };
-        let name = format!("  {}, {passes}", peak.precision);
-        output::result(&format!(
-            "{name:<18}{} MiB at peak, {} images each",
-            peak.bytes.div_ceil(1 << 20),
-            peak.images
-        ));
     }
 }
 

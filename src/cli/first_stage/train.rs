@@ -3,6 +3,7 @@
 use crate::cli::common::keys::{Keys, configuration, open, preset_names};
 use crate::cli::common::output;
 use crate::cli::common::output::Watch;
+use crate::cli::common::peaks::passes_chosen;
 use crate::cli::common::pictures;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
@@ -126,15 +127,7 @@ fn in_passes(
     data: &Arc<ImageSet>,
 ) -> Result<ResolvedConfig> {
     let (config, peak) = fitting(gpu, config, data)?;
-    output::note(
-        global,
-        &format!(
-            "train.accumulate = {}, train.batch_size = {}: a step takes {} MiB of device memory",
-            peak.passes,
-            peak.images,
-            peak.bytes.div_ceil(1 << 20)
-        ),
-    );
+    output::note(global, &passes_chosen(&peak));
     Ok(config)
 }
 

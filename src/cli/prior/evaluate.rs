@@ -2,26 +2,24 @@
 //! distributions.
 
 mod images;
+mod judge;
 mod measures;
 
 use super::sampling::SamplingArgs;
 use crate::cli::common::output;
-use crate::cli::common::output::Bar;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
-use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
-use measures::{Counts, KEPT, Line, Metric, Sets, features_of, keep, measure};
+pub use judge::Judge;
+use measures::{Counts, KEPT, Sets, features_of, keep, measure};
+pub use measures::{Line, Metric};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use wgvq::analysis::distribution::neighbours::NEIGHBOURS;
 use wgvq::analysis::distribution::{Features, wavelets};
 use wgvq::data::{self, ImageSet};
-use wgvq::gpu::Gpu;
-use wgvq::inference::{ClassifierModel, FirstStageModel, Hierarchy, Seen};
+use wgvq::inference::{FirstStageModel, Hierarchy, Seen};
 use wgvq::storage::{atomic, table};
-use wgvq::train::classifier::{ClassifierOptions, train_classifier};
 use wgvq::{Error, Result};
 
 #[derive(Args)]
@@ -84,7 +82,7 @@ pub struct Evaluate {
 /// The table.
 const TABLE: &str = "distances.csv";
 /// The classifier, which later evaluations use, too.
-const CLASSIFIER: &str = "classifier.safetensors";
+pub const CLASSIFIER: &str = "classifier.safetensors";
 
 impl Evaluate {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
@@ -119,7 +117,19 @@ impl Evaluate {
         };
         let set = self.open(global, &model, priors.as_ref().map(Hierarchy::info))?;
         let metrics = self.chosen(global, &set, read.as_ref())?;
-        self.may_train(&gpu, &set, &metrics, &out.join(CLASSIFIER))?;
+        let file = out.join(CLASSIFIER);
+        let judge = Judge {
+            global,
+            gpu: &gpu,
+            set: &set,
+            file: &file,
+            steps: self.classifier_steps,
+            overwrite: self.overwrite,
+        };
+        let network = self.trains(&metrics);
+        if network {
+            judge.may_train()?;
+        }
         self.tell_of_unread(global, &metrics);
         let sets = match self.looks(&metrics) {
             true => self.sets(global, &model, priors.as_ref(), &set)?,
@@ -129,9 +139,8 @@ impl Evaluate {
             return Ok(CommandStatus::Abandoned);
         };
         let from_files = !self.features.is_empty();
-        let network = self.trains(&metrics);
         let classifier = match network {
-            true => match self.classifier(global, &gpu, &set, &out.join(CLASSIFIER))? {
+            true => match judge.classifier()? {
                 Some(classifier) => Some(classifier),
                 None => return Ok(CommandStatus::Abandoned),
             },
@@ -288,65 +297,6 @@ impl Evaluate {
             return Err(Error::data("no measure can be taken of these images"));
         }
         Ok(chosen)
-    }
-
-    /// Checks that a classifier that is there is the one that is needed, or may be replaced.
-    fn may_train(&self, gpu: &Gpu, set: &ImageSet, metrics: &[Metric], file: &Path) -> Result<()> {
-        if !self.trains(metrics) || self.overwrite || !file.exists() {
-            return Ok(());
-        }
-        let options = ClassifierOptions {
-            steps: self.classifier_steps,
-            ..Default::default()
-        };
-        let there = ClassifierModel::load(gpu, file)
-            .map_err(|e| Error::data(format!("{e}; --overwrite trains another in its place")))?;
-        if *there.info() == options.info(set) {
-            return Ok(());
-        }
-        let what = "is of other images, or of another number of steps: --overwrite trains another \
-                    in its place, --classifier-steps asks for its number, --out names another \
-                    folder";
-        Err(Error::file(file, what))
-    }
-
-    /// Returns the classifier of earlier evaluations, or trains it; `None` if the user stopped it.
-    fn classifier(
-        &self,
-        global: &Global,
-        gpu: &Gpu,
-        set: &ImageSet,
-        file: &Path,
-    ) -> Result<Option<ClassifierModel>> {
-        let options = ClassifierOptions {
-            steps: self.classifier_steps,
-            ..Default::default()
-        };
-        if file.exists() {
-            // Another one is replaced by --overwrite alone, and so is a damaged one.
-            let why = match ClassifierModel::load(gpu, file) {
-                Ok(there) if *there.info() == options.info(set) => return Ok(Some(there)),
-                Ok(_) => "the classifier was of other images or steps".to_owned(),
-                Err(e) => e.to_string(),
-            };
-            output::note(global, &format!("{why}: training another"));
-        }
-        let (mut bar, stop) = (Bar::new(global, "steps"), stop_flag());
-        let trained = train_classifier(gpu, set, options, file, &mut |done, all| {
-            bar.show(done as usize, all as usize);
-            if stop.load(Ordering::Relaxed) {
-                Err(Error::data("interrupted"))
-            } else {
-                Ok(())
-            }
-        });
-        bar.finish();
-        if stop.load(Ordering::Relaxed) {
-            output::note(global, "stopped: nothing was written");
-            return Ok(None);
-        }
-        trained?;
-        ClassifierModel::load(gpu, file).map(Some)
     }
 
     /// Returns the features of the files that were named, as many of each kind.

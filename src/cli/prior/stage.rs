@@ -6,6 +6,7 @@ use crate::cli::common::keys::set_keys;
 use crate::cli::common::output;
 use crate::cli::common::output::{Bar, Watch};
 use crate::cli::common::signals::stop_flag;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wgvq::codes::tokens::Tokens;
@@ -67,6 +68,21 @@ impl Training<'_> {
         folder: &RunFolder,
         again: &str,
     ) -> Result<Option<Tokens>> {
+        let again = if folder.replaces() {
+            "what is there is as it was, and the same command begins with the codes again"
+        } else {
+            again
+        };
+        self.tokenize_into(source, &folder.tokens(), again)
+    }
+
+    /// [`Training::tokenize`] into a folder of tokens.
+    pub fn tokenize_into(
+        &self,
+        source: &TokenSource,
+        folder: &Path,
+        again: &str,
+    ) -> Result<Option<Tokens>> {
         let images = source.images;
         output::note(
             self.global,
@@ -82,7 +98,7 @@ impl Training<'_> {
             self.stage.level,
             images,
             source.captions,
-            &folder.tokens(),
+            folder,
             &mut |done, all| {
                 bar.show(done, all);
                 if stop.load(Ordering::Relaxed) {
@@ -94,11 +110,6 @@ impl Training<'_> {
         );
         bar.finish();
         if stop.load(Ordering::Relaxed) {
-            let again = if folder.replaces() {
-                "what is there is as it was, and the same command begins with the codes again"
-            } else {
-                again
-            };
             output::note(self.global, &format!("stopped; {again}"));
             return Ok(None);
         }

@@ -1,6 +1,7 @@
 //! `wgvq prior`: the second stage, trained over the codes of a run's model.
 
 use crate::cli::common::output;
+use crate::cli::common::peaks::passes_chosen;
 use crate::cli::common::pictures;
 use crate::cli::prior::stage::{PriorKeys, Training};
 use crate::cli::{CommandStatus, Global};
@@ -12,10 +13,12 @@ use wgvq::config::prior::PriorConfig;
 use wgvq::config::{DottedConfig, Resolved};
 use wgvq::data::{self, ImageSet};
 use wgvq::gpu::Gpu;
+use wgvq::inference::tokenize::vocabulary;
 use wgvq::inference::{
     FirstStageModel, Hierarchy, PriorModel, SampleRequest, no_progress, prior_folder,
 };
-use wgvq::models::prior::Shape as PriorShape;
+use wgvq::models::prior::{Shape as PriorShape, Vocabulary};
+use wgvq::plan::fitting_prior;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
 use wgvq::storage::run_folder::RunFolder;
@@ -73,6 +76,10 @@ pub struct PriorCommand {
     /// has its first checkpoint
     #[arg(long)]
     pub overwrite: bool,
+    /// Take a step's images in the least number of passes that fits the device's memory
+    /// (train.accumulate); a step is tried before the prior begins
+    #[arg(long, conflicts_with = "resume")]
+    pub auto_batch: bool,
     /// Write event files for TensorBoard into the prior's folder: its metrics; a
     /// prior that has some goes on with them
     #[arg(long)]
@@ -132,8 +139,18 @@ impl PriorCommand {
         if !self.resume {
             self.may_begin(&place, &model)?;
         }
+        let images = match self.resume {
+            true => None,
+            false => Some(self.open(&model)?),
+        };
         let (resumed, config) = match asked {
-            Some(config) => (None, config),
+            Some(config) => match images.as_ref().filter(|_| self.auto_batch) {
+                Some(images) => {
+                    let vocabulary = vocabulary(&model, level, images.classes.len());
+                    (None, in_passes(global, &gpu, &config, &vocabulary)?)
+                }
+                None => (None, config),
+            },
             None => {
                 let folder = RunFolder::resume(&place)?;
                 (Some(folder), self.resumed(&place)?)
@@ -163,7 +180,10 @@ impl PriorCommand {
                 (folder, Start::Resume, tokens)
             }
             None => {
-                let images = self.open(&model)?;
+                let images = match images {
+                    Some(images) => images,
+                    None => self.open(&model)?,
+                };
                 let info = stage.describe(&TokenSource::of(&images))?;
                 let tokens = match made(&place.join("tokens"), &info) {
                     Some(Ok(tokens)) => Ok(tokens),
@@ -297,6 +317,18 @@ fn options_of(model: &FirstStageModel) -> data::Options {
     let mut about = model.config().data.clone();
     (about.width, about.height, about.channels) = model.image().into();
     about.options()
+}
+
+/// The configuration with as many passes a step as the device's memory asks for.
+fn in_passes(
+    global: &Global,
+    gpu: &Gpu,
+    config: &Resolved<PriorConfig>,
+    vocabulary: &Vocabulary,
+) -> Result<Resolved<PriorConfig>> {
+    let (config, peak) = fitting_prior(gpu, config, vocabulary)?;
+    output::note(global, &passes_chosen(&peak));
+    Ok(config)
 }
 
 /// The curves, what was reached, and samples of each class.

@@ -5,7 +5,7 @@ use super::ledger::{Ledger, MemoryReport};
 use super::storage::{Owner, Raw, SharedStorage, Storage};
 use crate::gpu::Gpu;
 use crate::gpu::lock::Mutex;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -314,6 +314,24 @@ impl Gpu {
     pub fn device_memory(&self) -> Option<u64> {
         let host = Some(self.inner.host_memory).filter(|bytes| *bytes < u64::MAX);
         host.or(self.inner.heap)
+    }
+
+    /// Returns the bytes that tensors may take beside those that are in use, as far as the budget
+    /// and the device's memory tell.
+    pub(crate) fn room(&self) -> u64 {
+        let host = match self.info().device_type {
+            // A device with memory of its own takes none of this process's.
+            wgpu::DeviceType::Cpu => {
+                let pooled = self.memory().pooled;
+                memory::available().saturating_add(pooled)
+            }
+            _ => u64::MAX,
+        };
+        let in_use = self.memory().in_use;
+        let known = self.memory_budget().into_iter().chain(self.device_memory());
+        known
+            .map(|bytes| bytes.saturating_sub(in_use))
+            .fold(host, u64::min)
     }
 
     /// Gives every pooled buffer back to the device: for a host that will not need the engine for a

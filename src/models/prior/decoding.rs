@@ -2,7 +2,6 @@
 //! values.
 
 use super::{Batch, Conditions, Memory, Prior, place};
-use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::prior::conditioning::Conditioning;
@@ -11,14 +10,32 @@ use crate::nn::ForwardContext;
 use crate::nn::transformer::{Dropout, Phase};
 use crate::ops::attention::attention::Attention;
 use crate::ops::attention::attention_decode::KvCache;
+use crate::{Error, Result};
 
 impl Prior {
     /// Room for the keys and values of `rows` sequences, a cache for each block.
     ///
     /// # Errors
-    /// If the device cannot hold them.
+    /// If the device cannot bind or hold them; the message says how many sequences it can. Nothing
+    /// was allocated then.
     pub fn caches(&self, gpu: &Gpu, rows: usize) -> Result<Vec<KvCache>> {
         let (h, d) = (self.shape.heads, self.shape.dim / self.shape.heads);
+        let (each, room) = (self.cache_bytes(), gpu.room());
+        let bound = gpu.limits().max_storage_buffer_binding_size;
+        let half = 4 * (self.rows() * self.shape.dim) as u64;
+        let most = (room / each).min(bound / half);
+        if rows as u64 > most {
+            let what = format!(
+                "the keys and values of {rows} sequences of {} rows, of which {most} fit (an \
+                 image is one, with guidance two): draw fewer images at a time (--batch)",
+                self.rows()
+            );
+            return Err(Error::Memory {
+                what,
+                asked: each.saturating_mul(rows as u64),
+                available: room.min(each.saturating_mul(bound / half)),
+            });
+        }
         self.blocks
             .iter()
             .map(|_| KvCache::new(gpu, [rows, self.rows(), h, d]))

@@ -51,6 +51,11 @@ impl Metric {
         }
     }
 
+    /// Whether it is taken by the classifier, where no features are given.
+    pub fn needs_network(self) -> bool {
+        self == Metric::Accuracy || self.reads_features()
+    }
+
     pub fn reads_features(self) -> bool {
         matches!(self, Metric::Fd | Metric::Kid | Metric::Pr | Metric::Mind)
     }

@@ -2,10 +2,10 @@
 
 use super::reference::Head;
 use super::{KvCache, advance, attention_decode, attention_window, kernels, work};
-use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::attention::attention::{Attention, Mask};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, refused};
+use crate::{Error, Result};
 
 /// The registry's row of [`attention_decode`]: prompts padded to `prompt` tokens, each of a length
 /// of its own, then `steps` tokens in a row. The outputs are those of the steps, and the cache
@@ -47,6 +47,9 @@ fn parts(x: &[f64], at: usize, h: usize, heads: usize, d: usize) -> [&[f64]; 3] 
     [0, 1, 2].map(|part| &x[((at * 3 + part) * heads + h) * d..][..d])
 }
 
+/// The elements of the row that pads a window.
+const PADDING: f32 = 0.375;
+
 /// Returns what [`attention_window`] gives for all tokens at once, as the steps do, and the cache:
 /// sequences and the rows of a sequence in an order of their own, and a row that joins nothing.
 fn windowed(gpu: &Gpu, c: &Case, t: &[Tensor], options: Attention) -> Result<Vec<Tensor>> {
@@ -70,7 +73,7 @@ fn windowed(gpu: &Gpu, c: &Case, t: &[Tensor], options: Attention) -> Result<Vec
         cache.store(&prompts, &turned)?;
     }
     let lengths: Vec<u32> = t[0].read()?;
-    let (mut rows, mut at) = (vec![0.0f32; 3 * h * d], vec![0, u32::MAX]);
+    let (mut rows, mut at) = (vec![PADDING; 3 * h * d], vec![0, u32::MAX]);
     for s in (0..b).rev() {
         for (i, token) in t[2..].iter().enumerate() {
             rows.extend(&token.read::<f32>()?[s * 3 * h * d..][..3 * h * d]);
@@ -81,6 +84,10 @@ fn windowed(gpu: &Gpu, c: &Case, t: &[Tensor], options: Attention) -> Result<Vec
     let rows = Tensor::from_slice(gpu, &[n, 1, 3, h, d], &rows)?;
     let at = Tensor::from_slice(gpu, &[n, 2], &at)?;
     let y: Vec<f32> = attention_window(&rows, &cache, &at, options)?.read()?;
+    if y[..h * d].iter().any(|v| (v - PADDING).abs() > 1e-5) {
+        let what = "a row past the cache's last saw more than itself";
+        return Err(Error::invalid("attention_decode", what));
+    }
     let row = |s: usize, i: usize| &y[(1 + (b - 1 - s) * steps + i) * h * d..][..h * d];
     let mut out = Vec::new();
     for i in 0..steps {

@@ -34,7 +34,7 @@ fn check_places(qkv: &Tensor, at: &Tensor) -> Result<()> {
 /// row gives has the bits that [`attention_decode`](super::attention_decode) gives it alone, over
 /// the same keys.
 ///
-/// A row past the cache's last joins nothing, and what it gives is undefined.
+/// A row past the cache's last, which pads the others, joins nothing and sees itself alone.
 ///
 /// # Errors
 /// If the shapes do not fit.

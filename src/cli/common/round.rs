@@ -1,20 +1,18 @@
 //! One round of a comparison: what was begun, and how far it came.
 
-use super::Entry;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use wgvq::config::DottedConfig;
 use wgvq::gpu::Gpu;
 use wgvq::storage::atomic;
 use wgvq::storage::run_parts::COMPARED;
-use wgvq::train::Trainer;
+use wgvq::train::{Task, Trainer};
 use wgvq::{Error, Result};
 
 /// One replacing of a comparison, which may take several calls of the same command: what was
 /// trained in it is gone on with.
 #[derive(serde::Serialize, serde::Deserialize)]
-pub(super) struct Round {
+pub struct Round {
     /// Hash of what is compared: another command begins another round.
     of: String,
     /// Time at which it began, which names it in the runs that it made. `None` where nothing is
@@ -26,17 +24,18 @@ pub(super) struct Round {
 
 impl Round {
     /// The round that a folder is in, or a new one.
-    pub(super) fn begin(out: &Path, entries: &[Entry], overwrite: bool) -> Result<Round> {
-        let name = |e: &Entry| {
-            e.folder
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned()
+    /// `runs` are the folders of the runs, with the sums of their configurations.
+    pub fn begin<'a>(
+        out: &Path,
+        runs: impl IntoIterator<Item = (&'a Path, Result<String>)>,
+        overwrite: bool,
+    ) -> Result<Round> {
+        let identity = |(folder, sum): (&Path, Result<String>)| -> Result<String> {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            Ok(format!("{name} {}", sum?))
         };
-        let identity = |e: &Entry| Ok(format!("{} {}", name(e), e.config.sha256()?));
-        let of = entries
-            .iter()
+        let of = runs
+            .into_iter()
             .map(identity)
             .collect::<Result<Vec<_>>>()?
             .join("\n");
@@ -72,13 +71,13 @@ impl Round {
     }
 
     /// Whether the run in this folder is from before the round.
-    pub(super) fn replaces(&self, folder: &Path) -> bool {
+    pub fn replaces(&self, folder: &Path) -> bool {
         let made = std::fs::read_to_string(folder.join(COMPARED)).unwrap_or_default();
         self.began.as_ref().is_some_and(|began| made != *began)
     }
 
     /// Notes in the folder of a run that the round made it.
-    pub(super) fn mark(&self, folder: &Path) -> Result<()> {
+    pub fn mark(&self, folder: &Path) -> Result<()> {
         match &self.began {
             Some(began) => atomic::write(&folder.join(COMPARED), began.as_bytes()),
             None => Ok(()),
@@ -86,7 +85,7 @@ impl Round {
     }
 
     /// All is replaced: the same command begins another round.
-    pub(super) fn end(self) -> Result<()> {
+    pub fn end(self) -> Result<()> {
         match std::fs::remove_file(&self.file) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 Err(Error::file(&self.file, format!("cannot be removed: {e}")))
@@ -97,7 +96,7 @@ impl Round {
 }
 
 /// Median milliseconds of a few more steps of a trained model.
-pub(super) fn ms_per_step(gpu: &Gpu, trainer: &mut Trainer) -> Result<f64> {
+pub fn ms_per_step(gpu: &Gpu, trainer: &mut Trainer<impl Task>) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..7 {
         gpu.finish()?;

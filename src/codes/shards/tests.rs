@@ -1,0 +1,235 @@
+use super::*;
+use crate::codes::tokens::TokenDatasetInfo;
+use crate::models::Level;
+use crate::models::prior::Vocabulary;
+use std::collections::HashMap;
+
+fn codes(images: usize) -> ShardSource {
+    ShardSource::Codes {
+        model: "m".into(),
+        quantizer: "ema".into(),
+        levels: vec![Level {
+            name: String::new(),
+            grid: [2, 2],
+            codebook_size: 8,
+            codebooks: 1,
+        }],
+        image: [8, 8, 3],
+        data: "here".into(),
+        data_sha256: "d".into(),
+        images,
+    }
+}
+
+fn tokens(train: usize, test: usize) -> ShardSource {
+    let vocabulary = Vocabulary {
+        codebook_size: 8,
+        codebooks: 1,
+        grid: [2, 2],
+        classes: 0,
+        above: Vec::new(),
+        text: None,
+    };
+    let about = TokenDatasetInfo {
+        model: "m".into(),
+        quantizer: "ema".into(),
+        level: String::new(),
+        vocabulary,
+        image: [8, 8, 3],
+        classes: Vec::new(),
+        data: "here".into(),
+        data_sha256: "d".into(),
+        mirrored: true,
+        reader: String::new(),
+    };
+    ShardSource::Tokens {
+        about: Box::new(about),
+        train,
+        test,
+    }
+}
+
+#[test]
+fn shards_are_all_batches_in_their_order() {
+    for source in [codes(10_000), codes(1), tokens(1000, 300), tokens(100, 20)] {
+        let whole: Vec<Batch> = source.blocks().into_iter().flatten().collect();
+        for of in [1, 2, 7, 50] {
+            let (mut all, mut end) = (Vec::new(), 0);
+            for number in 1..=of {
+                let shard = ShardNumber::new(number, of).unwrap();
+                let (batches, [from, to]) = source.batches(shard);
+                let rows: usize = batches.iter().map(|b| b.images.len()).sum();
+                assert_eq!((from, to), (end, end + rows), "{shard}");
+                all.extend(batches);
+                end = to;
+            }
+            assert_eq!(all, whole);
+        }
+    }
+    // Images, and of the training split each mirrored, too.
+    let rows = |source: &ShardSource| source.batches(ShardNumber::WHOLE).1[1];
+    assert_eq!(
+        (rows(&codes(10_000)), rows(&tokens(1000, 300))),
+        (10_000, 2300)
+    );
+}
+
+#[test]
+fn a_shard_is_read_as_it_is_written() {
+    let shard: ShardNumber = "3/7".parse().unwrap();
+    assert_eq!(
+        (shard.to_string(), shard.file()),
+        ("3/7".into(), "shard-00003-of-00007.safetensors".into())
+    );
+    for (text, words) in [
+        ("0/7", "counted from 1/7"),
+        ("8/7", "to 7/7"),
+        ("3", "write 3/7"),
+        ("a/b", "no shard"),
+        ("1/0", "counted"),
+    ] {
+        let said = text.parse::<ShardNumber>().unwrap_err().to_string();
+        assert!(said.contains(words) && said.contains("--shard"), "{said}");
+    }
+}
+
+#[test]
+fn schedulers_and_mpi_number_the_shards() {
+    let of = |variables: &[(&str, &str)]| {
+        let set: HashMap<&str, &str> = variables.iter().copied().collect();
+        environment::shard(&|name| set.get(name).map(|v| (*v).to_owned()))
+    };
+    let array = |id, first, step| {
+        [
+            ("SLURM_ARRAY_TASK_ID", id),
+            ("SLURM_ARRAY_TASK_COUNT", "4"),
+            ("SLURM_ARRAY_TASK_MIN", first),
+            ("SLURM_ARRAY_TASK_STEP", step),
+        ]
+    };
+    let shown = |variables: &[(&str, &str)]| of(variables).unwrap().to_string();
+    assert_eq!(shown(&array("0", "0", "1")), "1/4");
+    assert_eq!(shown(&array("4", "1", "1")), "4/4");
+    assert_eq!(shown(&array("16", "10", "2")), "4/4");
+    for [rank, size] in [
+        ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"],
+        ["PMI_RANK", "PMI_SIZE"],
+        ["MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"],
+    ] {
+        assert_eq!(shown(&[(rank, "2"), (size, "3")]), "3/3");
+        // Ranks within the tasks of an array.
+        let both = [&array("1", "0", "1")[..], &[(rank, "2"), (size, "3")]].concat();
+        assert_eq!(shown(&both), "6/12");
+        assert!(of(&[(rank, "2")]).unwrap_err().to_string().contains(size));
+    }
+    for (variables, words) in [
+        (&[][..], "SLURM_ARRAY_TASK_ID"),
+        (&array("7", "0", "1"), "without gaps"),
+        (&array("1", "2", "1"), "without gaps"),
+        (&array("x", "0", "1"), "`x`"),
+        (&[("SLURM_ARRAY_TASK_ID", "1")], "SLURM_ARRAY_TASK_COUNT"),
+        (&[("PMI_RANK", "3"), ("PMI_SIZE", "3")], "counted"),
+    ] {
+        let said = of(variables).unwrap_err().to_string();
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+/// Writes a shard of made-up codes, and its manifest.
+fn write(folder: &Path, source: &ShardSource, shard: ShardNumber) {
+    let ShardSource::Codes {
+        model,
+        quantizer,
+        levels,
+        image,
+        ..
+    } = source
+    else {
+        unreachable!("codes are written here");
+    };
+    let (_, [from, to]) = source.batches(shard);
+    let made = Codes {
+        model: model.clone(),
+        quantizer: quantizer.clone(),
+        levels: levels.clone(),
+        image: *image,
+        names: (from..to).map(|i| i.to_string()).collect(),
+        indices: (4 * from..4 * to).map(|i| i as u32 * 5 % 8).collect(),
+    };
+    let sum = made.save_file(&folder.join(shard.file())).unwrap();
+    let manifest = ShardManifest::new(shard, source, sum, "adapter".into());
+    manifest.save(folder).unwrap();
+}
+
+#[test]
+fn what_does_not_belong_together_is_not_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let (at, source) = (folder.path(), codes(700));
+    let shard = |n: usize, of: usize| ShardNumber::new(n, of).unwrap();
+    let refused = |words: &[&str]| {
+        let said = Shards::open(at).unwrap_err().to_string();
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    };
+    refused(&["holds no shards"]);
+    // More shards than blocks: some are empty.
+    (1..=5)
+        .filter(|n| *n != 2)
+        .for_each(|n| write(at, &source, shard(n, 5)));
+    refused(&["not yet 2"]);
+    write(at, &source, shard(2, 5));
+    let joined = join(&Shards::open(at).unwrap()).unwrap();
+    assert_eq!(
+        joined.names,
+        (0..700).map(|i| i.to_string()).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        joined.indices,
+        (0..2800).map(|i| i * 5 % 8).collect::<Vec<u32>>()
+    );
+    // A part of a manifest is none.
+    let manifest = at.join(shard(4, 5).manifest());
+    let text = std::fs::read(&manifest).unwrap();
+    std::fs::write(&manifest, &text[..text.len() / 2]).unwrap();
+    refused(&["not yet 4"]);
+    std::fs::write(&manifest, "{\"format\": 9, \"version\": \"9.9\"}").unwrap();
+    refused(&["written by wgvq 9.9"]);
+    std::fs::write(&manifest, "{\"format\": 1}").unwrap();
+    refused(&["no manifest of a shard"]);
+    let changed = String::from_utf8(text).unwrap();
+    for (from, to, words) in [
+        (
+            "\"model\": \"m\"",
+            "\"model\": \"other\"",
+            "of the model other",
+        ),
+        (
+            "\"data_sha256\": \"d\"",
+            "\"data_sha256\": \"e\"",
+            "of the data set `here`",
+        ),
+        ("\"images\": 700", "\"images\": 701", ""),
+    ] {
+        assert!(changed.contains(from), "{changed}");
+        std::fs::write(&manifest, changed.replace(from, to)).unwrap();
+        refused(&["shard-00004-of-00005.json", words]);
+    }
+    // Another path of the same data is the same.
+    std::fs::write(&manifest, changed.replace("\"here\"", "\"there\"")).unwrap();
+    assert!(Shards::open(at).unwrap().several_adapters().is_empty());
+    std::fs::write(
+        &manifest,
+        changed.replace("\"adapter\": \"adapter\"", "\"adapter\": \"b\""),
+    )
+    .unwrap();
+    assert_eq!(
+        Shards::open(at).unwrap().several_adapters(),
+        ["adapter", "b"]
+    );
+    write(at, &source, shard(1, 2));
+    refused(&["several divisions"]);
+    std::fs::remove_file(at.join(shard(1, 2).manifest())).unwrap();
+    std::fs::write(at.join(shard(3, 5).file()), "cut").unwrap();
+    refused(&["shard-00003-of-00005.safetensors", "make shard 3/5 again"]);
+    std::fs::remove_file(at.join(shard(3, 5).file())).unwrap();
+    refused(&["is not there", "make shard 3/5 again"]);
+}

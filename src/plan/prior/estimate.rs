@@ -1,0 +1,197 @@
+//! Device memory of a prior, from its configuration alone: what its tensors take, counted as the
+//! engine rounds buffers up.
+
+use crate::Result;
+use crate::config::prior::PriorConfig;
+use crate::config::{Precision, Resolved};
+use crate::gpu::memory::pool::size_class;
+use crate::gpu::{DType, Gpu};
+use crate::models::prior::{Kind, Prior, Vocabulary};
+use crate::nn::{MlpKind, Parameters};
+
+/// Device memory of a prior in training, and of its caches while it draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriorMemory {
+    /// Numbers that are trained.
+    pub parameters: usize,
+    /// Bytes of the weights: those that learn, their average, the best so far, and copies in 16
+    /// bits.
+    pub weights: u64,
+    /// Bytes of the gradients and of the optimiser's moments.
+    pub optimizer: u64,
+    /// Bytes of what a pass keeps and makes, where it takes most.
+    pub activations: u64,
+    /// Images of a pass.
+    pub images: usize,
+    /// Rows of an image's sequence.
+    pub rows: usize,
+    /// Bytes of keys and values for each image that is drawn; twice as many with guidance. 0 of a
+    /// masked prior, which keeps none.
+    pub cache_per_image: u64,
+}
+
+impl PriorMemory {
+    /// Bytes at the peak of a step.
+    pub fn peak(&self) -> u64 {
+        self.weights + self.optimizer + self.activations
+    }
+
+    /// Counts what the tensors of a configuration take. Of a prior that reads texts, what reads
+    /// them is left out.
+    ///
+    /// # Errors
+    /// If the configuration makes no model.
+    pub fn of(
+        gpu: &Gpu,
+        config: &Resolved<PriorConfig>,
+        vocabulary: &Vocabulary,
+    ) -> Result<PriorMemory> {
+        let mut builder = Parameters::builder();
+        let prior = Prior::new(gpu, &mut builder, &config.prior, vocabulary)?;
+        let (parameters, arena) = builder.sizes()?;
+        let t = &config.train;
+        let arena_bytes = size_class(4 * arena as u64);
+        let copies = 1 + u64::from(t.ema_decay > 0.0) + u64::from(t.keep_best);
+        let half = match t.precision {
+            Precision::Mixed => size_class(2 * arena as u64),
+            Precision::F32 | Precision::Auto => 0,
+        };
+        // Gradients of the passes behind the first are added to those of the first.
+        let gradients = 1 + u64::from(t.accumulate > 1);
+        let cache = match prior.shape().kind {
+            Kind::Autoregressive => prior.cache_bytes(),
+            Kind::Masked => 0,
+        };
+        Ok(PriorMemory {
+            parameters,
+            weights: copies * arena_bytes + half,
+            optimizer: (2 + gradients) * arena_bytes,
+            activations: Pass::of(config, &prior).peak(),
+            images: t.batch_size,
+            rows: prior.rows(),
+            cache_per_image: cache,
+        })
+    }
+}
+
+/// The sizes that the activations of a pass follow from.
+struct Pass {
+    /// Rows of all sequences, and those that stand for codes.
+    rows: u64,
+    codes: u64,
+    books: u64,
+    size: u64,
+    dim: u64,
+    heads: u64,
+    hidden: u64,
+    layers: u64,
+    gated: bool,
+    masked: bool,
+    checkpoints: bool,
+    /// Bytes of a number that layers hand on.
+    stored: u64,
+    /// Blocks over codes of levels above, with their rows.
+    above: Vec<u64>,
+    condition_layers: u64,
+}
+
+impl Pass {
+    fn of(config: &Resolved<PriorConfig>, prior: &Prior) -> Pass {
+        let (t, shape, v) = (&config.train, prior.shape(), prior.vocabulary());
+        let n = |n: usize| n as u64;
+        let masked = shape.kind == Kind::Masked;
+        let each = prior.rows() + usize::from(masked);
+        Pass {
+            rows: n(t.batch_size * each),
+            codes: n(t.batch_size * v.tokens() / v.codebooks),
+            books: n(v.codebooks),
+            size: n(v.codebook_size),
+            dim: n(shape.dim),
+            heads: n(shape.heads),
+            hidden: n(shape.hidden),
+            layers: n(shape.layers),
+            gated: shape.mlp == MlpKind::SwiGlu,
+            masked,
+            checkpoints: t.gradient_checkpointing,
+            stored: match t.activations() {
+                DType::F16 => 2,
+                _ => 4,
+            },
+            above: match shape.conditioned {
+                true => v
+                    .above
+                    .iter()
+                    .map(|l| n(t.batch_size * l.codes()))
+                    .collect(),
+                false => Vec::new(),
+            },
+            condition_layers: n(shape.condition_layers),
+        }
+    }
+
+    /// Bytes of `rows` rows of `channels` f32.
+    fn f32(rows: u64, channels: u64) -> u64 {
+        size_class(4 * rows * channels)
+    }
+
+    /// Bytes of `rows` rows of `channels` that layers hand on.
+    fn kept(&self, rows: u64, channels: u64) -> u64 {
+        size_class(self.stored * rows * channels)
+    }
+
+    /// What a block keeps for the way back, beside what it was handed.
+    fn block(&self, rows: u64) -> u64 {
+        let (d, f) = (self.dim, self.hidden);
+        let wide = if self.gated { 2 * f } else { f };
+        // What a norm gives is kept as the next product reads it, and so is what attention gives.
+        let copy = match self.stored {
+            4 => 0,
+            _ => self.kept(rows, d),
+        };
+        let attention = Pass::f32(rows, 3 * d) + Pass::f32(rows, d) + Pass::f32(rows, self.heads);
+        let norms = 2 * (self.kept(rows, d) + Pass::f32(rows, 2));
+        attention + copy + norms + Pass::f32(rows, d) + Pass::f32(rows, wide) + self.kept(rows, f)
+    }
+
+    /// What the way back through a block makes beside.
+    fn gradients(&self, rows: u64) -> u64 {
+        let (d, f) = (self.dim, self.hidden);
+        let wide = if self.gated { 2 * f } else { f };
+        // By the time that the gradient of the wide part is made, what `down` read is let go.
+        let mlp = Pass::f32(rows, d) + Pass::f32(rows, f) + Pass::f32(rows, wide);
+        let mlp = mlp.saturating_sub(self.kept(rows, f));
+        let attention = 3 * Pass::f32(rows, d) + Pass::f32(rows, 3 * d);
+        mlp.max(attention)
+    }
+
+    fn peak(&self) -> u64 {
+        let (rows, d) = (self.rows, self.dim);
+        let own = |rows: u64| Pass::f32(rows, d);
+        let above: u64 = self
+            .above
+            .iter()
+            .map(|rows| {
+                let blocks = self.condition_layers * (own(*rows) + self.block(*rows));
+                blocks + self.kept(*rows, d) + own(self.rows)
+            })
+            .sum();
+        let blocks = match self.checkpoints {
+            true => self.layers * own(rows),
+            false => self.layers * (own(rows) + self.block(rows)),
+        };
+        let again = if self.checkpoints {
+            self.block(rows)
+        } else {
+            0
+        };
+        // Behind the last block: its rows, their norm, and where several codebooks or rows before
+        // the codes are cut off, what is cut out of them.
+        let cut = if self.books > 1 { 2 * own(rows) } else { 0 };
+        let normed = own(rows) + self.kept(rows, d) + cut;
+        let logits = Pass::f32(self.codes, self.size);
+        let books = self.books * (logits + Pass::f32(self.codes, 3));
+        let twice = if self.masked { logits } else { 0 };
+        let head = normed + books + twice + own(rows);
+        above + blocks + head.max(again + self.gradients(rows) + own(rows))
+    }
+}

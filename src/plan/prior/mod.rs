@@ -1,0 +1,155 @@
+//! Priors: memory from a configuration alone, peaks of steps that are taken, and the least number
+//! of passes that fits.
+
+mod estimate;
+
+use super::memory::{Peak, SHOWN, within_device};
+use crate::codes::tokens::TokenDatasetInfo;
+use crate::config::prior::PriorConfig;
+use crate::config::{Precision, Resolved};
+use crate::gpu::Gpu;
+use crate::inference::tokenize::made_up;
+use crate::models::prior::Vocabulary;
+use crate::train::Trainer;
+use crate::{Error, Result};
+pub use estimate::PriorMemory;
+use std::time::Duration;
+
+/// A step that was taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PriorStep {
+    /// Bytes of device memory at its peak.
+    pub peak_bytes: u64,
+    /// Time of a step, the first aside.
+    pub time: Duration,
+}
+
+/// Takes steps of a prior over made-up codes of this vocabulary, and measures them.
+///
+/// # Errors
+/// If the configuration makes no model, it reads texts, or the device cannot hold it.
+pub fn measured_step(
+    gpu: &Gpu,
+    config: &Resolved<PriorConfig>,
+    vocabulary: &Vocabulary,
+) -> Result<PriorStep> {
+    if vocabulary.text.is_some() {
+        let what = "a step over made-up texts: such a prior is not tried beforehand";
+        return Err(Error::invalid("plan", what));
+    }
+    let folder = tempfile::tempdir();
+    let folder =
+        folder.map_err(|e| Error::file(std::env::temp_dir(), format!("cannot be written: {e}")))?;
+    let info = TokenDatasetInfo {
+        model: String::new(),
+        quantizer: String::new(),
+        level: String::new(),
+        vocabulary: vocabulary.clone(),
+        image: [1, 1, 1],
+        classes: (0..vocabulary.classes).map(|i| i.to_string()).collect(),
+        data: "made-up codes".into(),
+        data_sha256: String::new(),
+        mirrored: false,
+        reader: String::new(),
+    };
+    let before = gpu.memory().in_use;
+    gpu.reset_peak();
+    let took = made_up(&info, config.train.batch_size, folder.path()).and_then(|tokens| {
+        let mut trainer = Trainer::prior(gpu, config, tokens)?;
+        trainer.step()?;
+        // The best weights so far are kept from the first measurement on.
+        trainer.measure(false)?;
+        gpu.finish()?;
+        let began = std::time::Instant::now();
+        trainer.step()?;
+        gpu.finish()?;
+        Ok(began.elapsed())
+    });
+    if took.is_err() {
+        // What was recorded or is on its way holds its buffers until it is done.
+        let _ = gpu.finish();
+    }
+    let peak = gpu.memory().peak;
+    // Buffers of this size are of no use to the next.
+    gpu.trim();
+    Ok(PriorStep {
+        time: took?,
+        peak_bytes: peak.saturating_sub(before),
+    })
+}
+
+/// Returns the configuration with the least number of passes in which the images of a step fit the
+/// device's memory, and that step's peak, as [`fitting`](super::fitting) does for first stages.
+///
+/// # Errors
+/// If not even passes of one image fit.
+pub fn fitting_prior(
+    gpu: &Gpu,
+    config: &Resolved<PriorConfig>,
+    vocabulary: &Vocabulary,
+) -> Result<(Resolved<PriorConfig>, Peak)> {
+    within_device(gpu, || {
+        let (images, mut refused) = (config.train.images(), None);
+        for passes in (1..=images).filter(|n| images.is_multiple_of(*n)) {
+            let tried = in_passes(config, passes);
+            match measured_step(gpu, &tried, vocabulary) {
+                Ok(step) => {
+                    let peak = Peak {
+                        precision: tried.train.precision.on(gpu)?,
+                        passes,
+                        images: images / passes,
+                        bytes: step.peak_bytes,
+                    };
+                    return Ok((tried, peak));
+                }
+                Err(e) if e.is_of_memory() => refused = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(refused.unwrap_or_else(|| Error::invalid("plan", "a step without images")))
+    })
+}
+
+/// Returns the peaks that [`PriorMemory`] counts of a step of the configuration's images in f32 and
+/// in mixed precision, in one, two, four and eight passes, where these are possible.
+///
+/// # Errors
+/// If the configuration makes no model.
+pub fn prior_peaks(
+    gpu: &Gpu,
+    config: &Resolved<PriorConfig>,
+    vocabulary: &Vocabulary,
+) -> Result<Vec<Peak>> {
+    let images = config.train.images();
+    let precisions = [Precision::F32, Precision::Mixed];
+    let ways = precisions.into_iter().flat_map(|precision| {
+        let passes = SHOWN.into_iter().filter(|n| images.is_multiple_of(*n));
+        passes.map(move |passes| (precision, passes))
+    });
+    ways.map(|(precision, passes)| {
+        let config = in_passes(config, passes).map(|mut c| {
+            c.train.precision = precision;
+            c
+        });
+        Ok(Peak {
+            precision,
+            passes,
+            images: images / passes,
+            bytes: PriorMemory::of(gpu, &config, vocabulary)?.peak(),
+        })
+    })
+    .collect()
+}
+
+/// Returns the configuration with the images of its steps in so many passes.
+fn in_passes(config: &Resolved<PriorConfig>, passes: usize) -> Resolved<PriorConfig> {
+    let images = config.train.images();
+    config.clone().map(|mut c| {
+        c.train.batch_size = images / passes;
+        c.train.accumulate = passes;
+        c
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+use super::*;
+use crate::config::DottedConfig;
+use crate::gpu::Options;
+
+fn vocabulary(side: usize, codebooks: usize, codebook_size: usize) -> Vocabulary {
+    Vocabulary {
+        codebook_size,
+        codebooks,
+        grid: [side, side],
+        classes: 3,
+        above: Vec::new(),
+        text: None,
+    }
+}
+
+fn config(pairs: &[&str]) -> Resolved<PriorConfig> {
+    let mut config = PriorConfig::default();
+    for pair in pairs {
+        let (key, value) = pair.split_once('=').unwrap();
+        config.set(key, value).unwrap();
+    }
+    config.resolve().unwrap()
+}
+
+#[test]
+fn what_is_counted_is_what_steps_take() {
+    let gpu = Gpu::new(Options::default()).unwrap();
+    let base = [
+        "prior.layers=2",
+        "prior.dim=64",
+        "prior.heads=2",
+        "train.batch_size=8",
+    ];
+    for (side, books, size, more) in [
+        (16, 1, 64, ""),
+        (16, 1, 2048, ""),
+        (8, 4, 256, "prior.layers=3"),
+        (16, 1, 64, "train.gradient_checkpointing=true"),
+        (16, 1, 256, "train.precision=mixed"),
+        (16, 1, 256, "prior.kind=masked"),
+        (16, 1, 64, "prior.order=any"),
+        (16, 1, 64, "train.accumulate=2"),
+        (32, 1, 64, "train.batch_size=1"),
+    ] {
+        let more: Vec<&str> = more.split(' ').filter(|pair| !pair.is_empty()).collect();
+        let config = config(&[&base[..], &more].concat());
+        let v = vocabulary(side, books, size);
+        let said = PriorMemory::of(&gpu, &config, &v).unwrap().peak() as f64;
+        let took = measured_step(&gpu, &config, &v).unwrap().peak_bytes as f64;
+        assert!(
+            (0.9..1.1).contains(&(said / took)),
+            "{side} {books} {size} {more:?}: {said} counted, {took} taken"
+        );
+    }
+}
+
+#[test]
+fn passes_are_as_few_as_fit() {
+    let gpu = Gpu::new(Options::default()).unwrap();
+    let config = config(&[
+        "prior.layers=1",
+        "prior.dim=32",
+        "prior.heads=1",
+        "train.batch_size=8",
+    ]);
+    let v = vocabulary(16, 1, 64);
+    let whole = measured_step(&gpu, &config, &v).unwrap().peak_bytes;
+    let in_use = gpu.memory().in_use;
+    gpu.set_memory_budget(Some(in_use + whole * 2 / 3));
+    let (found, peak) = fitting_prior(&gpu, &config, &v).unwrap();
+    assert_eq!(gpu.memory_budget(), Some(in_use + whole * 2 / 3));
+    assert!(found.train.accumulate > 1 && found.train.images() == 8);
+    assert_eq!(
+        (peak.passes, peak.images),
+        (found.train.accumulate, found.train.batch_size)
+    );
+    assert!(peak.bytes < whole);
+    gpu.set_memory_budget(Some(in_use + 1000));
+    assert!(fitting_prior(&gpu, &config, &v).unwrap_err().is_of_memory());
+}
