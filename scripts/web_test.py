@@ -345,7 +345,7 @@ class Page:
         self.drop(b"\x89PNG\r\n\x1a\n and nothing else", "broken.png")
         text = self.b.value("document.getElementById('notice').innerText")
         check(
-            "picture" in text and self.codes() == before,
+            "image" in text and self.codes() == before,
             f"a broken file is told and changes nothing: {text!r}",
         )
         svg = (

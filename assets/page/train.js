@@ -107,7 +107,8 @@ export async function trainOn(entries, files) {
 // what is shown
 
 const breathe = () => new Promise((resolve) => setTimeout(resolve));
-const colour = (name) => getComputedStyle(document.body).getPropertyValue(name);
+// The page's own colour, light or dark: a canvas knows no names of a style.
+const colour = () => getComputedStyle($("train")).backgroundColor;
 
 function status(text) {
   $("train-status").textContent = text;
@@ -142,7 +143,7 @@ function showCurve() {
   const [low, high] = [Math.min(...logs), Math.max(...logs)];
   const span = Math.max(high - low, 0.1);
   const last = rows.at(-1).step;
-  context.strokeStyle = colour("--accent");
+  context.strokeStyle = colour();
   context.lineWidth = 3;
   context.lineJoin = "round";
   context.beginPath();
@@ -183,7 +184,7 @@ function showPairs() {
   const use = $("train-use");
   const bars = use.getContext("2d");
   bars.clearRect(0, 0, use.width, use.height);
-  bars.fillStyle = colour("--accent");
+  bars.fillStyle = colour();
   const sorted = [...counts].sort((a, b) => b - a);
   const wide = use.width / sorted.length;
   sorted.forEach((n, i) => {

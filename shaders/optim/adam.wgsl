@@ -86,8 +86,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #ifdef HALVES
         let bits_{s} = bitcast<vec4<u32>>(moved_{s});
         halves[places[p.first_block + i_{s} / 16u] * 16u + i_{s} % 16u].bits = vec2(
-            narrow(bits_{s}.x) | narrow(bits_{s}.y) << 16u,
-            narrow(bits_{s}.z) | narrow(bits_{s}.w) << 16u);
+            narrow(bits_{s}.x) | (narrow(bits_{s}.y) << 16u),
+            narrow(bits_{s}.z) | (narrow(bits_{s}.w) << 16u));
 #endif
     }
 #end
