@@ -1,6 +1,5 @@
 //! A prior built from its configuration, and its cross-entropy on tokens held out.
 
-use crate::{Error, Result};
 use crate::autograd::Tape;
 use crate::codes::tokens::{Split, TokenDatasetInfo};
 use crate::config::Resolved;
@@ -13,6 +12,7 @@ use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{ForwardContext, Parameters};
 use crate::ops::sampling::random::{Key, philox};
+use crate::{Error, Result};
 
 /// Builds the model of a configuration, and its parameters.
 pub(crate) fn build(

@@ -95,18 +95,13 @@ impl Communicator for All {
         // Rank 0 may be at something long, while the others wait for its next word.
         mpi::request::scope(|scope| {
             let mut request = root.immediate_broadcast_into(scope, &mut length);
-            let (began, mut waiting) = (Instant::now(), true);
-            while waiting {
-                match request.test() {
-                    Ok(_) => waiting = false,
-                    Err(pending) => {
-                        request = pending;
-                        if began.elapsed() > AT_ONCE_FOR {
-                            std::thread::sleep(BETWEEN);
-                        } else {
-                            std::thread::yield_now();
-                        }
-                    }
+            let began = Instant::now();
+            while let Err(pending) = request.test() {
+                request = pending;
+                if began.elapsed() > AT_ONCE_FOR {
+                    std::thread::sleep(BETWEEN);
+                } else {
+                    std::thread::yield_now();
                 }
             }
         });
