@@ -62,6 +62,7 @@ pub fn operations() -> &'static [&'static dyn Operation] {
         &sampling::random::Random,
         &linalg::reduce::Reduce,
         &sampling::repetition_penalty::RepetitionPenalty,
+        &image::resample::Resample,
         &quantize::restart_dead_codes::RestartDeadCodes,
         &norm::rms_norm::RmsNorm,
         &attention::rotary::RotarySpec,

@@ -55,6 +55,7 @@ const WITH_A_GRADIENT: &[&str] = &[
     "max_pool",
     "positions",
     "reduce",
+    "resample",
     "rms_norm",
     "rotary",
     "rotation",

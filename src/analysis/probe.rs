@@ -92,7 +92,13 @@ impl FirstStageModel {
         }
         let of = self.at(level)?;
         let (books, k, each) = (of.codebooks, of.codebook_size, of.codes());
-        let quantizer = &self.stage.quantizers[level];
+        let quantizer = self.quantizer_of(level);
+        // Of an image's codes, those of the scales before this one.
+        let (mut before, mut all) = (0, each);
+        if !quantizer.scales().is_empty() {
+            before = self.levels[..level].iter().map(Level::codes).sum();
+            all = self.codes_per_image();
+        }
         let mut survey = Survey {
             level,
             counts: vec![vec![0; k]; books],
@@ -135,7 +141,8 @@ impl FirstStageModel {
                 .iter()
                 .enumerate()
                 .for_each(|(i, code)| survey.counts[i % books][*code as usize] += 1);
-            for (codes, distances) in codes.chunks(each).zip(distances.chunks(each)) {
+            let own = distances.chunks(all).map(|of| &of[before..before + each]);
+            for (codes, distances) in codes.chunks(each).zip(own) {
                 survey
                     .nearest
                     .observe(image, groups[image], codes, distances);
@@ -166,13 +173,13 @@ impl FirstStageModel {
             ..of.clone()
         };
         check(std::slice::from_ref(&one), codes)?;
-        let (books, quantizer) = (of.codebooks, &self.stage.quantizers[level]);
+        let (books, quantizer) = (of.codebooks, self.quantizer_of(level));
         let mut vectors = Vec::new();
         for part in codes.chunks(4096 * books) {
             let tape = Tape::no_grad(&self.gpu);
             let pass = ForwardContext::new(&tape, &self.params);
             let indices = Tensor::from_slice(&self.gpu, &[part.len() / books, books], part)?;
-            vectors.extend(quantizer.decode(&pass, &indices)?.read::<f32>()?);
+            vectors.extend(quantizer.code_vectors(&pass, &indices)?.read::<f32>()?);
         }
         Ok(vectors)
     }
@@ -184,7 +191,12 @@ impl FirstStageModel {
     /// # Errors
     /// If the vectors are of other channels, or the device fails.
     pub fn swatches(&self, level: usize, vectors: &[f32], means: &[Vec<f32>]) -> Result<Vec<u8>> {
-        self.at(level)?;
+        let of = self.at(level)?;
+        // Of coarse scales a code's place is larger than a latent's.
+        let shown = SWATCH * (self.image[0] / of.grid[1].max(1));
+        let scaled = !self.quantizer_of(level).scales().is_empty();
+        // The level of latents that these codes are of.
+        let level = self.stage.quantizer_of(level);
         let (dim, channels, factors) = (
             self.stage.quantizers[level].dim(),
             self.image[2],
@@ -227,9 +239,27 @@ impl FirstStageModel {
             let y = to_bytes(self.stage.model.decode(&pass, &latents)?.tensor())?.read::<u8>()?;
             for image in y.chunks(row * field * cell) {
                 let rows = image.chunks(row).skip(from).take(side);
-                swatches.extend(rows.flat_map(|r| &r[from * channels..(from + side) * channels]));
+                let middle = rows.flat_map(|r| &r[from * channels..(from + side) * channels]);
+                if scaled {
+                    let middle: Vec<u8> = middle.copied().collect();
+                    swatches.extend(enlarged(&middle, [side, shown, channels]));
+                } else {
+                    swatches.extend(middle);
+                }
             }
         }
         Ok(swatches)
     }
+}
+
+/// Returns a square picture, u8 [from, from, C], at another side, pixel by pixel.
+fn enlarged(picture: &[u8], [from, to, channels]: [usize; 3]) -> Vec<u8> {
+    let at = |i: usize| i * from / to.max(1);
+    let pixel = |row: usize, column: usize| {
+        let first = (at(row) * from + at(column)) * channels;
+        picture[first..first + channels].iter().copied()
+    };
+    (0..to)
+        .flat_map(|row| (0..to).flat_map(move |column| pixel(row, column)))
+        .collect()
 }

@@ -138,11 +138,12 @@ impl FirstStageModel {
     fn attack(&self, level: usize) -> Result<Attack> {
         let (weight, quantizer) = (
             self.config.quantizer.commitment_weight,
-            &self.stage.quantizers[level],
+            self.quantizer_of(level),
         );
         let tape = Tape::no_grad(&self.gpu);
         let pass = ForwardContext::new(&tape, &self.params);
-        let z = Tensor::zeros(&self.gpu, &[1, quantizer.dim()], DType::F32)?;
+        let side = quantizer.scales().last().copied().unwrap_or(1);
+        let z = Tensor::zeros(&self.gpu, &[side * side, quantizer.dim()], DType::F32)?;
         let q = quantizer.quantize(&pass, &tape.constant(&z), Mode::Train { step: 0 })?;
         let has = weight > 0.0 && q.loss(&tape, Term::Commitment)?.is_some();
         Ok(if has {

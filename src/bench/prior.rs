@@ -47,6 +47,7 @@ fn vocabulary() -> Vocabulary {
         classes: 10,
         above: Vec::new(),
         text: None,
+        scales: None,
     }
 }
 

@@ -112,6 +112,12 @@ impl QuantizerForward {
             seed,
             ..Options::of(self.kind.name)
         };
+        if options.kind == "multiscale" {
+            // The largest square that the latents are whole maps of.
+            let fits = |side: &usize| self.n.is_multiple_of(side * side);
+            let side = (1..=16).rev().find(fits).unwrap_or(1);
+            options.scales = options.scales_of(side);
+        }
         if bare {
             options.dim = options.code_channels();
         }
@@ -185,7 +191,7 @@ impl QuantizerForward {
                 None => {
                     let all: Vec<u32> = (0..k as u32).collect();
                     HostTensor::download(
-                        &quantizer.decode(&pass, &Tensor::from_slice(gpu, &[k, 1], &all)?)?,
+                        &quantizer.code_vectors(&pass, &Tensor::from_slice(gpu, &[k, 1], &all)?)?,
                     )?
                 }
             };

@@ -12,6 +12,7 @@ mod info;
 
 use crate::models::prior::Vocabulary;
 use crate::models::text::{Text, TextFormat, Texts};
+use crate::quantize::ScaleTables;
 use crate::storage::checkpoint;
 use crate::{Error, Result, files};
 pub use baselines::{Baselines, baselines};
@@ -76,6 +77,9 @@ pub struct Tokens {
     pub train: Split,
     /// Tokens of the test split.
     pub test: Split,
+    /// What the codes of scales stand for, which a prior over these needs: see
+    /// [`FirstStageModel::scale_tables`](crate::inference::FirstStageModel::scale_tables).
+    pub scales: Option<ScaleTables>,
 }
 
 /// One side of a data set.
@@ -155,6 +159,7 @@ impl Tokens {
             info: m.info,
             train,
             test,
+            scales: None,
         })
     }
 

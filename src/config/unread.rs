@@ -8,8 +8,18 @@ use crate::quantize;
 
 /// Quantizers that choose the nearest code of a codebook.
 const NEAREST: [&str; 6] = ["ema", "vq", "cosine", "simvq", "residual", "product"];
+/// Quantizers whose gradient passes straight through or by the rotation.
+const ESTIMATED: [&str; 7] = [
+    "ema",
+    "vq",
+    "cosine",
+    "simvq",
+    "residual",
+    "product",
+    "multiscale",
+];
 /// Quantizers whose codes are placed by k-means and revived.
-const PLACED: [&str; 5] = ["ema", "vq", "cosine", "residual", "product"];
+const PLACED: [&str; 6] = ["ema", "vq", "cosine", "residual", "product", "multiscale"];
 /// Quantizers whose codebooks are moving averages.
 const AVERAGED: [&str; 4] = ["ema", "cosine", "residual", "product"];
 
@@ -82,9 +92,9 @@ impl RunConfig {
                 Some("quantizer.directional_reparam learns without that loss: switch it off".into())
             }
             ("commitment_weight", _) => {
-                only(&[&NEAREST[..], &["lfq", "bsq", "ibq"]].concat(), CHOOSE)
+                only(&[&ESTIMATED[..], &["lfq", "bsq", "ibq"]].concat(), CHOOSE)
             }
-            ("codebook_weight", _) => only(&["vq", "simvq", "ibq"], CHOOSE),
+            ("codebook_weight", _) => only(&["vq", "simvq", "ibq", "multiscale"], CHOOSE),
             ("directional_reparam_variance", "vq" | "simvq")
                 if !self.quantizer.directional_reparam =>
             {
@@ -98,9 +108,10 @@ impl RunConfig {
             ("kmeans_init" | "kmeans_iters" | "threshold_ema_dead_code", _) => {
                 only(&PLACED, CHOOSE)
             }
+            ("scales" | "scale_convolutions" | "scale_ratio", _) => only(&["multiscale"], CHOOSE),
+            ("rotation_trick", _) => only(&ESTIMATED, CHOOSE),
             (
                 "use_cosine_sim"
-                | "rotation_trick"
                 | "stochastic_sample_codes"
                 | "sample_codebook_temp"
                 | "codebook_diversity_loss_weight"

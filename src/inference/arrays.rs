@@ -21,8 +21,15 @@ impl FirstStageModel {
     /// codebook, or the device fails.
     pub fn codebook_arrays(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let mut files = Vec::new();
-        for (level, quantizer) in self.levels.iter().zip(&self.stage.quantizers) {
+        for (i, level) in self.levels.iter().enumerate() {
+            let quantizer = self.quantizer_of(i);
+            // Scales have one codebook.
+            let scales = !quantizer.scales().is_empty();
+            if scales && i > 0 {
+                continue;
+            }
             let of = match level.name.as_str() {
+                _ if scales => String::new(),
                 "" => String::new(),
                 name => format!("-{name}"),
             };
@@ -36,7 +43,7 @@ impl FirstStageModel {
                 let tape = Tape::no_grad(&self.gpu);
                 let pass = ForwardContext::new(&tape, &self.params);
                 let codes = Tensor::from_slice(&self.gpu, &[k, 1], &codes)?;
-                let rows = quantizer.decode(&pass, &codes)?.read::<f32>()?;
+                let rows = quantizer.code_vectors(&pass, &codes)?.read::<f32>()?;
                 files.push((format!("codebook{of}.npy"), array(&[k, d], rows)?));
                 continue;
             }

@@ -3,6 +3,7 @@
 use crate::autograd::{Tape, Var};
 use crate::config::run::{ModelKind, ResolvedConfig};
 use crate::gpu::{DType, Gpu, Tensor};
+use crate::inference::scales::{check_scales, scales_together};
 use crate::models::Level;
 use crate::models::first_stage::vit::Vit;
 use crate::models::first_stage::vqgan::VqGan;
@@ -10,7 +11,7 @@ use crate::models::first_stage::vqvae;
 use crate::models::first_stage::vqvae::VqVae;
 use crate::models::first_stage::vqvae2;
 use crate::models::first_stage::vqvae2::{VqVae2, level_names};
-use crate::models::{Autoencoder, Quantize};
+use crate::models::{Autoencoder, Quantize, scale_name};
 use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
 use crate::ops::elementwise::slice_columns::slice_columns;
 use crate::ops::sampling::random::{Key, philox};
@@ -67,7 +68,11 @@ pub(crate) fn build_part(
     let names = level_names(m.levels);
     let mut quantizers = Vec::new();
     for (level, name) in names.iter().enumerate() {
-        let options = options(c, level);
+        let mut options = options(c, level);
+        if options.kind == "multiscale" {
+            options.scales = options.scales_of(image[0] / m.coarsest().max(1));
+            options.check()?;
+        }
         quantizers.push(quantizer(gpu, &mut builder, registry, &options, name)?);
     }
     let dims: Vec<usize> = quantizers.iter().map(|q| q.dim()).collect();
@@ -107,6 +112,7 @@ pub(crate) fn build_part(
             Box::new(VqVae2::new(&mut builder, &shape)?)
         }
     };
+    check_scales(&quantizers, &*model, image)?;
     builder.retain(keep);
     let params = builder.build(gpu, c.train.seed)?;
     let (level_dropout, level_dropout_steps, seed) =
@@ -158,17 +164,28 @@ fn quantizer(
 impl FirstStage {
     /// Returns the levels of the codes of images of this size.
     pub(crate) fn levels(&self, width: usize, height: usize) -> Vec<Level> {
-        let level = |(i, (name, f)): (usize, (&String, &usize))| Level {
-            name: name.clone(),
-            grid: [height / f, width / f],
-            codebook_size: self.quantizers[i].codebook_size(),
-            codebooks: self.quantizers[i].codebooks(),
+        let levels = |(quantizer, (name, f)): (&dyn Quantizer, (&String, &usize))| {
+            let level = |name: String, grid| Level {
+                name,
+                grid,
+                codebook_size: quantizer.codebook_size(),
+                codebooks: quantizer.codebooks(),
+            };
+            match quantizer.scales() {
+                [] => vec![level(name.clone(), [height / f, width / f])],
+                // One alone needs no name.
+                [only] => vec![level(name.clone(), [*only; 2])],
+                sides => sides
+                    .iter()
+                    .map(|side| level(scale_name(*side), [*side; 2]))
+                    .collect(),
+            }
         };
-        self.names
+        self.quantizers
             .iter()
-            .zip(self.model.factors())
-            .enumerate()
-            .map(level)
+            .map(|quantizer| &**quantizer)
+            .zip(self.names.iter().zip(self.model.factors()))
+            .flat_map(levels)
             .collect()
     }
 
@@ -226,21 +243,26 @@ impl FirstStage {
         let mut coded = Vec::new();
         let out = model(&*self.model, &mut |level, z_e| {
             let rows = Self::rows(pass.tape, z_e)?;
-            let quantized = self.quantizer(level)?.quantize(pass, &rows, mode)?;
+            let scales = self.quantizer(level)?.quantize_scales(pass, &rows, mode)?;
+            let last = scales.last().map(|quantized| quantized.z_q.clone());
+            let last = last.ok_or_else(|| Error::invalid("quantize", "no codes were made"))?;
             let z_q = match level < kept {
-                true => pass.tape.reshape(&quantized.z_q, z_e.shape())?,
+                true => pass.tape.reshape(&last, z_e.shape())?,
                 false => {
                     pass.tape
                         .constant(&Tensor::zeros(pass.tape.gpu(), z_e.shape(), DType::F32)?)
                 }
             };
-            coded.push(Coded { rows, quantized });
+            coded.extend(scales.into_iter().map(|quantized| Coded {
+                rows: rows.clone(),
+                quantized,
+            }));
             Ok(z_q)
         })?;
         Ok((coded, out))
     }
 
-    fn quantizer(&self, level: usize) -> Result<&dyn Quantizer> {
+    pub(super) fn quantizer(&self, level: usize) -> Result<&dyn Quantizer> {
         let missing = || {
             Error::invalid(
                 "quantize",
@@ -382,15 +404,22 @@ impl FirstStage {
         codes: &Tensor,
         levels: &[Level],
     ) -> Result<Vec<Var>> {
-        let mut latents = Vec::new();
-        for ((level, q), indices) in levels
-            .iter()
-            .zip(&self.quantizers)
-            .zip(split(codes, levels)?)
-        {
-            let [h, w] = level.grid;
-            let n = indices.shape()[0] / (h * w).max(1);
-            let z = q.decode(pass, &indices)?.reshape(&[n, h, w, q.dim()])?;
+        let (mut latents, mut rest) = (Vec::new(), levels);
+        let mut parts = split(codes, levels)?.into_iter();
+        for (q, n) in self.quantizers.iter().zip(self.levels_of_each()) {
+            let (own, others) = rest.split_at(n.min(rest.len()));
+            rest = others;
+            let own_parts: Vec<Tensor> = parts.by_ref().take(own.len()).collect();
+            let Some(Level { grid: [h, w], .. }) = own.last() else {
+                return Err(Error::shape("decode", "codes of every level", levels.len()));
+            };
+            let indices = match (&own_parts[..], q.scales()) {
+                ([only], []) => only.clone(),
+                _ => scales_together(&own_parts, own)?,
+            };
+            let z = q.decode(pass, &indices)?;
+            let images = z.shape()[0] / (h * w).max(1);
+            let z = z.reshape(&[images, *h, *w, q.dim()])?;
             latents.push(pass.tape.constant(&z));
         }
         Ok(latents)

@@ -11,7 +11,7 @@ use crate::inference::loading::{LoadOptions, description, model_file};
 use crate::models::Level;
 use crate::nn::{ForwardContext, Parameters};
 use crate::ops::image::image::{normalize, to_bytes};
-use crate::quantize::{Mode, Quantizer, Registry};
+use crate::quantize::{Mode, Quantizer, Registry, ScaleTables};
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::weights;
@@ -217,9 +217,36 @@ impl FirstStageModel {
         self.levels.iter().map(Level::codes).sum()
     }
 
-    /// Returns the quantizers, level by level.
+    /// Returns the quantizers, the coarsest level's first; see
+    /// [`FirstStageModel::quantizer_of`].
     pub fn quantizers(&self) -> &[Box<dyn Quantizer>] {
         &self.stage.quantizers
+    }
+
+    /// Returns the quantizer that makes the codes of a level, by the level's number: one that has
+    /// several scales makes those of several levels.
+    pub fn quantizer_of(&self, level: usize) -> &dyn Quantizer {
+        &*self.stage.quantizers[self.stage.quantizer_of(level)]
+    }
+
+    /// Returns what turns codes of several scales into maps of latents; `None` where the quantizer
+    /// has no scales.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn scale_tables(&self) -> Result<Option<ScaleTables>> {
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = ForwardContext::new(&tape, &self.params);
+        match &self.stage.quantizers[..] {
+            [only] => only.scale_tables(&pass),
+            _ => Ok(None),
+        }
+    }
+
+    /// Channels of a code of its scales; 0 without any.
+    pub(crate) fn scale_channels(&self) -> usize {
+        let tables = self.scale_tables().ok().flatten();
+        tables.map_or(0, |tables| tables.channels())
     }
 
     /// Returns the model's decoder, with its codebooks.

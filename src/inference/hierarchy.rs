@@ -7,6 +7,8 @@ use crate::gpu::Gpu;
 use crate::inference::progress::Progress;
 use crate::inference::{FirstStageModel, KnownCodes, PriorModel, SampleRequest, Samples};
 use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
+use crate::models::scale_name;
+use crate::quantize::MOST_SIDE;
 use crate::storage::checkpoint;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -27,7 +29,8 @@ pub fn prior_folder(run: &Path, level: &str) -> PathBuf {
 /// # Errors
 /// If the run's model cannot be read.
 pub fn priors_of(run: &Path) -> Result<Vec<(PathBuf, bool)>> {
-    let several = (2..=MOST_LEVELS).flat_map(level_names);
+    let scales = (1..=MOST_SIDE).map(scale_name);
+    let several = (2..=MOST_LEVELS).flat_map(level_names).chain(scales);
     let mut places: Vec<PathBuf> = [String::new()]
         .into_iter()
         .chain(several)
@@ -94,6 +97,12 @@ impl Hierarchy {
         let of = |level: &crate::models::Level| {
             PriorModel::load(gpu, &prior_folder(run, &level.name), model)
         };
+        // Of scales, one prior may predict all.
+        let whole = prior_folder(run, "");
+        let scales = model.levels().len() > 1 && model.scale_channels() > 0;
+        if scales && whole.join("final.safetensors").exists() {
+            return Hierarchy::new(vec![PriorModel::load(gpu, &whole, model)?]);
+        }
         let levels = model.levels().iter().map(of).collect::<Result<Vec<_>>>()?;
         Hierarchy::new(levels)
     }

@@ -88,6 +88,16 @@ impl LevelAblation {
         let coded = stage.encode(&pass, &tape.constant(images), Mode::Eval)?;
         let [b, height, width, _] = images.dims("reconstruct")?;
         let factors = stage.model.factors();
+        // Scales add up by themselves: each has what the latents have become with it.
+        if let ([_], [f]) = (&stage.quantizers[..], factors) {
+            let by_scale = coded.iter().map(|scale| {
+                let z = scale.quantized.z_q.tensor();
+                let z = z.reshape(&[b, height / f, width / f, z.shape()[1]])?;
+                let y = stage.model.decode(&pass, &[tape.constant(&z)])?;
+                Ok(y.tensor().clone())
+            });
+            return by_scale.collect();
+        }
         let latents = coded.iter().zip(factors).map(|(level, f)| {
             let z = level.quantized.z_q.tensor();
             Ok(tape.constant(&z.reshape(&[b, height / f, width / f, z.shape()[1]])?))

@@ -36,6 +36,7 @@ mod prior_model;
 mod progress;
 pub mod retrieval;
 mod sampling;
+mod scales;
 #[cfg(feature = "text")]
 pub mod texts;
 mod tiled;

@@ -7,7 +7,7 @@ use crate::gpu::Gpu;
 use crate::inference::FirstStageModel;
 use crate::inference::loading::{load_parameters, model_file};
 use crate::inference::prior_measure::{Conditioning, build, measure};
-use crate::models::prior::{Prior, Vocabulary};
+use crate::models::prior::{Prior, Scales, Vocabulary};
 use crate::nn::Parameters;
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
@@ -104,11 +104,7 @@ impl PriorModel {
         let v = &info.vocabulary;
         let own = Vocabulary {
             text: v.text,
-            ..vocabulary_of(
-                model.levels(),
-                info.level(model.levels()).map_err(at)?,
-                v.classes,
-            )
+            ..model.vocabulary(info.level(model.levels()).map_err(at)?, v.classes)
         };
         if *v != own {
             let text = |v: &Vocabulary| {
@@ -126,7 +122,10 @@ impl PriorModel {
                         these by `wgvq prior --overwrite`";
             return Err(Error::file(file, what));
         }
-        let (prior, params) = build(gpu, &config, &info).map_err(at)?;
+        let (mut prior, params) = build(gpu, &config, &info).map_err(at)?;
+        if let Some(tables) = model.scale_tables()? {
+            prior = prior.with_scale_tables(tables).map_err(at)?;
+        }
         load_parameters(&params, checkpoint).map_err(at)?;
         Ok(PriorModel {
             gpu: gpu.clone(),
@@ -197,5 +196,28 @@ impl PriorModel {
     /// Returns the number of trained numbers.
     pub fn parameter_count(&self) -> usize {
         self.params.count()
+    }
+}
+
+impl FirstStageModel {
+    /// Returns the vocabulary of a prior over the codes of a level, or, with as many as there are
+    /// levels, over those of all scales one after another.
+    pub(super) fn vocabulary(&self, level: usize, classes: usize) -> Vocabulary {
+        let levels = self.levels();
+        if level < levels.len() {
+            return vocabulary_of(levels, level, classes);
+        }
+        Vocabulary {
+            codebook_size: levels.first().map_or(0, |l| l.codebook_size),
+            codebooks: 1,
+            grid: [1, self.codes_per_image()],
+            classes,
+            above: Vec::new(),
+            text: None,
+            scales: Some(Scales {
+                sides: levels.iter().map(|l| l.grid[0]).collect(),
+                channels: self.scale_channels(),
+            }),
+        }
     }
 }

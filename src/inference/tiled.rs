@@ -114,6 +114,9 @@ impl TiledModel<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<Vec<u32>> {
         check_size("encode", size)?;
+        self.model
+            .stage
+            .check_no_scales("to encode images of any size")?;
         let channels = self.model.image[2];
         let expected = size[0]
             .checked_mul(size[1])
@@ -160,6 +163,9 @@ impl TiledModel<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<Vec<u8>> {
         check_size("decode", size)?;
+        self.model
+            .stage
+            .check_no_scales("to decode images of any size")?;
         let levels = self.levels(size);
         if codes.len() != levels.iter().map(Level::codes).sum::<usize>() {
             let [w, h] = size;

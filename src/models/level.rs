@@ -46,6 +46,11 @@ impl TryFrom<Unchecked> for Level {
     }
 }
 
+/// Returns the name of a level that is one of a quantizer's scales: `4x4`.
+pub(crate) fn scale_name(side: usize) -> String {
+    format!("{side}x{side}")
+}
+
 /// Is the product of sizes that a file names one that can be counted with? An index has 32 bits.
 pub(crate) fn countable(sizes: &[usize]) -> Result<usize, String> {
     let product = sizes.iter().try_fold(1usize, |n, by| n.checked_mul(*by));

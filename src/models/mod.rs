@@ -9,6 +9,7 @@ pub mod prior;
 pub mod text;
 
 pub use level::Level;
+pub(crate) use level::scale_name;
 
 use crate::Result;
 use crate::autograd::Var;

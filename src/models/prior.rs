@@ -9,8 +9,10 @@ pub mod conditioning;
 mod conditions;
 mod decoding;
 pub mod masked;
+mod next_scale;
 pub mod order;
 mod pattern;
+mod scale_layers;
 mod training;
 mod vocabulary;
 mod window;
@@ -27,6 +29,7 @@ use crate::gpu::{Gpu, Tensor};
 use crate::models::prior::conditioning::Conditioning;
 use crate::models::prior::order::Places;
 use crate::models::prior::pattern::{Masks, Place};
+use crate::models::prior::scale_layers::ScaleLayers;
 use crate::models::text::encoder::TextEncoder;
 use crate::nn::transformer::{Block, Dropout};
 use crate::nn::{
@@ -39,7 +42,7 @@ use crate::{Error, Result};
 pub use batch::{Batch, Hidden};
 pub use conditions::{Conditions, Memory};
 use std::ops::Range;
-pub use vocabulary::Vocabulary;
+pub use vocabulary::{Scales, Vocabulary};
 pub use window::WindowRows;
 
 /// A prior: the handles of its parameters, and its positions.
@@ -60,6 +63,8 @@ pub struct Prior {
     rotary: Option<Rotary>,
     /// One for each level above that the model sees.
     above: Vec<Conditioning>,
+    /// Where codes are predicted scale by scale.
+    scales: Option<ScaleLayers>,
     reader: Reader,
     /// Masks of whole sequences.
     masks: Masks,
@@ -143,7 +148,11 @@ impl Prior {
         let rotary = if learned {
             None
         } else {
-            let cells = raster(rows, cols)
+            let cells = match &v.scales {
+                Some(scales) => scale_layers::cells(&scales.sides),
+                None => raster(rows, cols),
+            };
+            let cells = cells
                 .into_iter()
                 .flat_map(|cell| std::iter::repeat_n(cell, v.codebooks));
             // A text's tokens have their own places: attention turns none of them.
@@ -162,6 +171,10 @@ impl Prior {
             .iter()
             .map(|l| Conditioning::new(gpu, b, &format!("above.{}", l.name), &shape, l, v.grid));
         let above = above.collect::<Result<_>>()?;
+        let scales = match shape.kind {
+            Kind::NextScale => Some(ScaleLayers::new(gpu, b, &shape, &v)?),
+            Kind::Autoregressive | Kind::Masked => None,
+        };
         let block = BlockConfig {
             dim: d,
             heads: shape.heads,
@@ -177,9 +190,9 @@ impl Prior {
             }
             (Some(text), TextKind::Stream) => {
                 text.check()?;
-                if shape.kind == Kind::Masked {
-                    let what = "`stream` predicts a text's tokens one after another: a masked \
-                                prior reads texts by `encoder`";
+                if shape.kind != Kind::Autoregressive {
+                    let what = "`stream` predicts a text's tokens one after another: a masked or \
+                                next-scale prior reads texts by `encoder`";
                     return Err(Error::config("prior.text", what));
                 }
                 let TextFormat::Tokens(size) = text.form else {
@@ -233,6 +246,7 @@ impl Prior {
             own,
             rotary,
             above,
+            scales,
             reader,
             masks,
             blocks,
@@ -371,7 +385,7 @@ impl Prior {
                 let logits = linear(pass, x, &pass.param(self.tokens[q])?)?;
                 // Nothing predicts that a code is hidden.
                 match self.shape.kind {
-                    Kind::Autoregressive => Ok(logits),
+                    Kind::Autoregressive | Kind::NextScale => Ok(logits),
                     Kind::Masked => {
                         let size = self.vocabulary.codebook_size;
                         pass.tape.slice_columns(&logits, 0, size)
@@ -399,6 +413,9 @@ impl Prior {
         let conditions = self.conditions(pass, batch, dropout)?;
         if self.shape.kind == Kind::Masked {
             return self.run_masked(pass, batch, &conditions, dropout);
+        }
+        if let Some(layers) = self.scales().len().checked_sub(1) {
+            return self.run_scales(pass, batch, &conditions, dropout, layers + 1);
         }
         let length = self.vocabulary.tokens();
         let places = self.places_in(pass.tape.gpu(), batch, length)?;

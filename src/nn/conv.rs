@@ -65,6 +65,15 @@ impl Conv2d {
         self.apply(pass, x, Some(residual), DType::F32)
     }
 
+    /// Returns its weight and its bias.
+    ///
+    /// # Errors
+    /// If it has no bias.
+    pub(crate) fn parameters(&self) -> Result<[Handle; 2]> {
+        let missing = || crate::Error::invalid("conv2d", "this one has no bias");
+        Ok([self.weight, self.bias.ok_or_else(missing)?])
+    }
+
     /// Returns its weight.
     pub fn weight(&self) -> Handle {
         self.weight

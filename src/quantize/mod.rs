@@ -9,6 +9,7 @@
 //! | `bsq` | the signs of the channels, on the sphere | [`bsq`] |
 //! | `ibq` | the code of the largest product; all learn by the softmax | [`ibq`] |
 //! | `residual` | several, each on what the one before left | [`residual`] |
+//! | `multiscale` | one codebook, on maps from coarse to fine | [`multiscale`] |
 //! | `product` | several, each on a group of channels | [`product`] |
 
 pub mod bsq;
@@ -19,18 +20,22 @@ pub mod ibq;
 mod latents;
 pub mod lfq;
 pub mod mask;
+pub mod multiscale;
 mod options;
 pub mod product;
 mod projected;
 mod quantizer;
 pub mod regularize;
 pub mod residual;
+mod scale_tables;
 mod state;
 pub mod vq;
 
-pub use options::Options;
+pub use options::{MOST_SCALES, MOST_SIDE, Options};
 pub use projected::Projected;
 pub use quantizer::{Build, CodebookBatch, Kind, Mode, Quantized, Quantizer, Term};
+
+pub use scale_tables::ScaleTables;
 
 use crate::gpu::Gpu;
 use crate::nn::Builder;
@@ -93,6 +98,11 @@ pub fn all() -> &'static [Kind] {
             name: "ibq",
             about: "the code of the largest product; all codes learn by the softmax",
             build: ibq::build,
+        },
+        Kind {
+            name: "multiscale",
+            about: "one codebook on maps from coarse to fine, each on what the ones before left",
+            build: multiscale::build,
         },
     ]
 }

@@ -4,6 +4,11 @@ use crate::ops::quantize::fsq::{Activation, Levels};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// The most scales of `multiscale`.
+pub const MOST_SCALES: usize = 16;
+/// The largest side of one.
+pub const MOST_SIDE: usize = 256;
+
 /// The `[quantizer]` section of a configuration. Each quantizer reads the keys that it has a use
 /// for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +83,14 @@ pub struct Options {
     pub quantize_dropout: bool,
     /// `product`: groups of channels, a codebook each.
     pub groups: usize,
+    /// `multiscale`: sides of the square grids of codes, the coarsest first; the last is that of
+    /// the latents. Empty, each is twice the one before, from 1 to that side.
+    pub scales: Vec<usize>,
+    /// `multiscale`: convolutions over the enlarged codes, each shared by neighbouring scales; 0
+    /// is one to a scale.
+    pub scale_convolutions: usize,
+    /// `multiscale`: share of what the convolution makes beside the codes as they are.
+    pub scale_ratio: f32,
     /// `gumbel`: temperature at the first step.
     pub temperature: f32,
     /// `gumbel`: temperature from step `temperature_steps` on.
@@ -127,6 +140,9 @@ impl Default for Options {
             shared_codebook: false,
             quantize_dropout: false,
             groups: 4,
+            scales: Vec::new(),
+            scale_convolutions: 4,
+            scale_ratio: 0.5,
             temperature: 1.0,
             temperature_min: 0.0625,
             temperature_steps: 2000,
@@ -197,6 +213,18 @@ impl Options {
              quantizer.entropy_loss_weight = 0)"
                 .into()
         })
+    }
+
+    /// The scales of a square grid of latents of this side: those that are set, or each twice the
+    /// one before, from 1 to the side.
+    pub fn scales_of(&self, side: usize) -> Vec<usize> {
+        if !self.scales.is_empty() {
+            return self.scales.clone();
+        }
+        let doubling = std::iter::successors(Some(1), |s| Some(2 * s));
+        let mut all: Vec<usize> = doubling.take_while(|s| *s < side).collect();
+        all.push(side);
+        all
     }
 
     /// Codes of one codebook.
@@ -334,6 +362,27 @@ impl Options {
             "residual" => {
                 let n = self.num_quantizers;
                 check("num_quantizers", &n, (1..=64).contains(&n), "from 1 to 64")
+            }
+            "multiscale" => {
+                let rising = self.scales.windows(2).all(|pair| pair[0] < pair[1]);
+                let sides = rising
+                    && self.scales.len() <= MOST_SCALES
+                    && self.scales.iter().all(|s| (1..=MOST_SIDE).contains(s));
+                let what = format!(
+                    "a list of at most {MOST_SCALES} rising sides, as in 1,2,4,8, or [] for each \
+                     twice the one before"
+                );
+                check("scales", &format!("{:?}", self.scales), sides, &what)?;
+                let (n, most) = (self.scale_convolutions, MOST_SCALES);
+                let what = format!("at most {most}, or 0 for one to a scale");
+                check("scale_convolutions", &n, n <= most, &what)?;
+                let ratio = self.scale_ratio;
+                check(
+                    "scale_ratio",
+                    &ratio,
+                    (0.0..=1.0).contains(&ratio),
+                    "from 0 to 1",
+                )
             }
             "product" => {
                 let (g, d) = (self.groups, self.code_channels());

@@ -3,6 +3,7 @@
 use super::latents::{arrive, check_latents};
 use super::options::Options;
 use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer};
+use super::scale_tables::ScaleTables;
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::Tensor;
@@ -71,6 +72,9 @@ impl Quantizer for Projected {
     fn codebooks(&self) -> usize {
         self.inner.codebooks()
     }
+    fn scales(&self) -> &[usize] {
+        self.inner.scales()
+    }
     fn dim(&self) -> usize {
         self.dim
     }
@@ -98,6 +102,23 @@ impl Quantizer for Projected {
         q.z_q = apply(pass, &q.z_q, self.out)?;
         Ok(q)
     }
+    fn quantize_scales(
+        &self,
+        pass: &ForwardContext,
+        z_e: &Var,
+        mode: Mode,
+    ) -> Result<Vec<Quantized>> {
+        let z_e = &arrive("quantizer", pass, z_e, self.dim)?;
+        let x = apply(pass, z_e, self.into)?;
+        let mut scales = self.inner.quantize_scales(pass, &x, mode)?;
+        for q in &mut scales {
+            q.z_q = apply(pass, &q.z_q, self.out)?;
+        }
+        Ok(scales)
+    }
+    fn scale_tables(&self, pass: &ForwardContext) -> Result<Option<ScaleTables>> {
+        self.inner.scale_tables(pass)
+    }
     fn learn(
         &mut self,
         params: &Parameters,
@@ -108,6 +129,10 @@ impl Quantizer for Projected {
     }
     fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
         let codes = pass.tape.constant(&self.inner.decode(pass, indices)?);
+        Ok(apply(pass, &codes, self.out)?.tensor().clone())
+    }
+    fn code_vectors(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
+        let codes = pass.tape.constant(&self.inner.code_vectors(pass, indices)?);
         Ok(apply(pass, &codes, self.out)?.tensor().clone())
     }
     fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {

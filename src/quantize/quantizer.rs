@@ -2,6 +2,7 @@
 
 use super::latents::{interleaved, squared_distances};
 use super::options::Options;
+use super::scale_tables::ScaleTables;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
@@ -103,6 +104,13 @@ pub trait Quantizer: Send {
     fn codebooks(&self) -> usize {
         1
     }
+    /// Sides of the square grids on which an image's codes lie, the coarsest first and the last
+    /// that of its latents, where it quantizes maps of latents over and over; empty where each latent
+    /// has codes of its own. What speaks of codes [N, Q] is of images then: [B, codes of an image],
+    /// grid behind grid.
+    fn scales(&self) -> &[usize] {
+        &[]
+    }
     /// Numbers of its codebooks, whether an optimiser trains them, an average moves them or they
     /// stay; 0 where codes follow from a rule.
     fn codebook_numbers(&self) -> usize {
@@ -141,6 +149,30 @@ pub trait Quantizer: Send {
     /// # Errors
     /// If the latents have another size.
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized>;
+    /// Quantizes latents [N, D] scale by scale: with [`Quantizer::scales`], of each what the
+    /// latents have become with it [N, D], its codes [B side side, 1], their counts [1, K], its losses and
+    /// what the codebook saw; the last has the gradient. Without, what [`Quantizer::quantize`]
+    /// gives.
+    ///
+    /// # Errors
+    /// If the latents have another size.
+    fn quantize_scales(
+        &self,
+        pass: &ForwardContext,
+        z_e: &Var,
+        mode: Mode,
+    ) -> Result<Vec<Quantized>> {
+        Ok(vec![self.quantize(pass, z_e, mode)?])
+    }
+    /// Returns what turns codes of its scales into maps of latents, as it is now; `None` without
+    /// scales.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn scale_tables(&self, pass: &ForwardContext) -> Result<Option<ScaleTables>> {
+        let _ = pass;
+        Ok(None)
+    }
     /// Learns outside the optimiser, after it: moves averages, revives dead codes. Returns how many
     /// it revived, f32 `[1]`, where it revives any.
     ///
@@ -167,6 +199,14 @@ pub trait Quantizer: Send {
     /// # Errors
     /// If there are more or fewer codes to a latent.
     fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor>;
+    /// Computes the latents [N, D] that codes u32 [N, Q] stand for, each on its own; with
+    /// [`Quantizer::scales`], of codes [N, 1].
+    ///
+    /// # Errors
+    /// As [`Quantizer::decode`].
+    fn code_vectors(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
+        self.decode(pass, indices)
+    }
     /// Computes the distance of each of the latents [N, D] to the codes that it takes, in the
     /// measure by which this quantizer chooses: [N, Q], row-major; smaller is nearer. The default
     /// is the squared distance from the quantized latents. Waits for the device.

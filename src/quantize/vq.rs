@@ -130,6 +130,11 @@ impl VectorQuantizer {
         }
     }
 
+    /// Returns it under the name of what it is part of.
+    pub(super) fn named(self, name: &'static str) -> VectorQuantizer {
+        VectorQuantizer { name, ..self }
+    }
+
     fn metric(&self) -> Metric {
         if self.options.use_cosine_sim {
             Metric::Cosine
@@ -139,7 +144,7 @@ impl VectorQuantizer {
     }
 
     /// Returns the codes as latents meet them: [K, D].
-    fn codebook(&self, pass: &ForwardContext) -> Result<Var> {
+    pub(super) fn codebook(&self, pass: &ForwardContext) -> Result<Var> {
         let codes = match &self.book {
             // Its codes have length 1 already where that is wanted.
             Learning::Average(ema) => return Ok(pass.tape.constant(&ema.codebook)),

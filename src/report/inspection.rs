@@ -93,7 +93,7 @@ pub fn names(books: usize) -> Vec<String> {
 
 impl Inspection {
     fn tile(&self) -> Shape {
-        let side = self.cells * self.shape.width / self.grid[1].max(1);
+        let side = self.cells * (self.shape.width / self.grid[1].max(1));
         Shape {
             width: side,
             height: side,

@@ -2,6 +2,8 @@
 //! somebody put beside them.
 
 use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
+use crate::models::scale_name;
+use crate::quantize::MOST_SIDE;
 use crate::storage::{atomic, event_file, sessions, staged};
 use crate::{Error, Result};
 use std::io::ErrorKind;
@@ -82,7 +84,8 @@ fn is_prior_of_level(name: &str) -> bool {
 }
 
 fn all_levels() -> impl Iterator<Item = String> {
-    (2..=MOST_LEVELS).flat_map(level_names)
+    let scales = (1..=MOST_SIDE).map(scale_name);
+    (2..=MOST_LEVELS).flat_map(level_names).chain(scales)
 }
 
 /// All files that a run made, and those of the runs that hang on it; without its tokens where a new

@@ -122,7 +122,10 @@ impl Trainer<PriorTask> {
         tokens: Tokens,
     ) -> Result<PriorTrainer> {
         let config = &config.on(gpu)?;
-        let (prior, params) = build(gpu, config, &tokens.info)?;
+        let (mut prior, params) = build(gpu, config, &tokens.info)?;
+        if let Some(tables) = &tokens.scales {
+            prior = prior.with_scale_tables(tables.clone())?;
+        }
         let t = &config.train;
         let hyper = Hyper {
             lr: t.rate(0),

@@ -273,6 +273,7 @@ fn samples_come_in_slices_too() {
         classes: 2,
         above: Vec::new(),
         text: None,
+        scales: None,
     };
     let info = TokenDatasetInfo {
         model: String::new(),

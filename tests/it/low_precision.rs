@@ -48,6 +48,7 @@ fn storage_in_16_bits_changes_no_index() {
             codebook_size: 256,
             dim: d,
             kmeans_init: false,
+            scales: vec![1],
             ..quantize::Options::of(kind.name)
         };
         let quantizer = Registry::default().build(&gpu, &mut b, &options).unwrap();

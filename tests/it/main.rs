@@ -44,6 +44,7 @@ mod lpips;
 mod misuse;
 mod mixed;
 mod models;
+mod multiscale;
 mod packing;
 mod page;
 mod passes;

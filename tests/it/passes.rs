@@ -94,7 +94,7 @@ pub(crate) fn apart(
 #[test]
 fn parts_add_up_to_the_whole() {
     let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
-    let cases: [(&str, Keys); 14] = [
+    let cases: [(&str, Keys); 15] = [
         ("ema", &[]),
         ("rotation", &[("quantizer.rotation_trick", "true")]),
         ("vq", &[("quantizer.kind", "vq")]),
@@ -108,6 +108,7 @@ fn parts_add_up_to_the_whole() {
             ],
         ),
         ("product", &[("quantizer.kind", "product")]),
+        ("multiscale", &[("quantizer.kind", "multiscale")]),
         (
             "fsq",
             &[("quantizer.kind", "fsq"), ("quantizer.levels", "5,5,3")],

@@ -185,6 +185,7 @@ fn pytorch_agrees() {
             classes: size("classes"),
             above: Vec::new(),
             text: None,
+            scales: None,
         };
         let (prior, params) = build(&gpu, &shape, &v);
         let weights = fixture.under("model.");

@@ -32,6 +32,8 @@ fn small(kind: &str) -> Options {
         levels: vec![4, 3, 5],
         groups: 2,
         num_quantizers: 3,
+        // A grid of one cell: every latent is a map.
+        scales: vec![1],
         codebook_diversity_loss_weight: 0.1,
         seed: 5,
         ..Options::of(kind)

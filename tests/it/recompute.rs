@@ -201,6 +201,7 @@ fn priors_have_the_same_gradients_to_the_bit() {
         classes: 3,
         above: Vec::new(),
         text: None,
+        scales: None,
     };
     let top = Level {
         name: "top".into(),
@@ -346,6 +347,7 @@ fn the_peak_of_memory_falls_by_a_wide_margin() {
         classes: 0,
         above: Vec::new(),
         text: None,
+        scales: None,
     };
     let (prior, params) = prior(&gpu, &shape, &v);
     let codes: Vec<u32> = (0..4 * v.tokens()).map(|i| (i * 7 % 32) as u32).collect();

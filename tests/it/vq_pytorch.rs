@@ -70,6 +70,11 @@ fn options(f: &Fixture) -> Options {
         num_quantizers: size("num_quantizers", 1),
         shared_codebook: o["shared_codebook"].as_bool().unwrap_or(false),
         groups: size("groups", 1),
+        scales: o["scales"].as_array().map_or(Vec::new(), |l| {
+            l.iter().map(|n| n.as_u64().unwrap() as usize).collect()
+        }),
+        scale_convolutions: size("scale_convolutions", 4),
+        scale_ratio: number("scale_ratio", 0.5) as f32,
         ..Options::of(kind)
     }
 }
@@ -100,7 +105,8 @@ fn start(gpu: &Gpu, f: &Fixture) -> (Box<dyn Quantizer>, Parameters) {
         state.insert(name, tensor);
     }
     params.load_host(&trained).unwrap();
-    if !(state.is_empty() && f.metadata["options"]["kind"] == "vq") {
+    let kind = f.metadata["options"]["kind"].as_str();
+    if !(state.is_empty() && matches!(kind, Some("vq" | "multiscale"))) {
         quantizer.load(&state).unwrap();
     }
     (quantizer, params)
@@ -247,7 +253,7 @@ fn compare(name: &str) {
         want.is_empty(),
         matches!(
             f.metadata["options"]["kind"].as_str(),
-            Some("vq" | "fsq" | "lfq" | "simvq" | "bsq" | "ibq")
+            Some("vq" | "fsq" | "lfq" | "simvq" | "bsq" | "ibq" | "multiscale")
         ),
         "{name}"
     );
@@ -268,6 +274,7 @@ fixtures! {
     ifsq_75555 ifsq_8555
     bsq_64 bsq_512
     ibq ibq_entropy
+    multiscale multiscale_two
 }
 
 /// The estimator with noise that is given: values, and gradients of latents and codes.

@@ -133,7 +133,7 @@ impl Inspect {
         out: &Path,
     ) -> Result<(Survey, Inspection)> {
         let (bytes, of) = (set.image_bytes(), model.levels()[level].clone());
-        let (count, dim) = (pictures.len() / bytes, model.quantizers()[level].dim());
+        let (count, dim) = (pictures.len() / bytes, model.quantizer_of(level).dim());
         let survey = model.survey(level, pictures, groups, NEAREST)?;
         let which = if of.name.is_empty() {
             String::new()
@@ -159,7 +159,7 @@ impl Inspect {
         let (reconstructions, own) = (model.decode(&codes.indices)?, codes.of_level(level));
         let inspection = Inspection {
             run: name_of(&self.run),
-            quantizer: model.quantizers()[level].name().to_owned(),
+            quantizer: model.quantizer_of(level).name().to_owned(),
             data: (set.name.clone(), count),
             shape: shape(model),
             level: of.name,

@@ -142,7 +142,7 @@ impl PageRequest<'_> {
         let mut figures = Vec::new();
         for (i, level) in model.levels().iter().enumerate() {
             let survey = model.survey(i, &pictures, &groups, 1)?;
-            let (vectors, dim) = (vectors(&model, &survey)?, model.quantizers()[i].dim());
+            let (vectors, dim) = (vectors(&model, &survey)?, model.quantizer_of(i).dim());
             for (book, vectors) in vectors.iter().enumerate().take(BOOKS_SHOWN) {
                 let plane = plane(vectors, dim)?;
                 let order = survey.most_used(book, plane.places.len());

@@ -108,6 +108,10 @@ impl Complete {
         let gpu = global.gpu()?;
         let (model, priors) = load(&gpu, &self.run)?;
         let (info, [width, height, channels]) = (priors.info(), model.image());
+        if info.vocabulary.scales.is_some() {
+            let what = "a next-scale prior draws whole images, and completes none";
+            return Err(Error::config("prior.kind", what));
+        }
         check_memory(&model, &priors, self.n)?;
         let class = self
             .class

@@ -17,7 +17,7 @@ use wgvq::inference::tokenize::vocabulary;
 use wgvq::inference::{
     FirstStageModel, Hierarchy, PriorModel, SampleRequest, no_progress, prior_folder,
 };
-use wgvq::models::prior::{Shape as PriorShape, Vocabulary};
+use wgvq::models::prior::{Kind, Shape as PriorShape, Vocabulary};
 use wgvq::plan::fitting_prior;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
@@ -133,8 +133,12 @@ impl PriorCommand {
         };
         let gpu = global.gpu()?;
         let model = FirstStageModel::load(&gpu, &self.run)?;
-        let level = model.level(self.level.as_deref())?;
-        let place = prior_folder(&self.run, &model.levels()[level].name);
+        let level = self.level_of(&model, asked.as_deref())?;
+        let name = model
+            .levels()
+            .get(level)
+            .map_or("", |level| level.name.as_str());
+        let place = prior_folder(&self.run, name);
         RunFolder::settle(&place)?;
         if !self.resume {
             self.may_begin(&place, &model)?;
@@ -206,6 +210,33 @@ impl PriorCommand {
             Some(tokens) => self.train(&training, tokens, &folder, start),
             None => Ok(CommandStatus::Abandoned),
         }
+    }
+
+    /// The level of codes that the prior is over; as many as there are stands for all scales, which
+    /// a next-scale prior predicts one after another.
+    fn level_of(&self, model: &FirstStageModel, asked: Option<&PriorConfig>) -> Result<usize> {
+        let name = self.level.as_deref();
+        let all = match asked {
+            Some(config) => config.prior.kind == Kind::NextScale,
+            // What is there is gone on with.
+            None => name.is_none() && model.scale_tables()?.is_some(),
+        };
+        if !all {
+            return model.level(name);
+        }
+        if name.is_some() {
+            let what = "a next-scale prior is over all scales: leave it out";
+            return Err(Error::config("--level", what));
+        }
+        if model.scale_tables()?.is_none() || model.levels().len() < 2 {
+            let kind = &model.config().quantizer.kind;
+            let what = format!(
+                "`next-scale` predicts the scales of a first stage that was trained with \
+                 --quantizer multiscale; this run's is `{kind}`"
+            );
+            return Err(Error::config("prior.kind", what));
+        }
+        Ok(model.levels().len())
     }
 
     /// Can a prior begin in this folder?
@@ -363,7 +394,7 @@ fn picture(
     };
     let labels: Vec<&str> = shown.iter().map(|c| names[*c as usize].as_str()).collect();
     // Of several levels, images need the priors of all.
-    let priors = if model.levels().len() == 1 {
+    let priors = if model.levels().len() == 1 || info.vocabulary.scales.is_some() {
         Ok(Hierarchy::new(vec![prior])?)
     } else {
         Hierarchy::load(gpu, run, model)

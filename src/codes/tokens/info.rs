@@ -44,11 +44,15 @@ const NO_CLASS: [&str; 2] = ["none", "unconditional"];
 pub type About = TokenDatasetInfo;
 
 impl TokenDatasetInfo {
-    /// Returns the index of the level whose codes these are.
+    /// Returns the index of the level whose codes these are; as many as there are levels stands
+    /// for all scales together.
     ///
     /// # Errors
     /// If it has no such level.
     pub fn level(&self, levels: &[Level]) -> Result<usize> {
+        if self.vocabulary.scales.is_some() {
+            return Ok(levels.len());
+        }
         let found = levels.iter().position(|l| l.name == self.level);
         found
             .ok_or_else(|| Error::data(format!("the model's codes have no level `{}`", self.level)))
@@ -119,5 +123,6 @@ pub fn vocabulary_of(levels: &[Level], level: usize, classes: usize) -> Vocabula
         classes,
         above: levels[..level].to_vec(),
         text: None,
+        scales: None,
     }
 }

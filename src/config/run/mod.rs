@@ -47,6 +47,9 @@ impl DottedConfig for RunConfig {
         ("quantizer.directional_reparam", "false"),
         ("quantizer.directional_reparam_variance", "0.001"),
         ("quantizer.activation", "\"tanh\""),
+        ("quantizer.scales", "[]"),
+        ("quantizer.scale_convolutions", "4"),
+        ("quantizer.scale_ratio", "0.5"),
     ];
 }
 

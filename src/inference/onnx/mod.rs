@@ -51,6 +51,7 @@ impl FirstStageModel {
     /// If it is of a kind that no graph is written for, has too many codes for a table of them, or
     /// the device fails.
     pub fn to_onnx(&self) -> Result<OnnxModel> {
+        self.stage.check_no_scales("to export to ONNX")?;
         let kind = self.config.model.kind;
         let known = matches!(kind, ModelKind::VqVae | ModelKind::VqGan) && self.levels.len() == 1;
         if !known {

@@ -130,6 +130,19 @@ impl SampleBatch {
         }
     }
 
+    /// Uploads codes, [B, T], for a pass that predicts those of scale `scale`.
+    pub(super) fn upload_scales(
+        &self,
+        model: &PriorModel,
+        codes: &[u32],
+        scale: usize,
+    ) -> Result<Batch> {
+        let (gpu, texts, rows) = (&model.gpu, self.texts.as_ref(), self.rows(codes));
+        model
+            .prior
+            .upload_scales(gpu, &self.classes, &rows, texts, scale + 1)
+    }
+
     /// Uploads codes, [B, T], of which those that are hidden are to be predicted.
     pub(super) fn upload_masked(
         &self,

@@ -34,6 +34,11 @@ impl PriorModel {
                         another: `sample` does";
             return Err(Error::invalid("sample", what));
         }
+        if self.is_next_scale() {
+            let what = "a next-scale prior draws all codes of a scale at once, and not one after \
+                        another: `sample` does";
+            return Err(Error::invalid("sample", what));
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod batch;
 mod kept;
 mod masked;
+mod next_scale;
 mod pace;
 mod parallel;
 mod request;

@@ -19,7 +19,7 @@ impl PriorModel {
     /// Returns how many codes of an image go into a pass; `None` to draw one by one.
     pub(super) async fn window_for(&self, request: &SampleRequest<'_>) -> Result<Option<usize>> {
         match request.options.parallel {
-            _ if request.images() == 0 || self.is_masked() => Ok(None),
+            _ if request.images() == 0 || self.one_by_one().is_err() => Ok(None),
             Parallel::Off => Ok(None),
             Parallel::Window(window) => Ok(Some(window)),
             Parallel::Auto => {

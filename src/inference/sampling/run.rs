@@ -5,6 +5,7 @@ use crate::inference::PriorModel;
 use crate::inference::progress::Progress;
 use crate::inference::sampling::batch::SampleBatch;
 use crate::inference::sampling::masked::sample_masked;
+use crate::inference::sampling::next_scale::sample_scales;
 use crate::inference::sampling::request::SampleRequest;
 use crate::inference::sampling::samples::{PendingSamples, Samples};
 use crate::inference::sampling::session::SamplingSession;
@@ -44,6 +45,8 @@ impl PriorModel {
             let mut tell = |drawn: usize| progress(first * each + drawn * n, images * each);
             let part = if self.is_masked() {
                 sample_masked(self, batch, &mut tell).await?
+            } else if self.is_next_scale() {
+                sample_scales(self, batch, &mut tell).await?
             } else if request.options.cache {
                 self.sample_cached(batch, &mut tell).await?
             } else {

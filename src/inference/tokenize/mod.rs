@@ -6,7 +6,7 @@ mod writer;
 
 use crate::codes::shards::{Batch, ShardSource};
 use crate::codes::tokens::{
-    Captions, FORMAT, MANIFEST, Manifest, NO_CLASS, TokenDatasetInfo, Tokens, vocabulary_of,
+    Captions, FORMAT, MANIFEST, Manifest, NO_CLASS, TokenDatasetInfo, Tokens,
 };
 use crate::data::{ImageSet, absolute};
 use crate::inference::FirstStageModel;
@@ -19,9 +19,10 @@ pub use shards::{ShardOptions, encode_shard, encode_whole, join_tokens, shard_so
 use std::path::Path;
 use writer::{Rows, Writer};
 
-/// Returns the vocabulary of a prior over the codes of a model's level.
+/// Returns the vocabulary of a prior over the codes of a model's level, or, with as many as there
+/// are levels, over those of all scales one after another.
 pub fn vocabulary(model: &FirstStageModel, level: usize, classes: usize) -> Vocabulary {
-    vocabulary_of(model.levels(), level, classes)
+    model.vocabulary(level, classes)
 }
 
 /// Returns what describes the tokens that a model makes of a data set at a level, before they are
@@ -36,8 +37,11 @@ pub fn describe(
     TokenDatasetInfo {
         reader: captions.map_or(String::new(), |c| c.reader.to_owned()),
         model: model.hash().to_owned(),
-        quantizer: model.quantizers()[level].name().to_owned(),
-        level: model.levels()[level].name.clone(),
+        quantizer: model.quantizer_of(level).name().to_owned(),
+        level: model
+            .levels()
+            .get(level)
+            .map_or(String::new(), |level| level.name.clone()),
         vocabulary: Vocabulary {
             text: captions.map(|c| c.text),
             ..vocabulary

@@ -38,6 +38,10 @@ pub enum Kind {
     /// All that are hidden at once, from all others (Chang et al. 2022, "MaskGIT"; Chang et al.
     /// 2023, "Muse").
     Masked,
+    /// All codes of a scale at once, from those of the coarser ones (Tian et al. 2024, "Visual
+    /// autoregressive modeling").
+    #[serde(rename = "next-scale")]
+    NextScale,
 }
 
 /// The sizes of a prior.
@@ -85,8 +89,9 @@ pub struct Shape {
     /// The order in which codes are predicted: `raster`, row by row; `annealed`, trained on random
     /// orders first; or `any`, from whichever codes are known.
     pub order: Order,
-    /// The way in which codes are predicted: `autoregressive`, one after another; or `masked`, all
-    /// that are hidden at once, from all others.
+    /// The way in which codes are predicted: `autoregressive`, one after another; `masked`, all
+    /// that are hidden at once, from all others; or `next-scale`, a scale of the quantizer
+    /// `multiscale` at once, from the coarser ones.
     pub kind: Kind,
 }
 
@@ -232,6 +237,18 @@ impl Shape {
             }
             if self.attention.iter().any(|p| *p != Pattern::Full) {
                 let what = "a code of a masked prior sees all others: it is full then";
+                return wrong("attention", what.into());
+            }
+        }
+        if self.kind == Kind::NextScale {
+            if self.order != Order::Raster {
+                let what = "a next-scale prior predicts scales from coarse to fine: leave it at \
+                            `raster`";
+                return wrong("order", what.into());
+            }
+            if self.attention.iter().any(|p| *p != Pattern::Full) {
+                let what = "a code of a next-scale prior sees its scale and all coarser ones: it \
+                            is full then";
                 return wrong("attention", what.into());
             }
         }

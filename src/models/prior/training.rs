@@ -29,6 +29,22 @@ impl Prior {
         codes: &[u32],
         texts: Option<&Texts>,
     ) -> Result<Batch> {
+        self.upload_scales(gpu, classes, codes, texts, self.scales().len())
+    }
+
+    /// [`Prior::upload`] for a pass over the first `scales` scales of a prior over scales alone:
+    /// codes of the last of them and of finer ones are not seen.
+    ///
+    /// # Errors
+    /// As [`Prior::upload`].
+    pub fn upload_scales(
+        &self,
+        gpu: &Gpu,
+        classes: &[u32],
+        codes: &[u32],
+        texts: Option<&Texts>,
+        scales: usize,
+    ) -> Result<Batch> {
         let v = &self.vocabulary;
         let text = match (&v.text, texts) {
             (Some(text), Some(texts)) if texts.lengths.len() == classes.len() => {
@@ -77,12 +93,17 @@ impl Prior {
             .map(|l| books(l.codes(), l.codebooks, l.codebook_size))
             .collect::<Result<_>>()?;
         let codes = books(v.tokens(), v.codebooks, v.codebook_size)?;
+        let scales = match (&self.scales, &codes[..]) {
+            (Some(layers), [codes]) => layers.inputs(codes, scales)?,
+            _ => None,
+        };
         Ok(Batch {
             classes: Tensor::from_slice(gpu, &[classes.len()], classes)?,
             codes,
             above,
             order: None,
             hidden: None,
+            scales,
             text,
         })
     }

@@ -23,6 +23,27 @@ pub struct Vocabulary {
     /// Layout of the images' texts, where they have some.
     #[serde(default)]
     pub text: Option<Text>,
+    /// The scales of the codes, where a prior predicts them one after another: the grid is then a
+    /// row of all codes of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<Scales>,
+}
+
+/// The scales of an image's codes, as the quantizer `multiscale` makes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scales {
+    /// Sides of the square grids, the coarsest first.
+    pub sides: Vec<usize>,
+    /// Channels of a code.
+    pub channels: usize,
+}
+
+impl Scales {
+    /// Codes of an image.
+    fn codes(&self) -> Option<usize> {
+        let squares = self.sides.iter().map(|side| side.checked_mul(*side));
+        squares.sum()
+    }
 }
 
 /// A vocabulary as a file has it: its sizes may be anything.
@@ -36,6 +57,8 @@ struct Unchecked {
     above: Vec<Level>,
     #[serde(default)]
     text: Option<Text>,
+    #[serde(default)]
+    scales: Option<Scales>,
 }
 
 impl TryFrom<Unchecked> for Vocabulary {
@@ -49,6 +72,7 @@ impl TryFrom<Unchecked> for Vocabulary {
             classes,
             above,
             text,
+            scales,
         } = found;
         countable(&[grid[0], grid[1], codebooks])?;
         countable(&[codebook_size, codebooks])?;
@@ -57,6 +81,15 @@ impl TryFrom<Unchecked> for Vocabulary {
         if let Some(text) = &text {
             text.check().map_err(|error| error.to_string())?;
         }
+        if let Some(scales) = &scales {
+            let whole = scales.codes() == Some(grid[0] * grid[1]) && codebooks == 1;
+            if !whole || !(1..=4096).contains(&scales.channels) || scales.sides.contains(&0) {
+                return Err(format!(
+                    "scales of {:?} are not those of the codes",
+                    scales.sides
+                ));
+            }
+        }
         Ok(Vocabulary {
             codebook_size,
             codebooks,
@@ -64,6 +97,7 @@ impl TryFrom<Unchecked> for Vocabulary {
             classes,
             above,
             text,
+            scales,
         })
     }
 }

@@ -3,5 +3,6 @@
 pub mod downsample;
 pub mod image;
 pub mod image_gradient;
+pub mod resample;
 pub mod ssim;
 pub mod upsample;

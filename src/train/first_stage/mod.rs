@@ -26,12 +26,11 @@ use crate::metrics::{
     Steps,
 };
 use crate::models::Level;
-use crate::models::first_stage::vqvae2::MOST_LEVELS;
 use crate::nn::{ForwardContext, HostTensors};
 use crate::ops::loss::loss::{Loss, loss};
 use crate::pace::MeasurementCost;
 use crate::parallel::Ranks;
-use crate::quantize::{CodebookBatch, Term};
+use crate::quantize::{CodebookBatch, MOST_SCALES, Term};
 use crate::storage::checkpoint::Checkpoint;
 use crate::{Error, Result};
 use batches::Batches;
@@ -49,7 +48,7 @@ const fn level_slot(level: usize) -> usize {
 }
 
 /// Place of the objective's metrics: behind the levels.
-const GAN_SLOT: usize = level_slot(MOST_LEVELS);
+const GAN_SLOT: usize = level_slot(MOST_SCALES);
 
 /// Metrics of a step in f32; the report of the gradients of one in mixed precision is behind them.
 const WIDTH: usize = GAN_SLOT + GanMetrics::WIDTH;
@@ -82,7 +81,7 @@ impl FirstStageTask {
     /// Places the codes of each level, from the top down, among the latents of the first batches,
     /// those of all ranks.
     fn initialize(&mut self, state: &OptimizerState) -> Result<()> {
-        for level in 0..self.levels.len() {
+        for level in 0..self.stage.quantizers.len() {
             if self.stage.quantizers[level].wants_init() {
                 self.initialize_level(state, level)?;
             }
@@ -94,7 +93,9 @@ impl FirstStageTask {
 
     fn initialize_level(&mut self, state: &OptimizerState, level: usize) -> Result<()> {
         let (params, ranks) = (state.params(), state.ranks());
-        let [h, w] = self.levels[level].grid;
+        // The last level of codes of a quantizer is on its latents' grid.
+        let last: usize = self.stage.levels_of_each()[..=level].iter().sum();
+        let [h, w] = self.levels[last - 1].grid;
         let per_batch = h * w * self.config.train.images();
         let batches = INIT_LATENTS.div_ceil(per_batch).clamp(1, 16);
         let dim = self.stage.quantizers[level].dim();
@@ -293,21 +294,20 @@ impl Task for FirstStageTask {
             }
         }
         // The latents above were quantized with the old codes; the next batch meets the new ones.
-        for (level, (quantizer, seen)) in self
-            .stage
-            .quantizers
-            .iter_mut()
-            .zip(passes.seen)
-            .enumerate()
-        {
-            let seen = match self.counts_over_ranks[level] {
-                true => seen,
-                false => seen_by_all(state.ranks(), seen)?,
+        let each = self.stage.levels_of_each();
+        let (mut level, mut seen) = (0, passes.seen.into_iter());
+        let quantizers = self.stage.quantizers.iter_mut();
+        for ((quantizer, n), counts) in quantizers.zip(each).zip(&self.counts_over_ranks) {
+            let own: Vec<_> = seen.by_ref().take(n).flatten().collect();
+            let own = match counts {
+                true => own,
+                false => seen_by_all(state.ranks(), own)?,
             };
-            if let Some(revived) = quantizer.learn(state.params(), &seen, step)? {
+            if let Some(revived) = quantizer.learn(state.params(), &own, step)? {
                 let slot = level_slot(level) + const { CodeMetrics::slot("revived") };
                 state.metrics().set(slot, &revived)?;
             }
+            level += n;
         }
         match &mut self.average {
             Some(average) => average.update(&self.stage, step),

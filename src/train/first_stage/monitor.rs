@@ -113,7 +113,8 @@ impl FirstStageTask {
                 codes: level.codebook_size * level.codebooks,
                 choices: Level::codes(level) * self.config.train.images(),
             };
-            let options = crate::inference::first_stage::options(&self.config, i);
+            let options =
+                crate::inference::first_stage::options(&self.config, self.stage.quantizer_of(i));
             let monitor = &mut self.monitor;
             for warning in monitor.health[i].observe(&row.of_level(i), capacity, &options) {
                 match &warning {

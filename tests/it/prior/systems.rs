@@ -25,6 +25,7 @@ fn llama() -> (Shape, Vocabulary) {
             classes: 3,
             above: Vec::new(),
             text: None,
+            scales: None,
         },
     )
 }
@@ -52,6 +53,7 @@ fn gpt() -> (Shape, Vocabulary) {
             classes: 2,
             above: Vec::new(),
             text: None,
+            scales: None,
         },
     )
 }
@@ -83,6 +85,7 @@ fn below() -> (Shape, Vocabulary) {
             classes: 2,
             above,
             text: None,
+            scales: None,
         },
     )
 }
@@ -129,6 +132,7 @@ fn dalle() -> (Shape, Vocabulary) {
             classes: 0,
             above: Vec::new(),
             text,
+            scales: None,
         },
     )
 }
@@ -155,6 +159,7 @@ fn dalle_rotary() -> (Shape, Vocabulary) {
             classes: 0,
             above: Vec::new(),
             text,
+            scales: None,
         },
     )
 }
@@ -179,6 +184,7 @@ fn parti() -> (Shape, Vocabulary) {
             classes: 2,
             above: Vec::new(),
             text,
+            scales: None,
         },
     )
 }

@@ -138,6 +138,7 @@ pub fn systems_of(gpu: &Gpu, order: Order, kind: Kind) -> Vec<(&'static str, Pri
         classes: 2,
         above: Vec::new(),
         text: None,
+        scales: None,
     };
     let top = Level {
         name: "top".into(),

@@ -51,6 +51,7 @@ fn prior(gpu: &Gpu, text: TextKind, form: TextFormat, attention: &[Pattern]) -> 
             classes: 0,
             above: Vec::new(),
             text: Some(Text { form, ..TEXT }),
+            scales: None,
         },
         image: [32, 32, 3],
         classes: Vec::new(),
