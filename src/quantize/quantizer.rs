@@ -105,9 +105,9 @@ pub trait Quantizer: Send {
         1
     }
     /// Sides of the square grids on which an image's codes lie, the coarsest first and the last
-    /// that of its latents, where it quantizes maps of latents over and over; empty where each latent
-    /// has codes of its own. What speaks of codes [N, Q] is of images then: [B, codes of an image],
-    /// grid behind grid.
+    /// that of its latents, where it quantizes maps of latents over and over; empty where each
+    /// latent has codes of its own. What speaks of codes [N, Q] is of images then: [B, codes of an
+    /// image], grid behind grid.
     fn scales(&self) -> &[usize] {
         &[]
     }
@@ -150,9 +150,9 @@ pub trait Quantizer: Send {
     /// If the latents have another size.
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized>;
     /// Quantizes latents [N, D] scale by scale: with [`Quantizer::scales`], of each what the
-    /// latents have become with it [N, D], its codes [B side side, 1], their counts [1, K], its losses and
-    /// what the codebook saw; the last has the gradient. Without, what [`Quantizer::quantize`]
-    /// gives.
+    /// latents have become with it [N, D], its codes [B side side, 1], their counts [1, K], its
+    /// losses and what the codebook saw; the last has the gradient. Without, what
+    /// [`Quantizer::quantize`] gives.
     ///
     /// # Errors
     /// If the latents have another size.
