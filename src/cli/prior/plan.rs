@@ -60,6 +60,7 @@ impl PlannedPrior {
             classes: self.classes,
             above: Vec::new(),
             text: None,
+            scales: None,
         };
         let config = configuration(prior, keys);
         Some(config.and_then(|config| self.plan(global, &config, &vocabulary)))

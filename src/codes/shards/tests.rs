@@ -29,6 +29,7 @@ fn tokens(train: usize, test: usize) -> ShardSource {
         classes: 0,
         above: Vec::new(),
         text: None,
+        scales: None,
     };
     let about = TokenDatasetInfo {
         model: "m".into(),

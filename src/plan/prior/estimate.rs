@@ -60,7 +60,7 @@ impl PriorMemory {
         let gradients = 1 + u64::from(t.accumulate > 1);
         let cache = match prior.shape().kind {
             Kind::Autoregressive => prior.cache_bytes(),
-            Kind::Masked => 0,
+            Kind::Masked | Kind::NextScale => 0,
         };
         Ok(PriorMemory {
             parameters,

@@ -10,6 +10,7 @@ fn vocabulary(side: usize, codebooks: usize, codebook_size: usize) -> Vocabulary
         classes: 3,
         above: Vec::new(),
         text: None,
+        scales: None,
     }
 }
 
