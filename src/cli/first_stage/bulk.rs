@@ -20,7 +20,7 @@ use wgvq::{Error, Result};
 /// What of `wgvq encode` is about data sets.
 #[derive(Args)]
 pub struct Bulk {
-    /// A whole data set instead of image files: a folder, a file, or a built-in name [default with
+    /// A whole data set instead of image files: a folder, a file, or a named data set [default with
     /// --shard and --tokens: the run's own]
     #[arg(long, value_name = "DIR|FILE|NAME")]
     data: Option<String>,

@@ -44,7 +44,7 @@ const PAGE: [(&str, &[u8]); 6] = [
     ),
     ("icon.svg", include_bytes!("../../../assets/page/icon.svg")),
 ];
-/// The licence of the pictures of the built-in set.
+/// The licence of the emoji.
 const EMOJI: &[u8] = include_bytes!("../../../assets/LICENSE-noto-emoji.txt");
 
 /// A page that is asked for.
