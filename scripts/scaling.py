@@ -30,7 +30,6 @@ PRESETS = {
     "fashion28": (28, 1),
     "photo64": (64, 3),
     "photo128": (128, 3),
-    "gan64": (64, 3),
 }
 
 # Priors by their parameters; operations a step are 6 a parameter and code, of 49 codes and 64
@@ -98,7 +97,8 @@ def main():
             cells = []
             for ranks in RANKS:
                 wait = communication(messages, ranks, figures)
-                cells.append(f"{1e3 * wait:.1f}, {ranks * alone / (alone + wait):.0f}x")
+                speed = ranks * alone / (alone + wait)
+                cells.append(f"{1e3 * wait:.1f}, {speed:.{1 if speed < 10 else 0}f}")
             print(f"| {name} | {1e3 * alone:.2f} | " + " | ".join(cells) + " |")
     print("\nImages a process at which computation takes as long as messages, 32 processes\n")
     print("| configuration | " + " | ".join(NETWORKS) + " |")
