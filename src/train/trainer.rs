@@ -237,7 +237,9 @@ mod tests {
     #[test]
     fn training_without_blocking_gives_the_same_bytes() {
         let gpu = Gpu::new(Options::default()).unwrap();
-        let pixels = (0..20 * 8 * 8 * 3u32).map(|i| (i * i >> 7) as u8).collect();
+        let pixels = (0..20 * 8 * 8 * 3u32)
+            .map(|i| ((i * i) >> 7) as u8)
+            .collect();
         let set = crate::data::ImageSet::from_memory(pixels, [8, 8, 3], &[], vec![]).unwrap();
         let set = Arc::new(set);
         let mut config = RunConfig::default();

@@ -257,10 +257,11 @@ impl ShardManifest {
                 .file_name()
                 .to_string_lossy()
                 .into_owned();
-            if name.starts_with("shard-") && name.ends_with(".json") {
-                if let Some(manifest) = ShardManifest::load(&folder.join(&name))? {
-                    found.insert(name, manifest);
-                }
+            if name.starts_with("shard-")
+                && name.ends_with(".json")
+                && let Some(manifest) = ShardManifest::load(&folder.join(&name))?
+            {
+                found.insert(name, manifest);
             }
         }
         Ok(found)

@@ -32,7 +32,7 @@ impl Size {
 pub fn forward<T: Real>(size: &Size, [x, rows, columns]: [&[T]; 3]) -> Vec<T> {
     let mut y = vec![T::zero(); size.images * size.to[0] * size.to[1] * size.channels];
     size.each(rows, columns, |from, to, weight| {
-        y[to] = y[to] + weight * x[from];
+        y[to] += weight * x[from];
     });
     y
 }
@@ -41,7 +41,7 @@ pub fn forward<T: Real>(size: &Size, [x, rows, columns]: [&[T]; 3]) -> Vec<T> {
 pub fn backward<T: Real>(size: &Size, [dy, rows, columns]: [&[T]; 3]) -> Vec<T> {
     let mut dx = vec![T::zero(); size.images * size.from[0] * size.from[1] * size.channels];
     size.each(rows, columns, |from, to, weight| {
-        dx[from] = dx[from] + weight * dy[to];
+        dx[from] += weight * dy[to];
     });
     dx
 }
