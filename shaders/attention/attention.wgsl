@@ -101,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var total = vec4<f32>();
     for (var n = 0u; n < ACROSS; n += 1u) { total += weights[n * PITCH + y]; }
     // A sum of 0 has no key; one that is NaN has, and says so.
-    let seen = total != vec4<f32>();
+    let seen = !(total == vec4<f32>());
     let over = select(vec4<f32>(), 1.0 / total, seen);
     // Such that exp(score - lse) is 0 for a row without keys.
     let logs = select(vec4<f32>(-LOWEST), top + log(total), seen);

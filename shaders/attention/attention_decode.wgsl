@@ -258,9 +258,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let all = group_sum(total, lane);
     // A sum of 0 has no key; one that is NaN has, and says so.
-    let over = select(0.0, 1.0 / all, all != 0.0);
+    let over = select(0.0, 1.0 / all, !(all == 0.0));
 #ifdef PARTS
-    if lane == 0u { lse[number] = select(3.4028234e38, top + log(all), all != 0.0); }
+    if lane == 0u { lse[number] = select(3.4028234e38, top + log(all), !(all == 0.0)); }
     let o_at = part * all_heads * p.d + query_row * width + head * p.d;
 #else
     let o_at = query_row * width + head * p.d;

@@ -52,7 +52,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         total += weight;
         sum += weight * o_parts[s * (p.part_stride / EACH) + at];
     }
-    let seen = total != 0.0;
+    // Of NaN, `!=` is not true in what naga makes of it.
+    let seen = !(total == 0.0);
     o[at] = select(Value(), sum / total, seen);
     if i % p.units == 0u { lse[row] = select(-LOWEST, top + log(total), seen); }
 }

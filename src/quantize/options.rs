@@ -162,8 +162,8 @@ impl Options {
         }
     }
 
-    /// Returns these options as those of a kind: a quantizer that is built directly goes by its own,
-    /// whatever `kind` says.
+    /// Returns these options as those of a kind: a quantizer that is built directly goes by its
+    /// own, whatever `kind` says.
     pub(super) fn as_kind(&self, kind: &str) -> Options {
         Options {
             kind: kind.to_owned(),

@@ -50,8 +50,8 @@
 //!
 //!     fn ui(&mut self, ui: &mut egui::Ui) -> wgvq::Result<()> {
 //!         Palette::new(&self.swatches, &mut self.brush).show(ui);
-//!         let edited = CodeMapEditor::new(&mut self.map, &self.swatches, &mut self.brush).show(ui);
-//!         if edited.changed {
+//!         let editor = CodeMapEditor::new(&mut self.map, &self.swatches, &mut self.brush);
+//!         if editor.show(ui).changed {
 //!             self.picture.decode(&self.decoder, self.map.codes())?;
 //!         }
 //!         self.picture.show(ui, 4.0);

@@ -28,7 +28,8 @@ fn largest(n: u32, i: u32, j: u32, c: u32) -> Largest {
         for (var b = 0u; b < min(p.window, p.width - left); b += 1u) {
             let value = x[first + (a * p.width + b) * p.c];
             // NaN is the largest of all, as in PyTorch.
-            let better = (value > best.value) | (value != value);
+            let nan = (bitcast<Place>(value) & Place(0x7fffffffu)) > Place(0x7f800000u);
+            let better = (value > best.value) | nan;
             best.value = select(best.value, value, better);
             best.place = select(best.place, Place(a * p.window + b), better);
         }

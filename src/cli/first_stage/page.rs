@@ -47,6 +47,9 @@ const PAGE: [(&str, &[u8]); 6] = [
 /// The licence of the emoji.
 const EMOJI: &[u8] = include_bytes!("../../../assets/LICENSE-noto-emoji.txt");
 
+/// A picture that the page offers: file, name and PNG.
+type SamplePicture = (String, String, Vec<u8>);
+
 /// A page that is asked for.
 pub struct Page<'a> {
     pub run: &'a Path,
@@ -185,7 +188,7 @@ impl Page<'_> {
         &self,
         global: &Global,
         model: &FirstStageModel,
-    ) -> Result<(Vec<(String, String, Vec<u8>)>, String)> {
+    ) -> Result<(Vec<SamplePicture>, String)> {
         let set = match open(self.run, model, self.data) {
             Ok(set) => set,
             Err(e) if self.data.is_some() => return Err(e),

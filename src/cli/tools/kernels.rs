@@ -9,6 +9,7 @@ use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use wgvq::data::absolute;
 use wgvq::gpu::Kernel;
@@ -74,8 +75,8 @@ impl Places {
     fn take<'a>(global: &Global, folders: impl Iterator<Item = &'a PathBuf>) -> Result<Places> {
         let mut places = BTreeMap::new();
         for folder in folders {
-            if !places.contains_key(&key(folder)) {
-                places.insert(key(folder), Place::folder(global, folder)?);
+            if let Entry::Vacant(place) = places.entry(key(folder)) {
+                place.insert(Place::folder(global, folder)?);
             }
         }
         Ok(Places(places))
@@ -89,8 +90,8 @@ impl Places {
     fn staged<'a>(&self, folders: impl IntoIterator<Item = &'a PathBuf>) -> Result<StagedFolders> {
         let mut staged = BTreeMap::new();
         for folder in folders {
-            if !staged.contains_key(&key(folder)) {
-                staged.insert(key(folder), self.of(folder)?.staged()?);
+            if let Entry::Vacant(place) = staged.entry(key(folder)) {
+                place.insert(self.of(folder)?.staged()?);
             }
         }
         Ok(StagedFolders(staged))

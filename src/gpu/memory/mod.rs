@@ -1,5 +1,6 @@
 //! Device memory: pooled buffers, tensors over them, and the ways in and out.
 
+mod access;
 pub mod fill;
 pub(crate) mod guard;
 pub(crate) mod ledger;
