@@ -3,20 +3,20 @@
 use egui::{Align2, FontId, Pos2, Rect, Sense, Stroke, Ui, Vec2};
 
 /// A curve of positive numbers over steps, with its name, its last value and its range.
-pub fn curve(ui: &mut Ui, name: &str, points: &[(u64, f32)], is_logarithmic: bool) {
+pub fn curve(ui: &mut Ui, name: &str, points: &[(u64, f64)], is_logarithmic: bool) {
     let size = Vec2::new(ui.available_width().min(320.0), 72.0);
     let (area, response) = ui.allocate_exact_size(size, Sense::hover());
     let painter = ui.painter().with_clip_rect(ui.clip_rect().intersect(area));
     let visuals = ui.visuals();
     painter.rect_filled(area, 3.0, visuals.extreme_bg_color);
-    let scaled = |value: f32| match is_logarithmic {
+    let scaled = |value: f64| match is_logarithmic {
         true => value.max(1e-12).ln(),
         false => value,
     };
     let finite: Vec<(u64, f32)> = points
         .iter()
         .filter(|(_, value)| value.is_finite())
-        .map(|(step, value)| (*step, scaled(*value)))
+        .map(|(step, value)| (*step, scaled(*value) as f32))
         .collect();
     let last = points.last().map(|(_, value)| *value);
     let text = match last {
@@ -55,5 +55,5 @@ pub fn curve(ui: &mut Ui, name: &str, points: &[(u64, f32)], is_logarithmic: boo
         font,
         visuals.text_color(),
     );
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::WidgetType::Image, true, &text));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &text));
 }

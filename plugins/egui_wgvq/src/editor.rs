@@ -177,7 +177,7 @@ impl<'a> CodeMapEditor<'a> {
         }
         response.widget_info(|| {
             let label = format!("Map of {rows} x {columns} codes");
-            egui::WidgetInfo::labeled(egui::WidgetType::Other, true, label)
+            egui::WidgetInfo::labeled(egui::Role::Canvas, true, label)
         });
         Edited {
             response,

@@ -172,7 +172,7 @@ impl LiveTraining {
         if let Some(what) = &self.failed {
             ui.colored_label(ui.visuals().error_fg_color, what);
         }
-        let of = |value: fn(&Row) -> f32| -> Vec<(u64, f32)> {
+        let of = |value: fn(&Row) -> f64| -> Vec<(u64, f64)> {
             self.rows.iter().map(|row| (row.step, value(row))).collect()
         };
         curve(ui, "loss", &of(|row| row.losses.loss), true);

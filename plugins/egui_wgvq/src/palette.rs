@@ -103,7 +103,7 @@ impl<'a> Palette<'a> {
                     }
                     response.widget_info(|| {
                         let label = format!("Palette of {} codes", swatches.count());
-                        egui::WidgetInfo::labeled(egui::WidgetType::Other, true, label)
+                        egui::WidgetInfo::labeled(egui::Role::Canvas, true, label)
                     });
                     let under = response.hover_pos().and_then(code_at);
                     match under {
