@@ -277,22 +277,24 @@ fn what_does_not_exist_is_named() {
 }
 
 fn drag<S>(harness: &mut Harness<S>, path: &[Pos2]) {
-    button(harness, path[0], PointerButton::Primary, true);
+    let primary = PointerButton::Primary;
+    button(harness, path[0], primary, true);
+    harness.run();
     for at in &path[1..] {
         harness.event(egui::Event::PointerMoved(*at));
         harness.run();
     }
-    button(
-        harness,
-        *path.last().unwrap(),
-        PointerButton::Primary,
-        false,
-    );
+    button(harness, *path.last().unwrap(), primary, false);
+    harness.run();
 }
 
+/// Pressed and released in one frame: what takes longer is no click.
 fn click<S>(harness: &mut Harness<S>, at: Pos2, which: PointerButton) {
+    harness.event(egui::Event::PointerMoved(at));
+    harness.run();
     button(harness, at, which, true);
     button(harness, at, which, false);
+    harness.run();
 }
 
 fn button<S>(harness: &mut Harness<S>, pos: Pos2, button: PointerButton, pressed: bool) {
@@ -303,5 +305,4 @@ fn button<S>(harness: &mut Harness<S>, pos: Pos2, button: PointerButton, pressed
         pressed,
         modifiers: Modifiers::NONE,
     });
-    harness.run();
 }

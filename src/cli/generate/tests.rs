@@ -67,6 +67,7 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
         values.cloned().collect()
     };
     let mut count = 0;
+    let of_prior = name == "wgvq plan" && matches.contains_id("prior");
     for option in command.get_arguments() {
         let value = option.get_value_names().unwrap_or_default().first();
         if value.is_none_or(|v| v.as_str() != "KEY=VALUE") {
@@ -82,6 +83,10 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
                 let mut config = ContrastiveConfig::default();
                 Box::new(move |key, value| config.set(key, value))
             }
+            ("wgvq plan", "set") if of_prior => {
+                let mut config = PriorConfig::default();
+                Box::new(move |key, value| config.set(key, value))
+            }
             ("wgvq text2image train", "stage1") | (_, "set") => {
                 let mut config = RunConfig::default();
                 Box::new(move |key, value| config.set(key, value))
@@ -95,7 +100,7 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
         }
     }
     // The whole configuration of a run, but for a file that it begins with.
-    if ["wgvq train", "wgvq plan", "wgvq compare"].contains(&name) {
+    if ["wgvq train", "wgvq plan", "wgvq compare"].contains(&name) && !of_prior {
         let keys = Keys::from_arg_matches(matches).expect("clap has read them");
         let preset = matches.get_one::<String>("preset");
         configuration(None, preset.map(String::as_str), &keys)?;

@@ -39,6 +39,14 @@ fn of(gpu: &Gpu, case: &Case) -> Result<Levels> {
     Levels::with_activation(gpu, levels(case), activation(case))
 }
 
+/// Latents of one row that is infinite, and one that is minus infinite.
+fn infinite(channels: usize) -> Vec<f32> {
+    [f32::INFINITY, f32::NEG_INFINITY]
+        .into_iter()
+        .flat_map(|value| std::iter::repeat_n(value, channels))
+        .collect()
+}
+
 impl Operation for FsqSpec {
     fn name(&self) -> &'static str {
         "fsq"
@@ -74,7 +82,10 @@ impl Operation for FsqSpec {
     fn run(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<Vec<Tensor>> {
         let levels = of(gpu, case)?;
         let (codes, index) = levels.quantize(&t[0])?;
-        Ok(vec![codes, index, levels.codes_of(&t[1])?])
+        let infinite = infinite(t[0].shape()[1]);
+        let infinite = Tensor::from_slice(gpu, &[2, infinite.len() / 2], &infinite)?;
+        let (ends, _) = levels.quantize(&infinite)?;
+        Ok(vec![codes, index, levels.codes_of(&t[1])?, ends])
     }
     fn time(&self, gpu: &Gpu, case: &Case, t: &[Tensor]) -> Result<()> {
         of(gpu, case)?.quantize(&t[0]).map(drop)
@@ -83,10 +94,16 @@ impl Operation for FsqSpec {
         let (levels, shape) = (levels(case), &inputs[0].shape);
         let (codes, index) = reference::quantize(inputs[0].as_f64(), levels, activation(case));
         let decoded = reference::codes_of(inputs[1].as_u32(), levels);
+        let ends: Vec<f64> = infinite(levels.len())
+            .iter()
+            .map(|v| f64::from(*v))
+            .collect();
+        let (ends, _) = reference::quantize(&ends, levels, activation(case));
         vec![
             HostTensor::f64(shape, codes),
             HostTensor::u32(&[case.get("n")], index),
             HostTensor::f64(shape, decoded),
+            HostTensor::f64(&[2, levels.len()], ends),
         ]
     }
     fn tolerance(&self, _: &Case, output: usize) -> Tolerance {
