@@ -185,7 +185,7 @@ fn nan_is_seen() {
     // Over few keys, and over so many that several workgroups share them.
     for keys in [5, 2_000] {
         let q = f32s(&gpu, &[1, 1, 1, 4], &[1.0, f32::NAN, 1.0, 1.0]);
-        let kv = f32s(&gpu, &[1, keys, 1, 4], &vec![0.5; keys * 4]);
+        let kv = f32s(&gpu, &[1, 1, keys, 4], &vec![0.5; keys * 4]);
         let (o, lse) = attention(&q, &kv, &kv, Attention::FULL).unwrap();
         assert!(
             o.read::<f32>().unwrap().iter().all(|v| v.is_nan()),
