@@ -2,9 +2,12 @@
 //! images.
 
 mod memory;
+// Steps of priors are tried on made-up codes in a folder, which browsers have not.
+#[cfg(not(target_arch = "wasm32"))]
 mod prior;
 
 pub use memory::{Peak, fitting, peaks};
+#[cfg(not(target_arch = "wasm32"))]
 pub use prior::{PriorMemory, PriorStep, fitting_prior, measured_step, prior_peaks};
 
 use crate::Result;

@@ -196,6 +196,10 @@ impl Builder {
     }
 
     /// Returns the numbers of all parameters, and those of the arena that they lie in.
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(dead_code, reason = "for what has a folder")
+    )]
     pub(crate) fn sizes(&self) -> Result<(usize, usize)> {
         let numbers = self
             .declared

@@ -405,7 +405,9 @@ pub fn run_prior(
 ) -> Result<Outcome<PriorTask>> {
     let config = folder.or_nothing(config.on(gpu))?;
     let (config, earlier) = configured(&config, folder, start)?;
-    let (ranks, place) = (Ranks::world(), tokens.folder());
+    let ranks = Ranks::world();
+    #[cfg(not(target_arch = "wasm32"))]
+    let place = tokens.folder();
     let trainer = Trainer::prior(gpu, &config, tokens);
     let trainer = trainer.and_then(|trainer| trainer.among(ranks.clone()));
     let trainer = folder.or_nothing(trainer)?;
