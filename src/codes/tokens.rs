@@ -164,10 +164,7 @@ impl Tokens {
     }
 
     /// Returns the folder in which the files lie.
-    #[cfg_attr(
-        target_arch = "wasm32",
-        expect(dead_code, reason = "for what has a folder")
-    )]
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn folder(&self) -> PathBuf {
         let shard = self.train.shards.first();
         let folder = shard.and_then(|shard| shard.path.parent());
