@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-from web_test import PHONE, STILL, WIDE, Chromium, Failed, Page, Quiet, check, numbers
+from web_test import PHONE, STILL, WIDE, Chromium, Page, Quiet, check, numbers, run_steps
 
 # Hands the bytes of what the page offers for download to the test.
 CATCH = """
@@ -213,7 +213,6 @@ def main():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     root = f"http://localhost:{server.server_port}"
     profile = tempfile.mkdtemp(prefix="wgvq-chromium-")
-    failed = []
     with open(folder / "chromium-pages.log", "wb") as log:
         browser = Chromium(program, profile, log)
         try:
@@ -232,20 +231,7 @@ def main():
                 ("texts", lambda: page.texts(f"{root}/texts/")),
                 ("without a prior", lambda: page.without_prior(f"{root}/plain/")),
             ]
-            for name, step in steps:
-                begun = time.monotonic()
-                try:
-                    said = step()
-                except Failed as error:
-                    failed.append(name)
-                    said = f"FAILED: {error}"
-                    browser.screenshot(folder / f"failed-{name.replace(' ', '-')}.png")
-                print(f"{name} ({time.monotonic() - begun:.1f} s): {said}", flush=True)
-                if name == "start" and name in failed:
-                    break
-            if browser.complaints:
-                failed.append("the console")
-                print("FAILED: the console holds: " + "\n".join(browser.complaints[:20]))
+            failed = run_steps(browser, steps, folder)
         finally:
             browser.end()
             shutil.rmtree(profile, ignore_errors=True)

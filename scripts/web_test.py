@@ -601,6 +601,30 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def run_steps(browser, steps, folder):
+    """Takes steps by name, prints what each says, and returns those that failed.
+
+    Where "start" fails, nothing else can be tried.
+    """
+    failed = []
+    for name, step in steps:
+        begun = time.monotonic()
+        try:
+            said = step()
+        except Failed as error:
+            failed.append(name)
+            said = f"FAILED: {error}"
+            browser.screenshot(folder / f"failed-{name.replace(' ', '-')}.png")
+        print(f"{name} ({time.monotonic() - begun:.1f} s): {said}", flush=True)
+        if name == "start" and name in failed:
+            break
+    # A favicon or a font that is not there would be one, too.
+    if browser.complaints:
+        failed.append("the console")
+        print("FAILED: the console holds: " + "\n".join(browser.complaints[:20]))
+    return failed
+
+
 def main():
     page, folder, program = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), sys.argv[3]
     Quiet.tests = folder
@@ -614,7 +638,6 @@ def main():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://localhost:{server.server_port}/index.html"
     profile = tempfile.mkdtemp(prefix="wgvq-chromium-")
-    failed = []
     with open(folder / "chromium.log", "wb") as log:
         browser = Chromium(program, profile, log)
         try:
@@ -634,21 +657,7 @@ def main():
                 ("benchmark", tested.measuring),
                 ("looks", tested.looks),
             ]
-            for name, step in steps:
-                begun = time.monotonic()
-                try:
-                    said = step()
-                except Failed as error:
-                    failed.append(name)
-                    said = f"FAILED: {error}"
-                    browser.screenshot(folder / f"failed-{name.replace(' ', '-')}.png")
-                print(f"{name} ({time.monotonic() - begun:.1f} s): {said}", flush=True)
-                if name == "start" and name in failed:
-                    break
-            # A favicon or a font that is not there would be one, too.
-            if browser.complaints:
-                failed.append("the console")
-                print("FAILED: the console holds: " + "\n".join(browser.complaints[:20]))
+            failed = run_steps(browser, steps, folder)
         finally:
             browser.end()
             shutil.rmtree(profile, ignore_errors=True)
