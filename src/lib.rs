@@ -55,7 +55,8 @@
 //! tape), [`spec`] (specifications of operations), [`ops`], [`registry`] (the list of operations),
 //! [`verify`] (operations against their references), [`kernels`] (operations over a host's
 //! buffers), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`config`],
-//! [`storage`], [`metrics`] (metrics by name), [`codes`], [`inference`], [`analysis`], [`train`],
+//! [`storage`], [`metrics`] (metrics by name), [`codes`],
+//! [`vectors`] (codebooks of arrays), [`inference`], [`analysis`], [`train`],
 //! [`plan`] (time and memory of a configuration); and with the feature `cli` `report` (charts and
 //! pages) and `bench` (workloads and their times). `ARCHITECTURE.md` tells more.
 
@@ -89,6 +90,7 @@ mod splitmix;
 pub mod storage;
 pub mod text;
 pub mod train;
+pub mod vectors;
 pub mod verify;
 
 pub use error::{Error, Result};

@@ -22,6 +22,7 @@ pub fn operations() -> &'static [&'static dyn Operation] {
         &attention::attention_decode::AttentionDecodeSpec,
         &norm::batch_norm::BatchNorm,
         &linalg::bias::Bias,
+        &quantize::beam_select::BeamSelect,
         &quantize::bits::BitEntropy,
         &quantize::bits::BitTable,
         &quantize::bits::Bits,

@@ -177,6 +177,8 @@ Examples:
     Bench(tools::bench::Bench),
     /// Measure which tiles of the matrix core suit this adapter, and keep the table
     Tune(tools::tune::Tune),
+    /// Turn vectors of any origin into codes: k-means, product and residual quantization of arrays
+    Quantize(tools::quantize::Quantize),
     /// List the variants of the kernels, write them in the languages of drivers, or compile them
     /// and say what the driver's compiler made of them
     Kernels(tools::kernels::Kernels),
@@ -283,6 +285,7 @@ fn run(cli: &Cli) -> Result<CommandStatus> {
         Command::Doctor(c) => c.run(global),
         Command::Bench(c) => c.run(global),
         Command::Tune(c) => c.run(global),
+        Command::Quantize(c) => c.run(global),
         Command::Kernels(c) => c.run(global),
         Command::Selftest(c) => c.run(global),
         Command::Completions(c) => c.run(),

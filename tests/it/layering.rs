@@ -31,6 +31,7 @@ const LAYERS: &[&str] = &[
     "storage",
     "metrics",
     "codes",
+    "vectors",
     "inference",
     "analysis",
     "train",

@@ -75,6 +75,7 @@ mod system;
 mod text2image;
 mod tiles;
 mod torture;
+mod vectors;
 mod vit;
 mod vq_pytorch;
 mod vqgan;

@@ -7,5 +7,6 @@ pub mod doctor;
 pub mod info;
 pub mod kernels;
 pub mod presets;
+pub mod quantize;
 pub mod selftest;
 pub mod tune;

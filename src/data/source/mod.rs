@@ -12,5 +12,5 @@ mod labelled;
 pub(super) mod location;
 pub(super) mod memory;
 pub(super) mod named;
-mod numpy;
+pub(super) mod numpy;
 mod tiles;

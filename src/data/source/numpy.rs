@@ -15,7 +15,7 @@ const BRACKETS: usize = 64;
 /// Reads the header of an array, and leaves the reader at the numbers. The product of its
 /// dimensions is a number that there is: readers multiply them without a check. `Err` says what is
 /// wrong.
-pub(super) fn read_header(reader: &mut dyn Read) -> Result<NpyHeader, String> {
+pub(crate) fn read_header(reader: &mut dyn Read) -> Result<NpyHeader, String> {
     let damaged =
         |e: &dyn std::fmt::Display| format!("is damaged: it has no header of a NumPy array: {e}");
     // The magic bytes and the version.

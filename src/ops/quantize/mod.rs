@@ -1,6 +1,7 @@
 //! Operations of quantizers: searches, codebooks and their use, estimators.
 
 pub mod assignment;
+pub mod beam_select;
 pub mod bits;
 pub mod code_softmax;
 pub mod codebook_use;

@@ -1,0 +1,93 @@
+//! Counts of codes, and how many vectors share theirs.
+
+use crate::Result;
+use crate::{Error, splitmix::splitmix64};
+
+/// What codes of a set of vectors are used for: per codebook how often each, and how many vectors
+/// have the same codes as another. Takes 8 bytes a vector.
+#[derive(Clone, Debug)]
+pub struct CodeUse {
+    codes: usize,
+    counts: Vec<Vec<u64>>,
+    /// A hash of the codes of each vector.
+    rows: Vec<u64>,
+}
+
+impl CodeUse {
+    /// Begins to count codes of `codebooks` codebooks of `codes` codes each.
+    pub fn new(codebooks: usize, codes: usize) -> CodeUse {
+        CodeUse {
+            codes,
+            counts: vec![vec![0; codes]; codebooks],
+            rows: Vec::new(),
+        }
+    }
+
+    /// Counts the codes [N, M] of some vectors.
+    ///
+    /// # Errors
+    /// If one is past its codebook.
+    pub fn count(&mut self, codes: &[u32]) -> Result<()> {
+        for row in codes.chunks(self.counts.len().max(1)) {
+            let mut hash = 0;
+            for (counts, code) in self.counts.iter_mut().zip(row) {
+                let Some(count) = counts.get_mut(*code as usize) else {
+                    let what = format!("code {code} of {}: codes count from 0", self.codes);
+                    return Err(Error::invalid("code use", what));
+                };
+                *count += 1;
+                hash = splitmix64(hash ^ u64::from(*code));
+            }
+            self.rows.push(hash);
+        }
+        Ok(())
+    }
+
+    /// Returns how many codes of each codebook some vector takes.
+    pub fn used(&self) -> Vec<usize> {
+        let used = |counts: &Vec<u64>| counts.iter().filter(|n| **n > 0).count();
+        self.counts.iter().map(used).collect()
+    }
+
+    /// Returns the perplexity of each codebook: e to the entropy of its codes, from 1 (one code for
+    /// all) to K (all alike).
+    pub fn perplexity(&self) -> Vec<f64> {
+        let of = |counts: &Vec<u64>| {
+            let all: u64 = counts.iter().sum();
+            let share = |n: &u64| *n as f64 / all.max(1) as f64;
+            let terms = counts.iter().filter(|n| **n > 0).map(share);
+            (-terms.map(|p| p * p.ln()).sum::<f64>()).exp()
+        };
+        self.counts.iter().map(of).collect()
+    }
+
+    /// Returns how many different codes (all M of a vector) there are, and how many vectors have
+    /// theirs to themselves: of identifiers of items, those that name one item alone.
+    pub fn distinct(&self) -> (usize, usize) {
+        let mut rows = self.rows.clone();
+        rows.sort_unstable();
+        let same = rows.chunk_by(|a, b| a == b);
+        same.fold((0, 0), |(distinct, alone), same| {
+            (distinct + 1, alone + usize::from(same.len() == 1))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_what_they_share_are_counted() {
+        let mut used = CodeUse::new(2, 3);
+        used.count(&[0, 1, 0, 1]).unwrap();
+        used.count(&[1, 0, 2, 1]).unwrap();
+        assert_eq!(used.used(), [3, 2]);
+        // (0, 1) twice, (1, 0), (2, 1).
+        assert_eq!(used.distinct(), (3, 2));
+        let entropy = 0.5f64 * 2f64.ln() + 0.5 * 4f64.ln();
+        assert!((used.perplexity()[0] - entropy.exp()).abs() < 1e-12);
+        assert!(used.count(&[0, 3]).is_err());
+        assert_eq!(CodeUse::new(1, 4).perplexity(), [1.0]);
+    }
+}

@@ -1,0 +1,321 @@
+//! Rows of numbers, in memory or in a file of NumPy's.
+
+use crate::data::read_npy_header;
+use crate::{Error, Result, files, memory};
+use half::f16;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The type of a file's numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Number {
+    U8,
+    F16,
+    F32,
+    F64,
+}
+
+impl Number {
+    fn bytes(self) -> usize {
+        match self {
+            Number::U8 => 1,
+            Number::F16 => 2,
+            Number::F32 => 4,
+            Number::F64 => 8,
+        }
+    }
+
+    fn widened(self, bytes: &[u8]) -> Vec<f32> {
+        match self {
+            Number::U8 => bytes.iter().map(|b| f32::from(*b)).collect(),
+            Number::F16 => numbers(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Number::F32 => numbers(bytes, f32::from_le_bytes),
+            Number::F64 => numbers(bytes, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+}
+
+fn numbers<const N: usize>(bytes: &[u8], one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<N>().0.iter().map(|b| one(*b)).collect()
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<f32>),
+    File {
+        path: PathBuf,
+        number: Number,
+        /// Where the numbers begin.
+        start: u64,
+    },
+}
+
+/// Vectors [N, D], read a part at a time.
+#[derive(Debug)]
+pub struct Vectors {
+    /// [N, ..], whose dimensions behind the first make a vector.
+    shape: Vec<usize>,
+    rows: usize,
+    dim: usize,
+    place: Place,
+}
+
+impl Vectors {
+    /// Takes rows of `dim` numbers each, one after another.
+    ///
+    /// # Errors
+    /// If there is none, or they are no whole rows.
+    pub fn from_rows(dim: usize, values: Vec<f32>) -> Result<Vectors> {
+        if dim == 0 || values.is_empty() || !values.len().is_multiple_of(dim) {
+            let got = format!("{} numbers", values.len());
+            return Err(Error::shape(
+                "vectors",
+                format!("rows of {dim} numbers"),
+                got,
+            ));
+        }
+        let rows = values.len() / dim;
+        Ok(Vectors {
+            shape: vec![rows, dim],
+            rows,
+            dim,
+            place: Place::Memory(values),
+        })
+    }
+
+    /// Opens a file of NumPy's: an array [N, ..] of float32, float64, float16 or uint8. The
+    /// dimensions behind the first make a row.
+    ///
+    /// # Errors
+    /// Names the file: it is no such array, is in Fortran's order, or is shorter than it says.
+    pub fn open(path: &Path) -> Result<Vectors> {
+        let wrong = |what: String| Error::file(path, what);
+        let mut file = files::open(path)?;
+        let header = read_npy_header(&mut file).map_err(wrong)?;
+        let unreadable = |e: std::io::Error| wrong(format!("cannot be read: {e}"));
+        let start = file.stream_position().map_err(unreadable)?;
+        let kind = header.dtype().descr();
+        let number = match kind.trim_matches('\'') {
+            "|u1" | "<u1" => Number::U8,
+            "<f2" => Number::F16,
+            "<f4" => Number::F32,
+            "<f8" => Number::F64,
+            other => {
+                let what = format!(
+                    "holds numbers of the type {other}; float32, float64, float16 and uint8 are \
+                     read: save `x.astype(\"float32\")`"
+                );
+                return Err(wrong(what));
+            }
+        };
+        let shape = header.shape();
+        if header.order() == npyz::Order::Fortran && shape.len() > 1 {
+            let what = "is in Fortran's order: save it again after `numpy.ascontiguousarray`";
+            return Err(wrong(what.to_owned()));
+        }
+        let [rows, inner @ ..] = shape else {
+            return Err(wrong(
+                "holds a single number; vectors are an array [N, D]".into(),
+            ));
+        };
+        let size = |n: &u64| usize::try_from(*n).ok();
+        let dim = inner
+            .iter()
+            .try_fold(1, |all: usize, n| all.checked_mul(size(n)?));
+        let bytes = memory::product(&[
+            size(rows).unwrap_or(usize::MAX),
+            dim.unwrap_or(usize::MAX),
+            number.bytes(),
+        ]);
+        let there = file
+            .metadata()
+            .map_err(unreadable)?
+            .len()
+            .saturating_sub(start);
+        match (size(rows), dim, bytes) {
+            (Some(rows), Some(dim), Some(bytes)) if bytes <= there && rows > 0 && dim > 0 => {
+                let path = path.to_owned();
+                Ok(Vectors {
+                    shape: shape.iter().map(|n| *n as usize).collect(),
+                    rows,
+                    dim,
+                    place: Place::File {
+                        path,
+                        number,
+                        start,
+                    },
+                })
+            }
+            (Some(0), ..) | (_, Some(0), _) => Err(wrong(format!(
+                "is an array of shape {shape:?}, which holds no vector"
+            ))),
+            _ => Err(wrong(format!(
+                "is damaged: {there} bytes of numbers are no array of shape {shape:?}"
+            ))),
+        }
+    }
+
+    /// Returns N.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there is no row, which no constructor allows.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Returns [N, ..], the dimensions of the array: those behind the first make up D.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Returns D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Returns the numbers of some rows, one row after another.
+    ///
+    /// # Errors
+    /// If there are no such rows, the file cannot be read, or holds a number that is not finite.
+    pub fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
+        if rows.start > rows.end || rows.end > self.rows {
+            let what = format!("rows {rows:?} of {}", self.rows);
+            return Err(Error::invalid("vectors", what));
+        }
+        let values = match &self.place {
+            Place::Memory(values) => values[rows.start * self.dim..rows.end * self.dim].to_vec(),
+            Place::File { path, .. } => {
+                let mut file = File::open(path)
+                    .map_err(|e| Error::file(path, format!("cannot be opened: {e}")))?;
+                self.read_from(&mut file, rows.clone())?
+            }
+        };
+        self.check(rows.start, &values)?;
+        Ok(values)
+    }
+
+    /// Returns the numbers of chosen rows, in the order of `rows`.
+    ///
+    /// # Errors
+    /// As [`Vectors::read`].
+    pub fn pick(&self, rows: &[usize]) -> Result<Vec<f32>> {
+        let mut found = Vec::with_capacity(rows.len() * self.dim);
+        let mut file = match &self.place {
+            Place::Memory(_) => None,
+            Place::File { path, .. } => Some(
+                File::open(path)
+                    .map_err(|e| Error::file(path, format!("cannot be opened: {e}")))?,
+            ),
+        };
+        for &row in rows {
+            match &mut file {
+                Some(file) if row < self.rows => {
+                    let values = self.read_from(file, row..row + 1)?;
+                    self.check(row, &values)?;
+                    found.extend(values);
+                }
+                _ => found.extend(self.read(row..row + 1)?),
+            }
+        }
+        Ok(found)
+    }
+
+    fn read_from(&self, file: &mut File, rows: Range<usize>) -> Result<Vec<f32>> {
+        let Place::File {
+            path,
+            number,
+            start,
+        } = &self.place
+        else {
+            return self.read(rows);
+        };
+        let each = self.dim * number.bytes();
+        let mut bytes = vec![0; rows.len() * each];
+        let at = start + rows.start as u64 * each as u64;
+        file.seek(SeekFrom::Start(at))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
+        Ok(number.widened(&bytes))
+    }
+
+    fn check(&self, first: usize, values: &[f32]) -> Result<()> {
+        let Some(at) = values.iter().position(|v| !v.is_finite()) else {
+            return Ok(());
+        };
+        let row = first + at / self.dim;
+        let what = format!(
+            "row {row} holds {} at {}: every number of a vector is finite; leave such rows out",
+            values[at],
+            at % self.dim
+        );
+        Err(match &self.place {
+            Place::Memory(_) => Error::data(format!("vectors: {what}")),
+            Place::File { path, .. } => Error::file(path, what),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use npyz::WriterBuilder;
+
+    fn file<T: npyz::AutoSerialize + Copy>(shape: &[u64], values: &[T]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = npyz::WriteOptions::new().default_dtype().shape(shape);
+        let mut writer = options.writer(file.reopen().unwrap()).begin_nd().unwrap();
+        writer.extend(values.iter().copied()).unwrap();
+        writer.finish().unwrap();
+        file
+    }
+
+    #[test]
+    fn numbers_of_every_type_are_read_in_parts() {
+        let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let bytes: Vec<u8> = (0..24).collect();
+        let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
+        let doubles: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+        let files = [
+            file(&[4, 2, 3], &values),
+            file(&[4, 6], &bytes),
+            file(&[4, 6], &halves),
+            file(&[4, 6], &doubles),
+        ];
+        for file in &files {
+            let vectors = Vectors::open(file.path()).unwrap();
+            assert_eq!((vectors.len(), vectors.dim()), (4, 6));
+            assert_eq!(vectors.read(1..3).unwrap(), values[6..18]);
+            let picked = [&values[18..24], &values[0..6]].concat();
+            assert_eq!(vectors.pick(&[3, 0]).unwrap(), picked);
+            assert!(vectors.read(3..5).is_err());
+            assert!(vectors.pick(&[4]).is_err());
+        }
+        let memory = Vectors::from_rows(6, values.clone()).unwrap();
+        assert_eq!(memory.read(0..4).unwrap(), values);
+        assert!(memory.pick(&[4]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_array_of_vectors_is_refused() {
+        let said =
+            |file: &tempfile::NamedTempFile| Vectors::open(file.path()).unwrap_err().to_string();
+        assert!(said(&file(&[3], &[1i32, 2, 3])).contains("<i4"));
+        assert!(said(&file::<f32>(&[0, 3], &[])).contains("no vector"));
+        let short = file(&[2, 3], &[0f32; 6]);
+        let long = short.as_file().metadata().unwrap().len();
+        short.as_file().set_len(long - 1).unwrap();
+        assert!(said(&short).contains("damaged"));
+        let none = tempfile::NamedTempFile::new().unwrap();
+        assert!(said(&none).contains("header"));
+        let nan = file(&[2, 2], &[1f32, 2.0, 3.0, f32::NAN]);
+        let vectors = Vectors::open(nan.path()).unwrap();
+        assert_eq!(vectors.read(0..1).unwrap(), [1.0, 2.0]);
+        let said = vectors.read(0..2).unwrap_err().to_string();
+        assert!(said.contains("row 1 holds NaN at 1"), "{said}");
+        assert!(Vectors::from_rows(2, vec![1.0; 3]).is_err());
+    }
+}
