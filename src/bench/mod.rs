@@ -8,6 +8,7 @@
 mod clock;
 mod cold;
 mod compare;
+mod distortion;
 mod environment;
 mod launch;
 mod measure;
@@ -35,6 +36,7 @@ pub use cold::{Cache, Cold, ColdBy, last_level_cache};
 pub use compare::{
     Change, Comparison, Pairing, Spread, Threshold, compare, peak_ratios, spread_of,
 };
+pub use distortion::{DistortionRow, Reached, Setting, distortion, distortion_settings};
 pub use environment::Environment;
 pub use launch::Launch;
 pub use measure::{Budget, Repeated, Stop, Timing, measure, measure_cold, spread};

@@ -1,6 +1,7 @@
 //! `wgvq bench`
 
 mod choose;
+mod distortion;
 mod figures;
 mod print;
 mod processes;
@@ -44,6 +45,7 @@ Examples:
   wgvq bench --suite prior                 # a step of the prior, and drawing images
   wgvq bench --suite quantizers            # each over codes and channels: a table and a chart
   wgvq bench vqvae_train_step_b32 --profile    # the device's time, kernel by kernel
+  wgvq bench --suite distortion --vectors x.npy    # how near codes come to vectors, and when
   wgvq bench --suite standard --json > before.json
   wgvq bench --suite standard --compare before.json    # after a change
   wgvq bench --suite standard --processes 5 --share    # a file and a table for others
@@ -155,7 +157,11 @@ pub struct Bench {
     /// After each workload, say which kernels the device's time goes to
     #[arg(long)]
     profile: bool,
-    /// Where --suite quantizers writes its table and chart
+    /// The vectors of --suite distortion: a .npy file with an array [N, ..], of which each row is
+    /// one
+    #[arg(long, value_name = "FILE", requires = "suite")]
+    vectors: Option<PathBuf>,
+    /// Where --suite quantizers and --suite distortion write a table and a chart
     #[arg(long, value_name = "DIR", default_value = "runs/quantizers")]
     out: PathBuf,
     /// Write the results to a file of this folder, named by the adapter, and print a Markdown table
@@ -194,6 +200,9 @@ impl Bench {
         }
         if self.list {
             return list(global);
+        }
+        if self.suite == Some(Suite::Distortion) {
+            return self.distortion(global);
         }
         if self.cache.iter().skip(1).any(|c| *c == self.cache[0]) {
             return Err(Error::config("--cache", "names the same twice"));

@@ -22,6 +22,8 @@ pub(super) enum Suite {
     Steps,
     /// A training step of the prior, and images drawn from it with a cache and without
     Prior,
+    /// How near codes come to the vectors of --vectors, against time: k-means, products, residuals
+    Distortion,
     /// 1, 10 and 100 dispatches that do next to nothing: the price of starting a kernel
     Launch,
 }
@@ -89,6 +91,8 @@ impl Bench {
             Suite::Steps => Ok(steps()),
             Suite::Prior => Ok(prior()),
             Suite::Launch => Ok(launch()),
+            // Of vectors, and not of workloads.
+            Suite::Distortion => Ok(Vec::new()),
         }
     }
 
