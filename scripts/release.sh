@@ -13,7 +13,7 @@ target=${CARGO_TARGET_DIR:-target}
 
 export WGVQ_THOROUGH=1
 started=$SECONDS
-for group in "it shaders::" "it tiles::" "it sampling::" "it add_an_op::" ops; do
+for group in "it shaders::" "it coopmat::" "it tiles::" "it sampling::" "it add_an_op::" ops; do
     began=$SECONDS
     # The name of the binary, and of the module where there is one.
     # shellcheck disable=SC2086
