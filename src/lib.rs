@@ -90,6 +90,7 @@ mod splitmix;
 pub mod storage;
 pub mod text;
 pub mod train;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod vectors;
 pub mod verify;
 

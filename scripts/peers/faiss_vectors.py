@@ -4,8 +4,9 @@ same vectors, with as many codes, codebooks, rounds and partial codes.
     pip install faiss-cpu
     wgvq bench --suite distortion --vectors x.npy --peer 'python scripts/peers/faiss_vectors.py'
 
-On all of the processor's cores (OMP_NUM_THREADS sets others). All vectors are learned of, and the
-residual's codebooks are learned one after another, as ours.
+On all of the processor's cores (OMP_NUM_THREADS sets others). All vectors are learned of. A
+residual's codebooks are learned one after another, each of what all partial codes leave, as ours
+(train_type 0: without the dimensions that faiss adds step by step by default).
 """
 import peer
 
@@ -13,13 +14,13 @@ EVERY = {"max_points_per_centroid": 1 << 30, "min_points_per_centroid": 1}
 
 
 def kmeans(x, sizes):
-    model = faiss.Kmeans(x.shape[1], sizes["k"], niter=sizes["rounds"], seed=1, **EVERY)
+    model = faiss.Kmeans(x.shape[1], sizes["k"], niter=sizes["rounds"], seed=sizes["seed"], **EVERY)
     model.train(x)
     return model.assign(x)[1].reshape(-1, 1), model.centroids[None]
 
 
-def every(clustering, rounds):
-    clustering.niter, clustering.seed = rounds, 1
+def every(clustering, sizes):
+    clustering.niter, clustering.seed = sizes["rounds"], sizes["seed"]
     clustering.max_points_per_centroid, clustering.min_points_per_centroid = 1 << 30, 1
 
 
@@ -31,7 +32,7 @@ def bits(k):
 
 def product(x, sizes):
     quantizer = faiss.ProductQuantizer(x.shape[1], sizes["m"], bits(sizes["k"]))
-    every(quantizer.cp, sizes["rounds"])
+    every(quantizer.cp, sizes)
     quantizer.train(x)
     codes = unpack(quantizer.compute_codes(x), sizes)
     books = faiss.vector_to_array(quantizer.centroids)
@@ -40,8 +41,7 @@ def product(x, sizes):
 
 def residual(x, sizes):
     quantizer = faiss.ResidualQuantizer(x.shape[1], sizes["m"], bits(sizes["k"]))
-    every(quantizer.cp, sizes["rounds"])
-    # Codebook by codebook, without the dimensions that are added step by step by default.
+    every(quantizer.cp, sizes)
     quantizer.train_type, quantizer.max_beam_size = 0, sizes["beam"]
     quantizer.train(x)
     codes = unpack(quantizer.compute_codes(x), sizes)

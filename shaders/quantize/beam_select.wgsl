@@ -70,9 +70,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         last = scores[0];
         last_candidate = candidates[0];
         if lane == 0u {
-            let beam = last_candidate / p.k;
+            // Nothing but candidates, whatever a compiler makes of NaN.
+            let candidate = min(last_candidate, p.beams * p.k - 1u);
+            let beam = candidate / p.k;
             parent[n * p.kept + kept] = n * p.beams + beam;
-            code[n * p.kept + kept] = last_candidate - beam * p.k;
+            code[n * p.kept + kept] = candidate - beam * p.k;
         }
         workgroupBarrier();
     }

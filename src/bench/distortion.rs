@@ -122,9 +122,10 @@ pub struct DistortionRow {
     pub peers: Vec<(String, Answer<Reached>)>,
 }
 
-/// Measures a setting on vectors, of ours and of others by turns: each learns and codes once, again
-/// and again until there are five times, or ten seconds are over. Distortions are counted here, from
-/// codebooks and codes, in f64: others' too.
+/// Measures a setting on vectors, ours and others' by turns. Each of them learns codebooks and makes
+/// codes once a turn, after one that is not timed; there are five turns, or as many as begin within
+/// ten seconds. Distortions are counted here in f64, others' from their codebooks and codes. Vectors
+/// that lie in memory are not read within the time.
 ///
 /// # Errors
 /// If the vectors cannot be read or do not fit the setting, the device fails, or `folder`, in which
@@ -137,10 +138,11 @@ pub fn distortion(
     peers: &mut [Peer],
     folder: &Path,
 ) -> Result<DistortionRow> {
+    // The first call compiles kernels.
     let (mut reached, mut samples) = (ours(gpu, vectors, setting, seed)?, Vec::new());
     let mut others = Vec::new();
     for peer in peers.iter_mut() {
-        others.push((theirs(peer, vectors, setting, folder)?, Vec::new()));
+        others.push((theirs(peer, vectors, setting, seed, folder)?, Vec::new()));
     }
     let began = Instant::now();
     while samples.len() < TURNS[0] || samples.len() < TURNS[1] && began.elapsed() < PATIENCE {
@@ -196,6 +198,7 @@ fn theirs(
     peer: &mut Peer,
     vectors: &Vectors,
     setting: Setting,
+    seed: u64,
     folder: &Path,
 ) -> Result<Answer<f64>> {
     let (n, dim) = (vectors.len(), vectors.dim());
@@ -226,6 +229,7 @@ fn theirs(
             ("m", codebooks),
             ("rounds", iterations),
             ("beam", beam),
+            ("seed", seed as usize & 0x7fff_ffff),
         ]),
         inputs: vec![HostTensor::f32(&[n, dim], vectors.read(0..n)?)],
         shapes: vec![vec![n, codebooks], vec![codebooks, codes, channels]],

@@ -124,6 +124,12 @@ impl Peer {
             }))
     }
 
+    /// Lets each answer take so long, instead of 300 s.
+    pub fn with_patience(mut self, patience: Duration) -> Peer {
+        self.patience = patience;
+        self
+    }
+
     /// The command that started it.
     pub fn command(&self) -> &str {
         &self.command

@@ -37,6 +37,7 @@ pub use source::embedding::{Embedding, load_embedding};
 pub use source::location::{absolute, is_there};
 pub use source::memory::IN_MEMORY;
 pub use source::named::NAMED_SETS;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use source::numpy::read_header as read_npy_header;
 
 use crate::{Error, Result, memory};

@@ -38,6 +38,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// Makes what was written to `file`, open at `path`, outlast a loss of power, where the file system
+/// can.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn sync(file: &std::fs::File, path: &Path) -> Result<()> {
+    file_system::sync(file, path)
+        .map_err(|e| Error::file(path, format!("could not be written: {e}")))
+}
+
 /// Checks that files can be written to a folder, which may not be there yet. Nothing is left of the
 /// attempt.
 ///

@@ -1,10 +1,10 @@
 //! Counts of codes, and how many vectors share theirs.
 
-use crate::Result;
-use crate::{Error, splitmix::splitmix64};
+use crate::splitmix::splitmix64;
+use crate::{Error, Result, memory};
 
-/// What codes of a set of vectors are used for: per codebook how often each, and how many vectors
-/// have the same codes as another. Takes 8 bytes a vector.
+/// How often each code of a codebook is used in a set of vectors, and how many vectors have the same
+/// codes as another. Takes 8 bytes a vector.
 #[derive(Clone, Debug)]
 pub struct CodeUse {
     codes: usize,
@@ -14,13 +14,18 @@ pub struct CodeUse {
 }
 
 impl CodeUse {
-    /// Begins to count codes of `codebooks` codebooks of `codes` codes each.
-    pub fn new(codebooks: usize, codes: usize) -> CodeUse {
-        CodeUse {
+    /// Begins to count codes of `codebooks` codebooks of `codes` codes each, of `vectors` vectors.
+    ///
+    /// # Errors
+    /// If the process may not use so much memory.
+    pub fn new(codebooks: usize, codes: usize, vectors: usize) -> Result<CodeUse> {
+        let what = format!("the counts of the codes of {vectors} vectors");
+        memory::check_available(what, memory::product(&[vectors, 8]))?;
+        Ok(CodeUse {
             codes,
             counts: vec![vec![0; codes]; codebooks],
-            rows: Vec::new(),
-        }
+            rows: Vec::with_capacity(vectors),
+        })
     }
 
     /// Counts the codes [N, M] of some vectors.
@@ -49,8 +54,8 @@ impl CodeUse {
         self.counts.iter().map(used).collect()
     }
 
-    /// Returns the perplexity of each codebook: e to the entropy of its codes, from 1 (one code for
-    /// all) to K (all alike).
+    /// Returns the perplexity of each codebook: e to the entropy of its codes. It is 1 where all
+    /// vectors take one code, and K where they take all codes equally often.
     pub fn perplexity(&self) -> Vec<f64> {
         let of = |counts: &Vec<u64>| {
             let all: u64 = counts.iter().sum();
@@ -63,10 +68,10 @@ impl CodeUse {
 
     /// Returns how many different codes (all M of a vector) there are, and how many vectors have
     /// theirs to themselves: of identifiers of items, those that name one item alone.
-    pub fn distinct(&self) -> (usize, usize) {
-        let mut rows = self.rows.clone();
-        rows.sort_unstable();
-        let same = rows.chunk_by(|a, b| a == b);
+    pub fn distinct(&mut self) -> (usize, usize) {
+        // In which order they were counted is of no use to anyone.
+        self.rows.sort_unstable();
+        let same = self.rows.chunk_by(|a, b| a == b);
         same.fold((0, 0), |(distinct, alone), same| {
             (distinct + 1, alone + usize::from(same.len() == 1))
         })
@@ -79,7 +84,7 @@ mod tests {
 
     #[test]
     fn codes_and_what_they_share_are_counted() {
-        let mut used = CodeUse::new(2, 3);
+        let mut used = CodeUse::new(2, 3, 4).unwrap();
         used.count(&[0, 1, 0, 1]).unwrap();
         used.count(&[1, 0, 2, 1]).unwrap();
         assert_eq!(used.used(), [3, 2]);
@@ -88,6 +93,6 @@ mod tests {
         let entropy = 0.5f64 * 2f64.ln() + 0.5 * 4f64.ln();
         assert!((used.perplexity()[0] - entropy.exp()).abs() < 1e-12);
         assert!(used.count(&[0, 3]).is_err());
-        assert_eq!(CodeUse::new(1, 4).perplexity(), [1.0]);
+        assert_eq!(CodeUse::new(1, 4, 0).unwrap().perplexity(), [1.0]);
     }
 }

@@ -1,27 +1,23 @@
 //! From vectors to codes.
 
-use super::{Codebooks, PART, Structure};
+use super::{Codebooks, MOST_BEAMS, PART, Structure};
 use crate::autograd::accumulate::add;
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::elementwise::scale::scale;
 use crate::ops::elementwise::slice_columns::slice_columns;
-use crate::ops::linalg::matmul::{Transpose, matmul};
+use crate::ops::linalg::matmul::{Transpose, matmul_exact};
 use crate::ops::quantize::beam_select::beam_select;
 use crate::ops::quantize::gather::gather;
 use crate::ops::quantize::vq_search::{half_norms, nearest};
 use crate::{Error, Result};
-
-/// The most partial codes of a vector that are followed.
-const MOST_BEAMS: usize = 64;
 
 /// A codebook on the device.
 #[derive(Debug)]
 struct Book {
     /// [K, D'].
     codes: Tensor,
-    /// The same with the other sign, so that a sum takes a code away.
-    negated: Tensor,
-    half_norms: Tensor,
+    /// Of a residual, the same with the other sign, so that a sum takes a code away.
+    negated: Option<Tensor>,
 }
 
 /// Turns vectors into codes.
@@ -30,6 +26,8 @@ pub struct Encoder<'a> {
     gpu: Gpu,
     codebooks: &'a Codebooks,
     books: Vec<Book>,
+    /// Bytes of a tensor at most.
+    part: usize,
 }
 
 /// Codes of some vectors.
@@ -47,36 +45,47 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// If the device cannot hold them.
     pub fn new(gpu: &Gpu, codebooks: &'a Codebooks) -> Result<Encoder<'a>> {
+        Encoder::with_part(gpu, codebooks, PART)
+    }
+
+    /// [`Encoder::new`] with tensors of `part` bytes at most.
+    pub(super) fn with_part(
+        gpu: &Gpu,
+        codebooks: &'a Codebooks,
+        part: usize,
+    ) -> Result<Encoder<'a>> {
         let [m, k, d] = codebooks.shape();
         let book = |m| -> Result<Book> {
             let codes = Tensor::from_slice(gpu, &[k, d], codebooks.codebook(m))?;
-            Ok(Book {
-                negated: scale(&codes, -1.0, 0.0)?,
-                half_norms: half_norms(&codes)?,
-                codes,
-            })
+            let residual = codebooks.structure() == Structure::Residual;
+            let negated = residual.then(|| scale(&codes, -1.0, 0.0)).transpose()?;
+            Ok(Book { codes, negated })
         };
         Ok(Encoder {
             gpu: gpu.clone(),
             codebooks,
             books: (0..m).map(book).collect::<Result<_>>()?,
+            part,
         })
     }
 
     /// Returns how many vectors the device takes at a time.
     pub fn rows(&self, beam: usize) -> usize {
-        let [_, k, d] = self.codebooks.shape();
-        let (beam, dim) = (beam.max(1), self.codebooks.dim());
-        let numbers = if beam > 1 { beam * k.max(d) } else { dim };
-        let bound = self.gpu.limits().max_storage_buffer_binding_size as usize;
-        (PART.min(bound) / (4 * numbers.max(dim))).max(1)
+        let [m, k, d] = self.codebooks.shape();
+        let dim = self.codebooks.dim();
+        let numbers = match beam {
+            0 | 1 => dim.max(m),
+            _ => beam.saturating_mul(k.max(d).max(2 * m)),
+        };
+        (bytes_of_a_part(&self.gpu, self.part) / numbers.max(dim).saturating_mul(4)).max(1)
     }
 
     /// Returns the codes of vectors [N, D].
     ///
     /// Residual codes are searched for with `beam` partial codes at a time: 1 takes the nearest code
     /// of each codebook, more find nearer sums (Babenko and Lempitsky 2014). Ties go to the lowest
-    /// code. Any number of vectors is taken, [`Encoder::rows`] at a time.
+    /// code. Any number of vectors is taken, [`Encoder::rows`] at a time, and a vector has the same
+    /// codes among any others.
     ///
     /// # Errors
     /// If they are no whole vectors, the beam is 0, too wide, or not 1 though codes are no
@@ -85,11 +94,8 @@ impl<'a> Encoder<'a> {
         let dim = self.codebooks.dim();
         if !vectors.len().is_multiple_of(dim) {
             let got = format!("{} numbers", vectors.len());
-            return Err(Error::shape(
-                "encode",
-                format!("vectors of {dim} numbers"),
-                got,
-            ));
+            let expected = format!("vectors of {dim} numbers");
+            return Err(Error::shape("encode", expected, got));
         }
         let widest = match self.codebooks.structure() {
             Structure::Residual => MOST_BEAMS,
@@ -106,7 +112,7 @@ impl<'a> Encoder<'a> {
             distortion: 0.0,
         };
         for part in vectors.chunks(self.rows(beam) * dim) {
-            let codes = self.part(part, beam)?;
+            let codes = self.part(part, beam, 1)?;
             let made = self.codebooks.decode(&codes)?;
             let squares = part.iter().zip(&made).map(|(x, y)| {
                 let rest = f64::from(*x) - f64::from(*y);
@@ -118,8 +124,9 @@ impl<'a> Encoder<'a> {
         Ok(coded)
     }
 
-    /// Codes [N, M] of vectors that the device takes at once.
-    fn part(&self, vectors: &[f32], beam: usize) -> Result<Vec<u32>> {
+    /// Codes [N, M] of vectors that the device takes at once; of a residual with a beam, the `kept`
+    /// nearest of each, [N, kept, M], or all where there are fewer.
+    pub(super) fn part(&self, vectors: &[f32], beam: usize, kept: usize) -> Result<Vec<u32>> {
         let [_, _, channels] = self.codebooks.shape();
         let dim = self.codebooks.dim();
         let x = Tensor::from_slice(&self.gpu, &[vectors.len() / dim, dim], vectors)?;
@@ -132,12 +139,14 @@ impl<'a> Encoder<'a> {
                 let books = self.books.iter().enumerate();
                 books.map(search).collect::<Result<_>>()?
             }
-            Structure::Residual if beam > 1 => return self.by_beams(x, beam),
+            Structure::Residual if beam > 1 => return self.by_beams(x, beam, kept),
             Structure::Residual => {
                 let (mut left, mut found) = (x, Vec::new());
                 for book in &self.books {
                     let codes = nearest(&left, &book.codes)?;
-                    left = add(&left, &gather(&book.negated, &codes)?)?;
+                    if let Some(negated) = &book.negated {
+                        left = add(&left, &gather(negated, &codes)?)?;
+                    }
                     found.push(codes);
                 }
                 found
@@ -152,29 +161,29 @@ impl<'a> Encoder<'a> {
     }
 
     /// Residual codes by beam search.
-    fn by_beams(&self, x: Tensor, beam: usize) -> Result<Vec<u32>> {
+    fn by_beams(&self, x: Tensor, beam: usize, wanted: usize) -> Result<Vec<u32>> {
         let n = x.shape()[0];
         let (mut left, mut beams, mut steps) = (x, 1, Vec::new());
         for (m, book) in self.books.iter().enumerate() {
             let k = book.codes.shape()[0];
-            // Of the last, one will do.
-            let kept = if m + 1 == self.books.len() {
-                1
-            } else {
-                beam.min(beams * k)
-            };
-            let products = matmul(&left, &book.codes, Transpose::B, None)?;
-            let bases = half_norms(&left)?;
-            let best = beam_select(&products, &book.half_norms, &bases, beams, kept)?;
-            left = add(
-                &gather(&left, &best.parents)?,
-                &gather(&book.negated, &best.codes)?,
-            )?;
+            let last = m + 1 == self.books.len();
+            let kept = if last { wanted } else { beam }.min(beams * k);
+            // Each row in the parts that it has in a full tensor.
+            let rows = self.rows(beam) * beam;
+            let products = matmul_exact(&left, &book.codes, Transpose::B, rows)?;
+            let [norms, bases] = [half_norms(&book.codes)?, half_norms(&left)?];
+            let best = beam_select(&products, &norms, &bases, beams, kept)?;
+            if let Some(negated) = &book.negated
+                && !last
+            {
+                let parents = gather(&left, &best.parents)?;
+                left = add(&parents, &gather(negated, &best.codes)?)?;
+            }
             beams = kept;
             steps.push(best);
         }
-        let mut codes = vec![0; n * steps.len()];
-        let mut rows: Vec<usize> = (0..n).collect();
+        let mut codes = vec![0; n * beams * steps.len()];
+        let mut rows: Vec<usize> = (0..n * beams).collect();
         for (m, step) in steps.iter().enumerate().rev() {
             let (parents, found) = (step.parents.read::<u32>()?, step.codes.read::<u32>()?);
             for (i, row) in rows.iter_mut().enumerate() {
@@ -184,4 +193,10 @@ impl<'a> Encoder<'a> {
         }
         Ok(codes)
     }
+}
+
+/// Bytes of a tensor of vectors: `wanted`, where the device binds so many.
+pub(super) fn bytes_of_a_part(gpu: &Gpu, wanted: usize) -> usize {
+    let bound = gpu.limits().max_storage_buffer_binding_size;
+    usize::try_from(bound).unwrap_or(usize::MAX).min(wanted)
 }

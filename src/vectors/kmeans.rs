@@ -6,7 +6,7 @@ use crate::ops::linalg::scale_by::dot;
 use crate::ops::quantize::assignment::assign;
 use crate::ops::quantize::vq_search::nearest;
 use crate::splitmix::{GOLDEN, splitmix64};
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use std::collections::BTreeSet;
 
 /// The share by which the halves of a cluster that is split differ.
@@ -65,6 +65,8 @@ pub(super) fn cluster(
         let what = format!("{codes} codes of {n} vectors: at least 1, and at most one a vector");
         return Err(Error::invalid("k-means", what));
     }
+    let what = format!("sums of {codes} codes of {d} numbers");
+    memory::check_available(what, memory::product(&[codes, d, 24]))?;
     let mut means = part.pick(&distinct(n, codes, seed))?;
     let mut random = Random(splitmix64(!seed));
     for iteration in 1..=iterations {
@@ -97,7 +99,10 @@ pub(super) fn cluster(
                 next[i] = (sums[i] / *count as f64) as f32;
             }
         }
-        split(&mut next, &mut counts, d, &mut random);
+        // The last means stay where their rows are.
+        if iteration < iterations {
+            split(&mut next, &mut counts, d, &mut random);
+        }
         if next == means {
             break;
         }
@@ -142,7 +147,7 @@ fn split(means: &mut [f32], counts: &mut [u64], d: usize, random: &mut Random) {
         }
         counts[empty] = counts[chosen] / 2;
         counts[chosen] -= counts[empty];
-        spare = counts.iter().map(|n| n.saturating_sub(1)).sum();
+        spare -= 1;
     }
 }
 

@@ -38,3 +38,5 @@ pub use train::{Iteration, TrainOptions, train};
 
 /// Bytes of rows that are on the device at a time, at most.
 const PART: usize = 64 << 20;
+/// Partial codes of a vector that a search follows, at most.
+const MOST_BEAMS: usize = 64;

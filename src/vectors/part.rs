@@ -1,22 +1,39 @@
 //! The rows that one codebook is learned of.
 
-use super::{Codebooks, PART, Vectors};
+use super::encode::bytes_of_a_part;
+use super::{Codebooks, Vectors};
 use crate::Result;
 use crate::gpu::{Gpu, Tensor};
+use crate::ops::quantize::vq_search::nearest;
 use std::ops::Range;
 
 /// Bytes of rows that stay on the device from one iteration to the next.
 const RESIDENT: u64 = 256 << 20;
+/// Rows of a part at most: sums of a part are f32, one row after another, and parts are added in
+/// f64.
+const ROWS: usize = 1 << 16;
+
+/// What codes leave of each vector.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'a> {
+    /// M codebooks.
+    pub codebooks: &'a Codebooks,
+    /// Codes of all vectors, [N, beams, M].
+    pub codes: &'a [u32],
+    /// Codes of a vector, of which each leaves a row.
+    pub beams: usize,
+}
 
 /// Some channels of vectors, or what codes leave of them.
 pub(super) struct Part<'a> {
     gpu: &'a Gpu,
     vectors: &'a Vectors,
     columns: Range<usize>,
-    /// Codebooks that come before, and the codes [N, M] of all vectors.
-    before: Option<(&'a Codebooks, &'a [u32])>,
+    before: Option<Before<'a>>,
     /// All rows, where the device has room for them.
     resident: Vec<Tensor>,
+    /// Bytes of a tensor at most.
+    part: usize,
 }
 
 impl<'a> Part<'a> {
@@ -24,40 +41,49 @@ impl<'a> Part<'a> {
         gpu: &'a Gpu,
         vectors: &'a Vectors,
         columns: Range<usize>,
-        before: Option<(&'a Codebooks, &'a [u32])>,
+        before: Option<Before<'a>>,
+        part: usize,
     ) -> Result<Part<'a>> {
-        let mut part = Part {
+        let mut made = Part {
             gpu,
             vectors,
             columns,
             before,
             resident: Vec::new(),
+            part,
         };
-        let bytes = 4 * part.rows() as u64 * part.channels() as u64;
+        let bytes = 4 * made.rows() as u64 * made.channels() as u64;
         let room = gpu
             .device_memory()
             .map_or(RESIDENT, |all| RESIDENT.min(all / 4));
-        if bytes <= room {
-            let parts = part.ranges().map(|rows| part.tensor(rows));
-            part.resident = parts.collect::<Result<_>>()?;
+        // One tensor is made at a time where it is small, as in tests.
+        if bytes <= room && part == super::PART {
+            let parts = made.ranges().map(|rows| made.tensor(rows));
+            made.resident = parts.collect::<Result<_>>()?;
         }
-        Ok(part)
+        Ok(made)
+    }
+
+    /// Rows of a vector.
+    fn beams(&self) -> usize {
+        self.before.map_or(1, |before| before.beams)
     }
 
     pub fn rows(&self) -> usize {
-        self.vectors.len()
+        self.vectors.len() * self.beams()
     }
 
     pub fn channels(&self) -> usize {
         self.columns.len()
     }
 
-    /// Ranges of rows that the device takes at a time.
+    /// Ranges of vectors whose rows the device takes at a time.
     fn ranges(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let bound = self.gpu.limits().max_storage_buffer_binding_size as usize;
         // Whole vectors are read, whatever is kept of them.
-        let each = (PART.min(bound) / (4 * self.vectors.dim())).max(1);
-        let n = self.rows();
+        let numbers = self.vectors.dim().saturating_mul(self.beams());
+        let each = bytes_of_a_part(self.gpu, self.part) / numbers.saturating_mul(4);
+        let each = each.clamp(1, (ROWS / self.beams()).max(1));
+        let n = self.vectors.len();
         (0..n)
             .step_by(each)
             .map(move |start| start..n.min(start + each))
@@ -71,21 +97,47 @@ impl<'a> Part<'a> {
         self.ranges().try_for_each(|rows| f(&self.tensor(rows)?))
     }
 
-    fn tensor(&self, rows: Range<usize>) -> Result<Tensor> {
-        let shape = [rows.len(), self.channels()];
-        let left = self.left(self.vectors.read(rows.clone())?, rows)?;
-        Tensor::from_slice(self.gpu, &shape, &left)
+    /// The nearest of `means` [K, D'] to each row.
+    pub fn nearest(&self, means: &[f32]) -> Result<Vec<u32>> {
+        let d = self.channels();
+        let means = Tensor::from_slice(self.gpu, &[means.len() / d, d], means)?;
+        let mut codes = Vec::with_capacity(self.rows());
+        self.each(&mut |x| {
+            codes.extend(nearest(x, &means)?.read::<u32>()?);
+            Ok(())
+        })?;
+        Ok(codes)
+    }
+
+    fn tensor(&self, vectors: Range<usize>) -> Result<Tensor> {
+        let beams = self.beams();
+        let shape = [vectors.len() * beams, self.channels()];
+        let rows = vectors.start * beams..vectors.end * beams;
+        let read = self.vectors.read(vectors)?;
+        let dim = self.vectors.dim();
+        let read = match beams {
+            1 => read,
+            _ => read
+                .chunks(dim)
+                .flat_map(|vector| std::iter::repeat_n(vector, beams).flatten())
+                .copied()
+                .collect(),
+        };
+        Tensor::from_slice(self.gpu, &shape, &self.left(read, rows)?)
     }
 
     /// The numbers of chosen rows.
     pub fn pick(&self, rows: &[usize]) -> Result<Vec<f32>> {
-        let vectors = self.vectors.pick(rows)?;
-        self.left(vectors, rows.iter().copied())
+        let vectors: Vec<usize> = rows.iter().map(|row| row / self.beams()).collect();
+        self.left(self.vectors.pick(&vectors)?, rows.iter().copied())
     }
 
     fn left(&self, vectors: Vec<f32>, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
         let mut vectors = vectors;
-        if let Some((codebooks, codes)) = self.before {
+        if let Some(Before {
+            codebooks, codes, ..
+        }) = self.before
+        {
             let m = codebooks.shape()[0];
             let codes: Vec<u32> = rows
                 .flat_map(|i| &codes[i * m..(i + 1) * m])

@@ -180,7 +180,8 @@ impl Vectors {
     /// Returns the numbers of some rows, one row after another.
     ///
     /// # Errors
-    /// If there are no such rows, the file cannot be read, or holds a number that is not finite.
+    /// If there are no such rows, the file cannot be read, or holds a number that is not finite or so
+    /// large that squared distances are not.
     pub fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         if rows.start > rows.end || rows.end > self.rows {
             let what = format!("rows {rows:?} of {}", self.rows);
@@ -243,12 +244,18 @@ impl Vectors {
     }
 
     fn check(&self, first: usize, values: &[f32]) -> Result<()> {
-        let Some(at) = values.iter().position(|v| !v.is_finite()) else {
+        // Beyond this, squared distances are no numbers of f32.
+        let most = 1e18 / (self.dim as f32).sqrt();
+        let Some(at) = values.iter().position(|v| !(v.abs() <= most)) else {
             return Ok(());
         };
         let row = first + at / self.dim;
+        let way_out = match values[at].is_finite() {
+            true => "squared distances in float32 would overflow; scale the vectors",
+            false => "every number of a vector is finite in float32; leave such rows out",
+        };
         let what = format!(
-            "row {row} holds {} at {}: every number of a vector is finite; leave such rows out",
+            "row {row} holds {} at {}: {way_out}",
             values[at],
             at % self.dim
         );
@@ -316,6 +323,9 @@ mod tests {
         assert_eq!(vectors.read(0..1).unwrap(), [1.0, 2.0]);
         let said = vectors.read(0..2).unwrap_err().to_string();
         assert!(said.contains("row 1 holds NaN at 1"), "{said}");
+        let large = Vectors::from_rows(2, vec![1.0, -1e19]).unwrap();
+        let said = large.read(0..1).unwrap_err().to_string();
+        assert!(said.contains("scale the vectors"), "{said}");
         assert!(Vectors::from_rows(2, vec![1.0; 3]).is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! Codebooks learned of vectors.
 
 use super::kmeans::{cluster, distinct};
-use super::part::Part;
-use super::{Codebooks, Encoder, Structure, Vectors};
+use super::part::{Before, Part};
+use super::{Codebooks, Encoder, MOST_BEAMS, PART, Structure, Vectors};
 use crate::gpu::Gpu;
 use crate::splitmix::splitmix64;
 use crate::{Error, Result, memory};
@@ -21,8 +21,8 @@ pub struct TrainOptions {
     pub codebooks: usize,
     /// Rounds of k-means for each codebook.
     pub iterations: usize,
-    /// Partial codes that the search of a residual follows, see [`Encoder::encode`]. While codebooks
-    /// are learned too: each of what the best codes before it leave.
+    /// Partial codes that the search of a residual follows, see [`Encoder::encode`]. Each codebook is
+    /// learned of what all of them leave.
     pub beam: usize,
     /// Seed of the first means, and of the choice of vectors.
     pub seed: u64,
@@ -73,14 +73,13 @@ impl TrainOptions {
             }
             _ => {}
         }
-        let widest = if self.structure == Structure::Residual {
-            64
-        } else {
-            1
+        let widest = match self.structure {
+            Structure::Residual => MOST_BEAMS,
+            _ => 1,
         };
         if !(1..=widest).contains(&self.beam) {
             let what = format!(
-                "{}: residual codes are searched with 1 to 64, others 1",
+                "{}: residual codes are searched with 1 to {MOST_BEAMS}, others with 1",
                 self.beam
             );
             return wrong("beam", what);
@@ -113,7 +112,9 @@ pub struct Iteration {
 /// training stops and `None` is returned.
 ///
 /// A product's codebooks are learned of their channels each, a residual's one after another, each
-/// of what the codes before it leave. The same seed gives the same codebooks on one adapter.
+/// of what the codes before it leave. The same seed gives the same codebooks on one adapter. Memory
+/// of a residual: 4 M bytes a vector for the codes of the codebooks so far, with a beam of B 4 M B,
+/// and while another codebook's are added twice that.
 ///
 /// # Errors
 /// If the options do not fit the vectors ([`TrainOptions::check`]), there are fewer vectors than
@@ -123,6 +124,17 @@ pub fn train(
     vectors: &Vectors,
     options: &TrainOptions,
     tell: &mut dyn FnMut(Iteration) -> bool,
+) -> Result<Option<Codebooks>> {
+    train_in_parts(gpu, vectors, options, tell, PART)
+}
+
+/// [`train`] with tensors of `part` bytes at most.
+fn train_in_parts(
+    gpu: &Gpu,
+    vectors: &Vectors,
+    options: &TrainOptions,
+    tell: &mut dyn FnMut(Iteration) -> bool,
+    part: usize,
 ) -> Result<Option<Codebooks>> {
     let (dim, o) = (vectors.dim(), options);
     o.check(dim)?;
@@ -143,14 +155,18 @@ pub fn train(
         _ => dim,
     };
     let mut values = Vec::new();
-    let mut before: Option<(Codebooks, Vec<u32>)> = None;
+    let mut before: Option<(Codebooks, Vec<u32>, usize)> = None;
     for m in 0..o.codebooks {
         let columns = match o.structure {
             Structure::Product => m * channels..(m + 1) * channels,
             _ => 0..dim,
         };
-        let left = before.as_ref().map(|(books, codes)| (books, &codes[..]));
-        let part = Part::new(gpu, vectors, columns, left)?;
+        let left = before.as_ref().map(|(codebooks, codes, beams)| Before {
+            codebooks,
+            codes,
+            beams: *beams,
+        });
+        let rows = Part::new(gpu, vectors, columns, left, part)?;
         let seed = o.seed ^ splitmix64(m as u64);
         let mut told = |iteration, distortion| {
             tell(Iteration {
@@ -159,31 +175,127 @@ pub fn train(
                 distortion,
             })
         };
-        let Some(means) = cluster(&part, o.codes, o.iterations, seed, &mut told)? else {
+        let Some(means) = cluster(&rows, o.codes, o.iterations, seed, &mut told)? else {
             return Ok(None);
         };
-        drop(part);
-        values.extend(means);
         if o.structure == Structure::Residual && m + 1 < o.codebooks {
-            let books = Codebooks::new(o.structure, [m + 1, o.codes, dim], values.clone())?;
-            before = Some((books.clone(), all_codes(gpu, vectors, &books, o.beam)?));
+            let shape = [m + 1, o.codes, dim];
+            let what = format!("the codes of {} vectors", vectors.len());
+            let asked = memory::product(&[vectors.len(), m + 1, 4, o.beam]);
+            memory::check_available(what, asked)?;
+            let books = [&values[..], &means].concat();
+            let books = Codebooks::new(o.structure, shape, books)?;
+            before = Some(if o.beam == 1 {
+                // Codes of earlier codebooks stay as they are.
+                let next = rows.nearest(&means)?;
+                let earlier = before.as_ref().map_or(&[][..], |(_, codes, _)| codes);
+                let mut codes = Vec::with_capacity(next.len() * (m + 1));
+                for (i, code) in next.into_iter().enumerate() {
+                    codes.extend_from_slice(&earlier[i * m..(i + 1) * m]);
+                    codes.push(code);
+                }
+                (books, codes, 1)
+            } else {
+                drop(rows);
+                drop(before.take());
+                let codes = all_codes(gpu, vectors, &books, o.beam, part)?;
+                let beams = codes.len() / vectors.len() / (m + 1);
+                (books, codes, beams)
+            });
         }
+        values.extend(means);
     }
     let shape = [o.codebooks, o.codes, channels];
     Codebooks::new(o.structure, shape, values).map(Some)
 }
 
-/// Codes [N, M] of all vectors.
-fn all_codes(gpu: &Gpu, vectors: &Vectors, books: &Codebooks, beam: usize) -> Result<Vec<u32>> {
-    let [m, ..] = books.shape();
-    let what = format!("the codes of {} vectors", vectors.len());
-    memory::check_available(what, memory::product(&[vectors.len(), m, 4]))?;
-    let encoder = Encoder::new(gpu, books)?;
-    let mut codes = Vec::with_capacity(vectors.len() * m);
+/// The nearest `beam` codes of all vectors, [N, beam, M]; all of them where there are fewer.
+fn all_codes(
+    gpu: &Gpu,
+    vectors: &Vectors,
+    books: &Codebooks,
+    beam: usize,
+    part: usize,
+) -> Result<Vec<u32>> {
+    let encoder = Encoder::with_part(gpu, books, part)?;
+    let mut codes = Vec::new();
     let each = encoder.rows(beam);
     for start in (0..vectors.len()).step_by(each) {
         let rows = vectors.read(start..vectors.len().min(start + each))?;
-        codes.extend(encoder.encode(&rows, beam)?.codes);
+        codes.extend(encoder.part(&rows, beam, beam)?);
     }
     Ok(codes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Options;
+
+    /// Rows that no two of are alike.
+    fn vectors(n: usize, dim: usize) -> Vectors {
+        let value = |i: usize| (splitmix64(i as u64) >> 40) as f32 / (1 << 24) as f32;
+        Vectors::from_rows(dim, (0..n * dim).map(value).collect()).unwrap()
+    }
+
+    #[test]
+    fn parts_of_any_size_make_the_same_codes() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let (n, dim) = (100, 6);
+        let x = vectors(n, dim);
+        let rows = x.read(0..n).unwrap();
+        for (structure, beam) in [
+            (Structure::Kmeans, 1),
+            (Structure::Product, 1),
+            (Structure::Residual, 1),
+            (Structure::Residual, 3),
+        ] {
+            let mut options = TrainOptions::new(structure);
+            (options.codes, options.iterations, options.beam) = (5, 4, beam);
+            if structure != Structure::Kmeans {
+                options.codebooks = 3;
+            }
+            let learn = |part| {
+                let learned = train_in_parts(&gpu, &x, &options, &mut |_| true, part);
+                learned.unwrap().unwrap()
+            };
+            // Seven vectors at a time, and all.
+            let (few, all) = (learn(7 * 4 * dim * beam), learn(PART));
+            let differs = few.values().iter().zip(all.values());
+            let worst = differs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-5, "{structure:?}, beam {beam}: {worst}");
+            let encoder = Encoder::with_part(&gpu, &all, 7 * 4 * dim * beam).unwrap();
+            assert!(encoder.rows(beam) <= 7);
+            let few = encoder.encode(&rows, beam).unwrap();
+            let all = Encoder::new(&gpu, &all).unwrap().encode(&rows, beam);
+            assert_eq!(few.codes, all.unwrap().codes, "{structure:?}, beam {beam}");
+        }
+    }
+
+    /// In f32 alone, sums of so many rows would stand still.
+    #[test]
+    fn sums_of_many_rows_are_right() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let n = 1 << 19;
+        let value = |i: usize| 100.0 + (splitmix64(i as u64) >> 40) as f32 / (1 << 24) as f32;
+        let x = Vectors::from_rows(1, (0..n).map(value).collect()).unwrap();
+        let mut options = TrainOptions::new(Structure::Kmeans);
+        (options.codes, options.iterations) = (1, 1);
+        let mean = train(&gpu, &x, &options, &mut |_| true).unwrap().unwrap();
+        let want = (0..n).map(|i| f64::from(value(i))).sum::<f64>() / n as f64;
+        let found = f64::from(mean.values()[0]);
+        assert!((found - want).abs() < 1e-3, "{found}, and not {want}");
+    }
+
+    #[test]
+    fn more_codes_than_different_vectors_reach_them_all() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let rows: Vec<f32> = (0..40).map(|i| (i % 4) as f32).collect();
+        let x = Vectors::from_rows(1, rows.clone()).unwrap();
+        let mut options = TrainOptions::new(Structure::Kmeans);
+        (options.codes, options.iterations) = (16, 12);
+        let codebooks = train(&gpu, &x, &options, &mut |_| true).unwrap().unwrap();
+        let coded = Encoder::new(&gpu, &codebooks).unwrap().encode(&rows, 1);
+        assert!(coded.unwrap().distortion < 1e-9);
+    }
 }

@@ -160,6 +160,30 @@ fn products_and_residuals_come_nearer() {
         "{one} {product} {residual}"
     );
 
+    // The same codebooks make the same codes, and with more partial codes nearer ones.
+    let apply = |beam: &str| {
+        let args = [
+            "quantize",
+            text(&x),
+            "--quantizer",
+            "residual",
+            "--overwrite",
+        ];
+        let more = [
+            "--codebook",
+            text(&books),
+            "-o",
+            text(&codes),
+            "--beam",
+            beam,
+        ];
+        let said = line(&[&args[..], &more].concat());
+        (said["distortion"].as_f64().unwrap(), read::<u16>(&codes).1)
+    };
+    let (again, same) = apply("1");
+    assert_eq!((again, &same), (residual, &greedy));
+    assert!(apply("4").0 < residual);
+
     // More beams find nearer sums of the same codebooks: never farther ones by much, and one beam
     // finds what a walk from codebook to codebook does.
     let (_, values) = read::<f32>(&books);
@@ -209,7 +233,7 @@ fn training_can_be_stopped_and_takes_a_sample() {
     assert!(told[2] < told[1] && told[1] < told[0], "{told:?}");
 
     options.sample = Some(300);
-    let mut learn = || {
+    let learn = || {
         train(&gpu, &vectors, &options, &mut |_| true)
             .unwrap()
             .unwrap()
@@ -287,4 +311,43 @@ fn what_does_not_fit_is_refused_by_name() {
     refused(run(&args), &["would be replaced"]);
     assert!(!codes.exists());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn distortion_is_measured_beside_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (x, out) = (at("x.npy"), at("out"));
+    write(&x, &[60, 4], &rows()[..240]);
+    let bench = ["bench", "--suite", "distortion", "--out", text(&out)];
+    refused(run(&bench), &["--vectors"]);
+    let args = [&bench[..], &["--vectors", text(&x), "--json"]].concat();
+    for wrong in [
+        ["--dtype", "f16"],
+        ["--cache", "cold"],
+        ["--against", "wgvq"],
+    ] {
+        refused(
+            run(&[&args[..], &wrong].concat()),
+            &[wrong[0], "distortion"],
+        );
+    }
+    refused(run(&["bench", "copy", "--vectors", text(&x)]), &["--suite"]);
+    assert!(!out.exists());
+    let printed = printed(&args);
+    let lines: Vec<serde_json::Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |name: &str| {
+        let line = lines.iter().find(|line| line["name"] == name).unwrap();
+        line["results"][0]["distortion"].as_f64().unwrap()
+    };
+    assert!(of("kmeans_k30_rounds20") <= of("kmeans_k30_rounds1"));
+    assert!(of("residual_m4_k30_rounds10_beam1") < of("kmeans_k30_rounds20"));
+    let table = std::fs::read_to_string(out.join("distortion.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + lines.len());
+    let chart = image::open(out.join("distortion.png")).unwrap();
+    assert_eq!([chart.width(), chart.height()], [900, 560]);
+    refused(run(&args), &["--overwrite"]);
 }

@@ -45,7 +45,7 @@ Examples:
   wgvq bench --suite prior                 # a step of the prior, and drawing images
   wgvq bench --suite quantizers            # each over codes and channels: a table and a chart
   wgvq bench vqvae_train_step_b32 --profile    # the device's time, kernel by kernel
-  wgvq bench --suite distortion --vectors x.npy    # how near codes come to vectors, and when
+  wgvq bench --suite distortion --vectors x.npy    # error of the codes against time
   wgvq bench --suite standard --json > before.json
   wgvq bench --suite standard --compare before.json    # after a change
   wgvq bench --suite standard --processes 5 --share    # a file and a table for others
@@ -110,7 +110,7 @@ pub struct Bench {
     /// adapters, and 128 MiB for GPUs, which tell none
     #[arg(long, value_name = "MIB")]
     last_level_cache: Option<u64>,
-    /// Seed of the inputs
+    /// Seed of the inputs, or of --suite distortion's codebooks
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Measure in so many processes, one after another, and show the spread within them and
@@ -157,8 +157,7 @@ pub struct Bench {
     /// After each workload, say which kernels the device's time goes to
     #[arg(long)]
     profile: bool,
-    /// The vectors of --suite distortion: a .npy file with an array [N, ..], of which each row is
-    /// one
+    /// The vectors of --suite distortion: a .npy file with an array [N, ..], a vector to each row
     #[arg(long, value_name = "FILE", requires = "suite")]
     vectors: Option<PathBuf>,
     /// Where --suite quantizers and --suite distortion write a table and a chart
@@ -203,6 +202,10 @@ impl Bench {
         }
         if self.suite == Some(Suite::Distortion) {
             return self.distortion(global);
+        }
+        if self.vectors.is_some() {
+            let what = "is read by --suite distortion alone";
+            return Err(Error::config("--vectors", what));
         }
         if self.cache.iter().skip(1).any(|c| *c == self.cache[0]) {
             return Err(Error::config("--cache", "names the same twice"));

@@ -7,7 +7,7 @@ use crate::cli::common::output::{self, Bar};
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
-use array::{Array, Codes};
+use array::{Array, Codes, Whole};
 use clap::{Args, ValueEnum};
 use npyz::WriterBuilder;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ impl Quantize {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         let vectors = Vectors::open(&self.vectors)?;
         let structure = self.quantizer.structure();
-        let options = self.options(structure, vectors.dim())?;
+        let options = self.options(structure, &vectors)?;
         let outputs = [
             Some(&self.output),
             self.save_codebook.as_ref(),
@@ -111,6 +111,7 @@ impl Quantize {
             .iter()
             .map(|path| Place::file(global, path, self.overwrite))
             .collect::<Result<Vec<Place>>>()?;
+        let mut places = Places(places);
         let given = self.codebook.as_deref();
         let given = given.map(|path| load(path, structure, vectors.dim()));
         let given = given.transpose()?;
@@ -126,7 +127,7 @@ impl Quantize {
             },
         };
         let (learning, began) = (began.elapsed(), Instant::now());
-        let Some(found) = self.encode(global, &gpu, &vectors, &codebooks, &places)? else {
+        let Some(mut found) = self.encode(global, &gpu, &vectors, &codebooks, &mut places)? else {
             return Ok(stopped(global));
         };
         let encoding = began.elapsed();
@@ -188,7 +189,7 @@ impl Quantize {
         Ok(CommandStatus::Done)
     }
 
-    fn options(&self, structure: Structure, dim: usize) -> Result<TrainOptions> {
+    fn options(&self, structure: Structure, vectors: &Vectors) -> Result<TrainOptions> {
         let mut o = TrainOptions::new(structure);
         o.codes = self.codes.unwrap_or(o.codes);
         o.codebooks = self.codebooks.unwrap_or(o.codebooks);
@@ -200,7 +201,15 @@ impl Quantize {
         if self.codebook.is_some() && structure == Structure::Product {
             o.codebooks = 1;
         }
-        match o.check(dim) {
+        if self.codebook.is_none() && o.codes > vectors.len() {
+            let what = format!(
+                "{} codes of {} vectors: at most one a vector; give fewer",
+                o.codes,
+                vectors.len()
+            );
+            return Err(Error::config("--codes", what));
+        }
+        match o.check(vectors.dim()) {
             Err(Error::Config { key, what }) => Err(Error::config(format!("--{key}"), what)),
             other => other.map(|()| o),
         }
@@ -253,7 +262,7 @@ impl Quantize {
         gpu: &wgvq::gpu::Gpu,
         vectors: &Vectors,
         codebooks: &Codebooks,
-        places: &[Place],
+        places: &mut Places,
     ) -> Result<Option<Found>> {
         let [m, k, _] = codebooks.shape();
         let encoder = Encoder::new(gpu, codebooks)?;
@@ -263,8 +272,8 @@ impl Quantize {
             Structure::Kmeans => vec![n],
             _ => vec![n, m as u64],
         };
-        let mut codes = Codes::begin(&places[0], &self.output, &shape, k)?;
-        let mut rows = match (&self.reconstruction, places.last()) {
+        let mut codes = Codes::begin(&places.0[0], &self.output, &shape, k)?;
+        let mut rows = match (&self.reconstruction, places.0.last()) {
             (Some(path), Some(place)) => {
                 let shape = [n, vectors.dim() as u64];
                 Some(Array::<f32>::begin(place, path, &shape)?)
@@ -273,7 +282,7 @@ impl Quantize {
         };
         let mut found = Found {
             distortion: 0.0,
-            used: CodeUse::new(m, k),
+            used: CodeUse::new(m, k, vectors.len())?,
         };
         let (mut bar, stop) = (Bar::new(global, "vectors"), stop_flag());
         for start in (0..vectors.len()).step_by(each) {
@@ -292,11 +301,19 @@ impl Quantize {
             bar.show(end, vectors.len());
         }
         bar.finish();
-        if let Some(rows) = rows {
-            rows.put()?;
-        }
-        codes.put()?;
+        // All are whole before the first is put in its place.
+        let whole = [rows.map(Array::whole).transpose()?, Some(codes.whole()?)];
+        whole.into_iter().flatten().try_for_each(Whole::put)?;
         Ok(Some(found))
+    }
+}
+
+/// Places of outputs, given up in reverse: a folder that was made for them goes with the first.
+struct Places(Vec<Place>);
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
     }
 }
 
@@ -306,7 +323,7 @@ struct Found {
 }
 
 fn stopped(global: &Global) -> CommandStatus {
-    output::note(global, "stopped; no codes were written");
+    output::note(global, "stopped: no codes were written");
     CommandStatus::Abandoned
 }
 
@@ -332,7 +349,6 @@ fn unwritable(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
 /// Reads codebooks that `--save-codebook` wrote, or others of such a shape.
 fn load(path: &Path, structure: Structure, dim: usize) -> Result<Codebooks> {
     let rows = Vectors::open(path)?;
-    let values = rows.read(0..rows.len())?;
     let wrong = |what: String| Error::file(path, what);
     let shape = rows.shape();
     let shape = match (structure, shape) {
@@ -349,13 +365,17 @@ fn load(path: &Path, structure: Structure, dim: usize) -> Result<Codebooks> {
             )));
         }
     };
-    let codebooks = Codebooks::new(structure, shape, values)?;
-    if codebooks.dim() != dim {
-        let what = format!(
-            "is of vectors of {} numbers, and these have {dim}",
-            codebooks.dim()
-        );
-        return Err(wrong(what));
+    let [m, k, channels] = shape;
+    let own = match structure {
+        Structure::Product => m.saturating_mul(channels),
+        _ => channels,
+    };
+    if own != dim {
+        return Err(wrong(format!(
+            "is of vectors of {own} numbers, and these have {dim}"
+        )));
     }
-    Ok(codebooks)
+    let what = format!("{m} codebooks of {k} codes");
+    wgvq::memory::check_available(what, wgvq::memory::product(&[m, k, channels, 8]))?;
+    Codebooks::new(structure, shape, rows.read(0..rows.len())?)
 }

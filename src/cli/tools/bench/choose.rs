@@ -22,7 +22,7 @@ pub(super) enum Suite {
     Steps,
     /// A training step of the prior, and images drawn from it with a cache and without
     Prior,
-    /// How near codes come to the vectors of --vectors, against time: k-means, products, residuals
+    /// Error of the codes of --vectors against time: k-means, product and residual quantization
     Distortion,
     /// 1, 10 and 100 dispatches that do next to nothing: the price of starting a kernel
     Launch,
@@ -91,7 +91,7 @@ impl Bench {
             Suite::Steps => Ok(steps()),
             Suite::Prior => Ok(prior()),
             Suite::Launch => Ok(launch()),
-            // Of vectors, and not of workloads.
+            // It has a command of its own.
             Suite::Distortion => Ok(Vec::new()),
         }
     }

@@ -4,21 +4,59 @@ use super::Bench;
 use crate::cli::common::apart::apart;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
+use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
-use wgvq::bench::{DistortionRow, Reached, distortion, distortion_settings};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use wgvq::bench::{Cache, DistortionRow, Peer, Reached, distortion, distortion_settings};
+use wgvq::memory;
 use wgvq::report::sweep::{Legend, Series, sweep};
 use wgvq::storage::{atomic, table};
 use wgvq::vectors::Vectors;
 use wgvq::{Error, Result};
 
+/// How long another library may take for one setting.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
 impl Bench {
+    /// Refuses options that this suite does not read.
+    fn check_distortion(&self) -> Result<()> {
+        let given = [
+            ("--share", self.share.is_some()),
+            ("--plot", self.plot.is_some()),
+            ("--profile", self.profile),
+            ("--compare", self.compare.is_some()),
+            ("--against", self.against.is_some()),
+            ("--processes", self.processes.is_some()),
+            ("--fail-above", self.fail_above.is_some()),
+            ("--cache", self.cache != [Cache::Warm]),
+            ("--last-level-cache", self.last_level_cache.is_some()),
+            ("--dtype", self.dtype != ["f32"]),
+            ("--any-clock", self.any_clock),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(Error::config(
+                *option,
+                "is not for --suite distortion, which writes a table and a chart to --out",
+            )),
+        }
+    }
+
     /// Measures how near codes come to vectors, for how much time.
     pub(super) fn distortion(&self, global: &Global) -> Result<CommandStatus> {
         let Some(path) = &self.vectors else {
             let what = "is needed by --suite distortion: a .npy file with an array [N, D]";
             return Err(Error::config("--vectors", what));
         };
-        let vectors = Vectors::open(path)?;
+        self.check_distortion()?;
+        let file = Vectors::open(path)?;
+        let (n, dim) = (file.len(), file.dim());
+        // Others get them in memory too, and in a file.
+        let what = format!("{n} vectors, for each of those who take turns");
+        let copies = 4 * (2 + self.peer.len());
+        memory::check_available(what, memory::product(&[n, dim, copies]))?;
+        let vectors = Vectors::from_rows(dim, file.read(0..n)?)?;
         let files = ["distortion.csv", "distortion.png"].map(|name| self.out.join(name));
         let _places = files
             .iter()
@@ -28,11 +66,17 @@ impl Bench {
         let gpu = global.gpu()?;
         let folder = tempfile::tempdir()
             .map_err(|e| Error::data(format!("no folder for temporary files: {e}")))?;
-        let mut peers = self.peers(global)?;
-        let settings = distortion_settings(vectors.len(), vectors.dim());
-        let dim = vectors.dim() as f64;
+        let peers = self.peers(global)?.into_iter();
+        let mut peers: Vec<Peer> = peers.map(|peer| peer.with_patience(PATIENCE)).collect();
+        let stop = stop_flag();
+        let settings = distortion_settings(n, dim);
+        let dim = dim as f64;
         let mut rows = Vec::new();
         for setting in settings {
+            if stop.load(Ordering::Relaxed) {
+                output::note(global, "stopped: the table has what was measured");
+                return Ok(CommandStatus::Abandoned);
+            }
             let row = distortion(
                 &gpu,
                 &vectors,
@@ -57,8 +101,9 @@ impl Bench {
                 }
             }
             rows.push(row);
+            // What took long to measure is kept at once.
+            atomic::write(&files[0], csv(&rows).as_bytes())?;
         }
-        atomic::write(&files[0], csv(&rows).as_bytes())?;
         let info = gpu.info();
         let caption = format!(
             "{} vectors of {} numbers; {}, {}",

@@ -5,15 +5,17 @@ use npyz::WriterBuilder;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use wgvq::storage::atomic;
 use wgvq::storage::staged::Staged;
 use wgvq::{Error, Result};
 
 /// An array that is written beside its place, and put there when it is whole.
 pub struct Array<T: npyz::AutoSerialize> {
-    staged: Staged,
-    path: PathBuf,
-    file: File,
+    // Files are closed before their folder goes, which Windows asks for.
     writer: npyz::NpyWriter<T, BufWriter<File>>,
+    file: File,
+    path: PathBuf,
+    staged: Staged,
 }
 
 impl<T: npyz::AutoSerialize> Array<T> {
@@ -30,10 +32,10 @@ impl<T: npyz::AutoSerialize> Array<T> {
             .begin_nd()
             .map_err(failed)?;
         Ok(Array {
-            staged,
-            path: path.to_owned(),
-            file: kept,
             writer,
+            file: kept,
+            path: path.to_owned(),
+            staged,
         })
     }
 
@@ -42,17 +44,26 @@ impl<T: npyz::AutoSerialize> Array<T> {
         written.map_err(|e| unwritable(&self.path, &e))
     }
 
-    pub fn put(self) -> Result<()> {
+    /// Ends the array, which [`Whole::put`] then brings to its place.
+    pub fn whole(self) -> Result<Whole> {
         let Array {
-            staged,
-            path,
-            file,
             writer,
+            file,
+            path,
+            staged,
         } = self;
-        let failed = |e: std::io::Error| unwritable(&path, &e);
-        writer.finish().map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        staged.put(&[])
+        writer.finish().map_err(|e| unwritable(&path, &e))?;
+        atomic::sync(&file, &path)?;
+        Ok(Whole(staged))
+    }
+}
+
+/// An array that is written, and not yet in its place.
+pub struct Whole(Staged);
+
+impl Whole {
+    pub fn put(self) -> Result<()> {
+        self.0.put(&[])
     }
 }
 
@@ -82,10 +93,10 @@ impl Codes {
         }
     }
 
-    pub fn put(self) -> Result<()> {
+    pub fn whole(self) -> Result<Whole> {
         match self {
-            Codes::Narrow(array) => array.put(),
-            Codes::Wide(array) => array.put(),
+            Codes::Narrow(array) => array.whole(),
+            Codes::Wide(array) => array.whole(),
         }
     }
 }

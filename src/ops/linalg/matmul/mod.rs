@@ -163,7 +163,7 @@ pub fn matmul_as(
     bias: Option<&Tensor>,
     out: DType,
 ) -> Result<Tensor> {
-    matmul_to(a, b, t, bias, out, None, None)
+    matmul_to(a, b, t, bias, out, None, None, false)
 }
 
 /// [`matmul_as`] whose sums fall into the parts that they would fall into for `rows` rows of `a`:
@@ -178,11 +178,19 @@ pub fn matmul_among(
     out: DType,
     rows: usize,
 ) -> Result<Tensor> {
-    matmul_to(a, b, t, None, out, None, Some(rows))
+    matmul_to(a, b, t, None, out, None, Some(rows), false)
 }
 
-/// [`matmul_as`], to a place that waits for it where the result is f32, and with sums as among
-/// `rows` rows.
+/// [`matmul_among`] of f32 operands, which no core rounds: `coopmat` leaves it to another.
+///
+/// # Errors
+/// As [`matmul_as`].
+pub fn matmul_exact(a: &Tensor, b: &Tensor, t: Transpose, rows: usize) -> Result<Tensor> {
+    matmul_to(a, b, t, None, DType::F32, None, Some(rows), true)
+}
+
+/// [`matmul_as`], to a place that waits for it where the result is f32, with sums as among `rows`
+/// rows, and on a core that rounds no operand where that is asked for.
 fn matmul_to(
     a: &Tensor,
     b: &Tensor,
@@ -191,6 +199,7 @@ fn matmul_to(
     out: DType,
     place: Option<&Tensor>,
     rows: Option<usize>,
+    exact: bool,
 ) -> Result<Tensor> {
     let floats = [a.dtype(), b.dtype(), out]
         .iter()
@@ -220,6 +229,7 @@ fn matmul_to(
             DType::F32,
             place.filter(|_| out == DType::F32),
             rows,
+            exact,
         )?;
         return cast(&wide, out);
     }
@@ -239,7 +249,10 @@ fn matmul_to(
         Some(place) => place.reshape(shape)?,
         None => Tensor::empty(gpu, shape, out)?,
     };
-    let tile = Tile::pick(gpu, n, work(batch, m, n, k));
+    let tile = match exact {
+        true => gpu.exact_tile(n, work(batch, m, n, k).flops),
+        false => Tile::pick(gpu, n, work(batch, m, n, k)),
+    };
     // By the shape and not by the tile: a table of tiles changes no order of a sum.
     let tiles = rows.unwrap_or(m).div_ceil(64) * n.div_ceil(64);
     let (splits, k_part) = match (batch, bias, out) {
@@ -338,7 +351,7 @@ impl Tape {
         let (sa, sb) = (a.tensor().clone(), b.tensor().clone());
         Ok(self.record_placed(y, &[a, b], move |g, needs| {
             let gradient = |input, a: &Tensor, b: &Tensor, t| {
-                matmul_to(a, b, t, None, DType::F32, needs.place(input), None)
+                matmul_to(a, b, t, None, DType::F32, needs.place(input), None, false)
             };
             let da = || match (t.a, t.b) {
                 (false, false) => gradient(0, g, &sb, Transpose::B),
