@@ -54,9 +54,9 @@ impl Setting {
     /// Returns the name of the line on which it lies in a chart.
     pub fn family(&self) -> &'static str {
         match self.structure {
-            Structure::Kmeans => "k-means, by rounds",
-            Structure::Product => "product, by codebooks",
-            Structure::Residual => "residual, by beam",
+            Structure::Kmeans => "k-means (rounds)",
+            Structure::Product => "product (codebooks)",
+            Structure::Residual => "residual (beam)",
         }
     }
 
