@@ -4,9 +4,9 @@
 // lowest beam, then to the lowest code. A score that is NaN counts as the largest number.
 //
 // product: f32 [N B, K], half_norm: f32 [K], base: f32 [N B]; parent, code: u32 [N B'], where
-// parent is a row of product. One workgroup walks the candidates of a vector B' times, each time for
-// the first behind the one before. Reads 4 N B K B' bytes, of which all but the first walk's come
-// from a cache; writes 8 N B'.
+// parent is a row of product. One workgroup walks the candidates of a vector B' times, each time
+// for the first behind the one before. Reads 4 N B K B' bytes, of which all but the first walk's
+// come from a cache; writes 8 N B'.
 struct Params { n: u32, k: u32, beams: u32, kept: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> product: array<f32>;

@@ -122,10 +122,10 @@ pub struct DistortionRow {
     pub peers: Vec<(String, Answer<Reached>)>,
 }
 
-/// Measures a setting on vectors, ours and others' by turns. Each of them learns codebooks and makes
-/// codes once a turn, after one that is not timed; there are five turns, or as many as begin within
-/// ten seconds. Distortions are counted here in f64, others' from their codebooks and codes. Vectors
-/// that lie in memory are not read within the time.
+/// Measures a setting on vectors, ours and others' by turns. Each of them learns codebooks and
+/// makes codes once a turn, after one that is not timed; there are five turns, or as many as begin
+/// within ten seconds. Distortions are counted here in f64, others' from their codebooks and codes.
+/// Vectors that lie in memory are not read within the time.
 ///
 /// # Errors
 /// If the vectors cannot be read or do not fit the setting, the device fails, or `folder`, in which

@@ -82,10 +82,10 @@ impl<'a> Encoder<'a> {
 
     /// Returns the codes of vectors [N, D].
     ///
-    /// Residual codes are searched for with `beam` partial codes at a time: 1 takes the nearest code
-    /// of each codebook, more find nearer sums (Babenko and Lempitsky 2014). Ties go to the lowest
-    /// code. Any number of vectors is taken, [`Encoder::rows`] at a time, and a vector has the same
-    /// codes among any others.
+    /// Residual codes are searched for with `beam` partial codes at a time: 1 takes the nearest
+    /// code of each codebook, more find nearer sums (Babenko and Lempitsky 2014). Ties go to the
+    /// lowest code. Any number of vectors is taken, [`Encoder::rows`] at a time, and a vector has
+    /// the same codes among any others.
     ///
     /// # Errors
     /// If they are no whole vectors, the beam is 0, too wide, or not 1 though codes are no
@@ -103,7 +103,8 @@ impl<'a> Encoder<'a> {
         };
         if beam == 0 || beam > widest {
             let what = format!(
-                "a beam of {beam}: residual codes are searched with 1 to {MOST_BEAMS}, others with 1"
+                "a beam of {beam}: residual codes are searched with 1 to {MOST_BEAMS}, others \
+                 with 1"
             );
             return Err(Error::invalid("encode", what));
         }

@@ -42,14 +42,14 @@ pub(super) fn distinct(n: usize, k: usize, seed: u64) -> Vec<usize> {
     found.into_iter().collect()
 }
 
-/// Clusters the rows of a part into `codes`, from random rows, in at most `iterations` rounds: fewer
-/// where nothing changes any more. Returns the means [K, D']. `tell` is called with the number of
-/// each round and with the mean squared distance of a row to the mean that it had in it; where it
-/// returns false, nothing is returned.
+/// Clusters the rows of a part into `codes`, from random rows, in at most `iterations` rounds:
+/// fewer where nothing changes any more. Returns the means [K, D']. `tell` is called with the
+/// number of each round and with the mean squared distance of a row to the mean that it had in it;
+/// where it returns false, nothing is returned.
 ///
 /// Sums of a part are those of the device, parts are added in f64 in their order. A cluster without
-/// rows takes half of another one, which is drawn in proportion to its rows, as in faiss: both go on
-/// from its mean, moved apart by a thousandth.
+/// rows takes half of another one, which is drawn in proportion to its rows, as in faiss: both go
+/// on from its mean, moved apart by a thousandth.
 ///
 /// # Errors
 /// If there are fewer rows than codes, or the device or the file fails.

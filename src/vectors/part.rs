@@ -11,7 +11,7 @@ use std::ops::Range;
 const RESIDENT: u64 = 256 << 20;
 /// Rows of a part at most: sums of a part are f32, one row after another, and parts are added in
 /// f64.
-const ROWS: usize = 1 << 16;
+const ROWS: usize = 1 << 15;
 
 /// What codes leave of each vector.
 #[derive(Clone, Copy)]

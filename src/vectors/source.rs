@@ -180,8 +180,8 @@ impl Vectors {
     /// Returns the numbers of some rows, one row after another.
     ///
     /// # Errors
-    /// If there are no such rows, the file cannot be read, or holds a number that is not finite or so
-    /// large that squared distances are not.
+    /// If there are no such rows, the file cannot be read, or holds a number that is not finite, or
+    /// one so large that squared distances are not.
     pub fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         if rows.start > rows.end || rows.end > self.rows {
             let what = format!("rows {rows:?} of {}", self.rows);
