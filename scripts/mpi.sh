@@ -91,7 +91,7 @@ train() { launch "$1" "$wgvq" --quiet train "${model[@]}" "${@:2}" 2>&1; }
 # Equal losses over several numbers of processes, and equal bytes in all of them.
 equal() {
     local ranks log
-    "$wgvq" --quiet train "${model[@]}" --steps 8 --out "$place/$kind-1" >/dev/null
+    "$wgvq" --quiet train "${model[@]}" --steps 8 --out "$place/$kind-alone" >/dev/null
     for ranks in "$@"; do
         say "== $kind: $ranks processes"
         log=$(launch "$ranks" "$wgvq" train "${model[@]}" --steps 8 --out "$place/$kind-$ranks" 2>&1) ||
@@ -100,7 +100,7 @@ equal() {
             grep -q "$ranks ranks ended with the same bytes" <<<"$log" || fail "$kind: ranks came apart: $log"
         fi
         for column in loss reconstruction perplexity; do
-            near "$column" "$place/$kind-1/metrics.csv" "$place/$kind-$ranks/metrics.csv"
+            near "$column" "$place/$kind-alone/metrics.csv" "$place/$kind-$ranks/metrics.csv"
         done
     done
 }
@@ -148,7 +148,7 @@ errors() {
 }
 
 prior() {
-    local run=$place/$kind-1
+    local run=$place/$kind-alone
     local keys=(--size tiny --steps 4 --batch 8 --set prior.dim=32 --set prior.layers=1 --set prior.heads=2
         --set train.log_every=2)
     say "== $kind: a prior over 2 processes"
