@@ -103,6 +103,10 @@ impl Learning {
     }
 
     /// The name of what is done now, and the share of it that is done.
+    #[cfg_attr(
+        not(feature = "window"),
+        allow(dead_code, reason = "a window shows it")
+    )]
     pub fn progress(&self) -> (&'static str, f64) {
         let s = &self.settings;
         let share = |done: f64, all: f64| done / all.max(1.0);
@@ -125,6 +129,10 @@ impl Learning {
     }
 
     /// The texture with the game as it goes on while models learn.
+    #[cfg_attr(
+        not(feature = "window"),
+        allow(dead_code, reason = "a window shows it")
+    )]
     pub fn picture(&self) -> &wgpu::Texture {
         &self.texture
     }

@@ -30,7 +30,7 @@ use measure::{Comparison, Start, compare, psnr};
 use options::Options;
 use play::Play;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wgvq::{Error, FeatureRequest, Result};
 use world::World;
 
@@ -75,9 +75,9 @@ pub fn headless(options: &Options) -> Result<Dreamt> {
 }
 
 /// Plays the dream of one start as a player does: in a texture of the host's, a part of a frame's
-/// codes in each of the host's frames. Returns the frames, u8 [steps + 1, H, W, 3], and how many of
-/// the host's frames a dreamt one took.
-pub fn play(dreamt: &Dreamt, start: &Start, options: &Options) -> Result<(Vec<u8>, f64)> {
+/// codes in each of the host's frames. Returns the frames, u8 [steps + 1, H, W, 3], and the times of
+/// the host's frames that the dream took.
+pub fn play(dreamt: &Dreamt, start: &Start, options: &Options) -> Result<(Vec<u8>, Vec<Duration>)> {
     let Dreamt {
         learning, world, ..
     } = dreamt;
@@ -89,16 +89,20 @@ pub fn play(dreamt: &Dreamt, start: &Start, options: &Options) -> Result<(Vec<u8
             .flat_map(|pixel| pixel[..3].to_vec())
             .collect()
     };
-    let (mut film, mut frames) = (rgb(&play), 0);
+    let (mut film, mut times) = (rgb(&play), Vec::new());
     play.fall_asleep(host, gpu, world)?;
     for key in &start.keys {
-        while !play.dream(host, gpu, world, *key, options.budget)? {
-            frames += 1;
+        loop {
+            let began = Instant::now();
+            let is_done = play.dream(host, gpu, world, *key, options.budget)?;
+            times.push(began.elapsed());
+            if is_done {
+                break;
+            }
         }
-        frames += 1;
         film.extend(rgb(&play));
     }
-    Ok((film, f64::from(frames) / start.keys.len().max(1) as f64))
+    Ok((film, times))
 }
 
 /// Writes the strip and the animation of the first start into a folder.
@@ -170,8 +174,13 @@ fn main() -> Result<()> {
         options.steps,
         options.keys.as_deref(),
     );
-    let (film, frames) = play(&dreamt, &start, &options)?;
-    println!("played, a dreamt frame takes {frames:.1} of the host's frames");
+    let (film, times) = play(&dreamt, &start, &options)?;
+    let seconds = times.iter().map(Duration::as_secs_f64).sum::<f64>();
+    println!(
+        "played, a dreamt frame takes {:.0} ms, in {:.1} of the host's frames",
+        1e3 * seconds / options.steps as f64,
+        times.len() as f64 / options.steps as f64
+    );
     println!(
         "{} and dream.gif written; {:.0} s in all",
         options.out.join("dream.png").display(),

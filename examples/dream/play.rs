@@ -1,11 +1,6 @@
 //! What is played: the game, or the dream of it, in the same texture. A dreamt frame is drawn over
 //! several of the host's frames, each for its budget.
 
-#![cfg_attr(
-    not(feature = "window"),
-    allow(dead_code, reason = "without a window, the dream alone is played")
-)]
-
 use super::court::Court;
 use super::game::{Game, Key};
 use super::host::Host;
@@ -51,6 +46,10 @@ impl Play {
     }
 
     /// Whether the dream is played.
+    #[cfg_attr(
+        not(feature = "window"),
+        allow(dead_code, reason = "a window needs it")
+    )]
     pub fn dreams(&self) -> bool {
         self.dream.is_some()
     }
@@ -63,6 +62,10 @@ impl Play {
     }
 
     /// Goes on with the game by a frame.
+    #[cfg_attr(
+        not(feature = "window"),
+        allow(dead_code, reason = "a window needs it")
+    )]
     pub fn play(&mut self, host: &Host, key: Key) {
         self.game.step(key);
         self.draw(host);
@@ -85,6 +88,10 @@ impl Play {
     }
 
     /// Ends the dream: the game goes on where it was.
+    #[cfg_attr(
+        not(feature = "window"),
+        allow(dead_code, reason = "a window needs it")
+    )]
     pub fn wake_up(&mut self, host: &Host) {
         self.dream = None;
         self.draw(host);
