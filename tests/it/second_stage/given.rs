@@ -13,12 +13,12 @@ use wgvq::spec::Rng;
 use wgvq::storage::checkpoint;
 use wgvq::train::Trainer;
 
-const CODES: usize = 6;
-const CELLS: usize = 6;
+const CODES: usize = 4;
+const CELLS: usize = 2;
 const CLASSES: u32 = 3;
 
 fn info() -> TokenDatasetInfo {
-    let grid = [2, 3];
+    let grid = [1, CELLS];
     let before = Level {
         name: "before".into(),
         grid,
@@ -38,7 +38,7 @@ fn info() -> TokenDatasetInfo {
             text: None,
             scales: None,
         },
-        image: [12, 8, 3],
+        image: [8, 4, 3],
         classes: ["left", "none", "right"].map(String::from).to_vec(),
         data: "frames".into(),
         data_sha256: String::new(),
@@ -47,14 +47,10 @@ fn info() -> TokenDatasetInfo {
     }
 }
 
-/// The rule that is to be learned: each row of cells turns to the left, to the right or not at all.
+/// The rule that is to be learned: each code goes on by the number of its image's class.
 fn next(before: &[u32], class: u32) -> Vec<u32> {
-    let turned = |row: &[u32]| {
-        let mut row = row.to_vec();
-        row.rotate_left((3 + 1 - class as usize) % 3);
-        row
-    };
-    before.chunks(3).flat_map(turned).collect()
+    let on = |code: &u32| (code + class) % CODES as u32;
+    before.iter().map(on).collect()
 }
 
 /// Codes of images and those that follow, with the classes.
@@ -85,11 +81,11 @@ fn the_next_codes_follow_from_those_before_and_the_class() {
     (config.prior.dim, config.prior.heads) = (32, 2);
     (config.prior.layers, config.prior.condition_layers) = (1, 1);
     config.prior.dropout = 0.0;
-    (config.train.batch_size, config.train.steps) = (64, 400);
+    (config.train.batch_size, config.train.steps) = (64, 800);
     (config.train.lr, config.train.warmup) = (5e-3, 20);
     (config.train.class_dropout, config.train.ema_decay) = (0.0, 0.0);
     let mut trainer = Trainer::prior(&gpu, &config.resolve().unwrap(), tokens).unwrap();
-    (0..400).for_each(|_| trainer.step().unwrap());
+    (0..800).for_each(|_| trainer.step().unwrap());
     let bytes = checkpoint::to_bytes(&trainer.trained().unwrap()).unwrap();
 
     let prior = PriorModel::from_bytes_over(&gpu, &bytes, &info()).unwrap();
