@@ -9,6 +9,7 @@ use crate::inference::loading::{load_parameters, model_file};
 use crate::inference::prior_measure::{Conditioning, build, measure};
 use crate::models::prior::{Prior, Scales, Vocabulary};
 use crate::nn::Parameters;
+use crate::quantize::ScaleTables;
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
 use crate::{Error, Result};
@@ -86,21 +87,7 @@ impl PriorModel {
         model: &FirstStageModel,
     ) -> Result<PriorModel> {
         let at = |e: Error| Error::file(file, e);
-        let state = &checkpoint.state["prior"];
-        if state.is_null() {
-            return Err(Error::file(
-                file,
-                "is a model file of wgvq, but holds no prior",
-            ));
-        }
-        let damaged = |e: serde_json::Error| {
-            Error::file(file, format!("what it says of itself cannot be used: {e}"))
-        };
-        let config: PriorConfig =
-            serde_json::from_value(state["config"].clone()).map_err(damaged)?;
-        let info: TokenDatasetInfo =
-            serde_json::from_value(state["tokens"].clone()).map_err(damaged)?;
-        let config = config.resolve().map_err(at)?;
+        let (config, info) = described(file, checkpoint)?;
         let v = &info.vocabulary;
         let own = Vocabulary {
             text: v.text,
@@ -122,8 +109,57 @@ impl PriorModel {
                         these by `wgvq prior --overwrite`";
             return Err(Error::file(file, what));
         }
+        PriorModel::of_weights(gpu, file, checkpoint, config, info, model.scale_tables()?)
+    }
+
+    /// Loads a prior from the bytes of its file, over tokens that a program described itself (see
+    /// [`write_tokens`](crate::inference::tokenize::write_tokens)): codes that are conditioned on
+    /// others than those of a model's levels above. Whether the codes that it is given are of the
+    /// model that `info` names is the program's to know.
+    ///
+    /// # Errors
+    /// If they are damaged or no prior's, if the prior was trained on other tokens than those that
+    /// `info` describes, or its codes are of scales, which need their model.
+    pub fn from_bytes_over(gpu: &Gpu, bytes: &[u8], info: &TokenDatasetInfo) -> Result<PriorModel> {
+        let file = Path::new("the prior's bytes");
+        let checkpoint = checkpoint::from_bytes(file, bytes)?;
+        let (config, own) = described(file, &checkpoint)?;
+        if own.vocabulary.scales.is_some() {
+            let what = "is a prior over codes of scales: `PriorModel::from_bytes` loads it with \
+                        the model that made them";
+            return Err(Error::file(file, what));
+        }
+        // The data may be called by another name.
+        let wanted = TokenDatasetInfo {
+            data: own.data.clone(),
+            ..info.clone()
+        };
+        if own != wanted {
+            let differs = if own.vocabulary != wanted.vocabulary {
+                "their vocabularies differ"
+            } else if own.model != wanted.model {
+                "another model made them"
+            } else {
+                "their images, classes or data differ"
+            };
+            let what = format!("was trained on other tokens than those described: {differs}");
+            return Err(Error::file(file, what));
+        }
+        PriorModel::of_weights(gpu, file, &checkpoint, config, own, None)
+    }
+
+    /// Builds the prior that a checkpoint holds, which was checked against what it is to be over.
+    fn of_weights(
+        gpu: &Gpu,
+        file: &Path,
+        checkpoint: &Checkpoint,
+        config: Resolved<PriorConfig>,
+        info: TokenDatasetInfo,
+        tables: Option<ScaleTables>,
+    ) -> Result<PriorModel> {
+        let at = |e: Error| Error::file(file, e);
         let (mut prior, params) = build(gpu, &config, &info).map_err(at)?;
-        if let Some(tables) = model.scale_tables()? {
+        if let Some(tables) = tables {
             prior = prior.with_scale_tables(tables).map_err(at)?;
         }
         load_parameters(&params, checkpoint).map_err(at)?;
@@ -197,6 +233,29 @@ impl PriorModel {
     pub fn parameter_count(&self) -> usize {
         self.params.count()
     }
+}
+
+/// Returns what a prior's file says of itself: its configuration, and the tokens that it was
+/// trained on; `file` names it in errors.
+fn described(
+    file: &Path,
+    checkpoint: &Checkpoint,
+) -> Result<(Resolved<PriorConfig>, TokenDatasetInfo)> {
+    let state = &checkpoint.state["prior"];
+    if state.is_null() {
+        return Err(Error::file(
+            file,
+            "is a model file of wgvq, but holds no prior",
+        ));
+    }
+    let damaged = |e: serde_json::Error| {
+        Error::file(file, format!("what it says of itself cannot be used: {e}"))
+    };
+    let config: PriorConfig = serde_json::from_value(state["config"].clone()).map_err(damaged)?;
+    let info: TokenDatasetInfo =
+        serde_json::from_value(state["tokens"].clone()).map_err(damaged)?;
+    let config = config.resolve().map_err(|e| Error::file(file, e))?;
+    Ok((config, info))
 }
 
 impl FirstStageModel {

@@ -2,6 +2,7 @@
 //! codes are drawn.
 
 mod drawing;
+mod given;
 mod masked;
 mod orders;
 mod parallel;

@@ -1,5 +1,6 @@
 //! Tokenizing of a data set by a trained model: the tokens that a prior trains on.
 
+mod given;
 mod made_up;
 mod shards;
 mod writer;
@@ -14,6 +15,7 @@ use crate::inference::progress::Progress;
 use crate::models::prior::Vocabulary;
 use crate::storage::atomic;
 use crate::{Error, Result};
+pub use given::{CodeRows, write_tokens};
 pub(crate) use made_up::made_up;
 pub use shards::{ShardOptions, encode_shard, encode_whole, join_tokens, shard_source};
 use std::path::Path;
