@@ -74,7 +74,8 @@ impl Learning {
         gpu.set_memory_budget(Some(512 << 20));
         if settings.frames < EPISODE * HELD_OUT {
             let what = format!(
-                "{} are too few: a tenth is held out, in episodes of {EPISODE}; ask for {} at least",
+                "{} are too few: a tenth is held out, in episodes of {EPISODE}; ask for {} at \
+                 least",
                 settings.frames,
                 EPISODE * HELD_OUT
             );

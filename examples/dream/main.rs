@@ -75,8 +75,8 @@ pub fn headless(options: &Options) -> Result<Dreamt> {
 }
 
 /// Plays the dream of one start as a player does: in a texture of the host's, a part of a frame's
-/// codes in each of the host's frames. Returns the frames, u8 [steps + 1, H, W, 3], and the times of
-/// the host's frames that the dream took.
+/// codes in each of the host's frames. Returns the frames, u8 [steps + 1, H, W, 3], and the times
+/// of the host's frames that the dream took.
 pub fn play(dreamt: &Dreamt, start: &Start, options: &Options) -> Result<(Vec<u8>, Vec<Duration>)> {
     let Dreamt {
         learning, world, ..

@@ -66,8 +66,8 @@ impl Settings {
     pub fn tokenizer(&self) -> Result<RunConfig> {
         let mut config = RunConfig::default();
         (config.model.hidden, config.model.residual_hidden) = (self.hidden, self.hidden / 2);
-        // Codes of signs: the ground, which most cells show, lies far from where a sign changes, and
-        // has the same code in every frame. Codes that learn to be near latents spread over it.
+        // Codes of signs: the ground, which most cells show, lies far from where a sign changes,
+        // and has the same code in every frame. Codes that learn to be near latents spread over it.
         let quantizer = &mut config.quantizer;
         (quantizer.kind, quantizer.codebook_size) = ("bsq".into(), self.codebook);
         // Certain codes, but no even use of them.
