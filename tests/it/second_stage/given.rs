@@ -113,8 +113,8 @@ fn the_next_codes_follow_from_those_before_and_the_class() {
         prior.sample(&request, &mut no_progress).unwrap().codes
     };
     let right = |classes: &[u32]| {
-        let befores = known.chunks(2 * CELLS).map(|image| &image[..CELLS]);
-        let expected: Vec<u32> = befores
+        let earlier = known.chunks(2 * CELLS).map(|image| &image[..CELLS]);
+        let expected: Vec<u32> = earlier
             .zip(classes)
             .flat_map(|(before, class)| next(before, *class))
             .collect();
