@@ -44,14 +44,14 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            frames: 4096,
+            frames: 8192,
             hidden: 32,
             codebook: 128,
-            tokenizer_steps: 800,
+            tokenizer_steps: 1500,
             dim: 64,
             layers: 2,
             condition_layers: 2,
-            prior_steps: 1200,
+            prior_steps: 3000,
             batch: 16,
             temperature: 0.0,
             seed: 0,

@@ -168,9 +168,9 @@ fn train_in_parts(
             beams: *beams,
         });
         let rows = Part::new(gpu, vectors, columns, left, part)?;
-        // A residual's codebooks begin at what is left of the same vectors: the codes before it came
-        // near those, and means that begin near zero share the others out more evenly than means
-        // that begin anywhere.
+        // A residual's codebooks begin at what is left of the same vectors: the codes before it
+        // came near those, and means that begin near zero share the others out more evenly than
+        // means that begin anywhere.
         let seed = match o.structure {
             Structure::Residual => o.seed,
             _ => o.seed ^ splitmix64(m as u64),
