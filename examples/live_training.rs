@@ -10,6 +10,9 @@
 
 mod host;
 #[cfg(feature = "window")]
+#[path = "host/screen.rs"]
+mod screen;
+#[cfg(feature = "window")]
 #[path = "host/window.rs"]
 mod window;
 

@@ -21,6 +21,9 @@ pub(crate) mod measure;
 pub(crate) mod options;
 mod play;
 #[cfg(feature = "window")]
+#[path = "../host/screen.rs"]
+mod screen;
+#[cfg(feature = "window")]
 mod window;
 pub(crate) mod world;
 

@@ -2,27 +2,24 @@
 //! the dream, once there is one.
 
 use super::game::{Game, Key};
-use super::host::Host;
 use super::learning::Learning;
 use super::options::Options;
 use super::play::Play;
+use super::screen::{Screen, refused};
 use super::world::World;
-use std::sync::Arc;
-use wgvq::{Error, FeatureRequest, Result, wgpu};
+use wgvq::{Error, Result, wgpu};
 use winit::application::ApplicationHandler;
 use winit::event::{ElementState, KeyEvent, WindowEvent};
 use winit::event_loop::{ActiveEventLoop, EventLoop};
 use winit::keyboard::{KeyCode, PhysicalKey};
-use winit::window::{Window, WindowAttributes, WindowId};
+use winit::window::WindowId;
 
 /// The window's frames to one of the game.
 const FRAMES: u64 = 6;
 
 /// A window and what is drawn into it.
 struct Shown {
-    window: Arc<Window>,
-    surface: wgpu::Surface<'static>,
-    config: wgpu::SurfaceConfiguration,
+    screen: Screen,
     pipeline: wgpu::RenderPipeline,
     options: Options,
     learning: Learning,
@@ -38,40 +35,15 @@ struct App {
     error: Option<Error>,
 }
 
-fn refused(what: impl std::fmt::Display) -> Error {
-    Error::Gpu {
-        op: "window".into(),
-        what: what.to_string(),
-    }
-}
-
 impl Shown {
     fn new(events: &ActiveEventLoop, options: Options) -> Result<Shown> {
-        let attributes = WindowAttributes::default().with_title("wgvq: a dream");
-        let window = Arc::new(events.create_window(attributes).map_err(refused)?);
-        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-        let surface = instance.create_surface(window.clone()).map_err(refused)?;
-        let host = Host::on(&instance, Some(&surface), FeatureRequest::default());
-        let size = window.inner_size();
         // Frames hold display-encoded colours, and are drawn as they are.
-        let config = wgpu::SurfaceConfiguration {
-            usage: wgpu::TextureUsages::RENDER_ATTACHMENT,
-            format: wgpu::TextureFormat::Bgra8Unorm,
-            color_space: Default::default(),
-            width: size.width.max(1),
-            height: size.height.max(1),
-            present_mode: wgpu::PresentMode::Fifo,
-            desired_maximum_frame_latency: 2,
-            alpha_mode: wgpu::CompositeAlphaMode::Auto,
-            view_formats: Vec::new(),
-        };
-        surface.configure(&host.device, &config);
-        let pipeline = host.quad(config.format);
+        let format = wgpu::TextureFormat::Bgra8Unorm;
+        let (screen, host) = Screen::open(events, "wgvq: a dream", format)?;
+        let pipeline = host.quad(format);
         let learning = Learning::new(host, options.settings.clone(), options.budget)?;
         Ok(Shown {
-            window,
-            surface,
-            config,
+            screen,
             pipeline,
             options,
             learning,
@@ -79,12 +51,6 @@ impl Shown {
             held: [false; 2],
             frames: 0,
         })
-    }
-
-    fn resize(&mut self, width: u32, height: u32) {
-        (self.config.width, self.config.height) = (width.max(1), height.max(1));
-        let device = &self.learning.host.device;
-        self.surface.configure(device, &self.config);
     }
 
     fn key(&self) -> Key {
@@ -137,32 +103,24 @@ impl Shown {
                 format!("{what}, {:.0} %", 100.0 * share)
             }
         };
-        self.window.set_title(&format!("wgvq: {title}"));
+        self.screen.set_title(&format!("wgvq: {title}"));
         Ok(())
     }
 
     fn frame(&mut self) -> Result<()> {
-        use wgpu::CurrentSurfaceTexture::{Suboptimal, Success};
         self.advance()?;
         let host = &self.learning.host;
-        match self.surface.get_current_texture() {
-            Success(frame) | Suboptimal(frame) => {
-                let to = &frame.texture;
-                let mut encoder = host.device.create_command_encoder(&Default::default());
-                host.clear(&mut encoder, to, wgpu::Color::BLACK);
-                let [w, h] = [to.width() as f32, to.height() as f32];
-                let (side, picture) = (w.min(h), self.world.as_ref().map(|(_, p)| p.picture()));
-                let picture = picture.unwrap_or(self.learning.picture());
-                let at = [(w - side) / 2.0, (h - side) / 2.0, side, side];
-                host.draw_with(&self.pipeline, &mut encoder, picture, to, at);
-                host.queue.submit([encoder.finish()]);
-                host.queue.present(frame);
-            }
-            // Moved to another screen, say: the next frame fits again.
-            _ => self.surface.configure(&host.device, &self.config),
-        }
-        self.window.request_redraw();
-        Ok(())
+        self.screen.show(|to| {
+            let mut encoder = host.device.create_command_encoder(&Default::default());
+            host.clear(&mut encoder, to, wgpu::Color::BLACK);
+            let [w, h] = [to.width() as f32, to.height() as f32];
+            let (side, picture) = (w.min(h), self.world.as_ref().map(|(_, p)| p.picture()));
+            let picture = picture.unwrap_or(self.learning.picture());
+            let at = [(w - side) / 2.0, (h - side) / 2.0, side, side];
+            host.draw_with(&self.pipeline, &mut encoder, picture, to, at);
+            host.queue.submit([encoder.finish()]);
+            Ok(())
+        })
     }
 }
 
@@ -185,7 +143,7 @@ impl ApplicationHandler for App {
                 Ok(())
             }
             WindowEvent::Resized(size) => {
-                shown.resize(size.width, size.height);
+                shown.screen.resize(size.width, size.height);
                 Ok(())
             }
             WindowEvent::KeyboardInput { event, .. } => shown.pressed(&event),
