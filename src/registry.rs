@@ -51,6 +51,7 @@ pub fn operations() -> &'static [&'static dyn Operation] {
         &quantize::gumbel::GumbelSpec,
         &image::image::Image,
         &image::image_gradient::ImageGradient,
+        &sampling::join_codes::JoinCodes,
         &quantize::kmeans::Kmeans,
         &norm::l2_norm::L2Norm,
         &norm::layer_norm::LayerNorm,

@@ -144,6 +144,7 @@ pub fn train_prior<'py>(
             }
             (None, None) => return Err(Error::file(&place, "has no tokens")),
         };
+        let tokens = stage.with_codes(tokens)?;
         run_prior(engine, &config, tokens, &folder, start, &mut watch, &stop).map(Done::from)
     };
     let done = py.detach(work);

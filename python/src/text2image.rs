@@ -267,6 +267,7 @@ impl Work<'_> {
             }
         };
         watch.stage = Some(stage_name(place));
+        let tokens = stage.with_codes(tokens)?;
         run_prior(self.gpu, config, tokens, &folder, start, watch, self.stop).map(Done::from)
     }
 

@@ -10,7 +10,7 @@
 mod baselines;
 mod info;
 
-use crate::models::prior::Vocabulary;
+use crate::models::prior::{CodeOrder, Vocabulary};
 use crate::models::text::{Text, TextFormat, Texts};
 use crate::quantize::ScaleTables;
 use crate::storage::checkpoint;
@@ -80,6 +80,10 @@ pub struct Tokens {
     /// What the codes of scales stand for, which a prior over these needs: see
     /// [`FirstStageModel::scale_tables`](crate::inference::FirstStageModel::scale_tables).
     pub scales: Option<ScaleTables>,
+    /// The order in which a factorised head counts the codes, as
+    /// [`FirstStageModel::code_order`](crate::inference::FirstStageModel::code_order) gives it;
+    /// `None` is that of their numbers.
+    pub order: Option<CodeOrder>,
 }
 
 /// One side of a data set.
@@ -160,6 +164,7 @@ impl Tokens {
             train,
             test,
             scales: None,
+            order: None,
         })
     }
 

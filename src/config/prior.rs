@@ -112,6 +112,7 @@ impl DottedConfig for PriorConfig {
     const ADDED: &'static [(&'static str, &'static str)] = &[
         ("prior.order", "\"raster\""),
         ("prior.kind", "\"autoregressive\""),
+        ("prior.head", "\"table\""),
         PRECISION[0],
         PRECISION[1],
     ];

@@ -9,6 +9,8 @@ use crate::inference::first_stage::{FirstStage, build};
 use crate::inference::level_ablation::LevelAblation;
 use crate::inference::loading::{LoadOptions, description, model_file};
 use crate::models::Level;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::models::prior::CodeOrder;
 use crate::nn::{ForwardContext, Parameters};
 use crate::ops::image::image::{normalize, to_bytes};
 use crate::quantize::{Mode, Quantizer, Registry, ScaleTables};
@@ -57,6 +59,9 @@ pub struct FirstStageModel {
     hash: String,
 }
 
+/// Codes whose vectors are read at a time.
+#[cfg(not(target_arch = "wasm32"))]
+const CODES_AT_A_TIME: usize = 1 << 16;
 /// Images that go through the model at a time.
 pub(super) const BATCH: usize = 64;
 
@@ -241,6 +246,30 @@ impl FirstStageModel {
             [only] => only.scale_tables(&pass),
             _ => Ok(None),
         }
+    }
+
+    /// Returns an order in which neighbours among the codes of a level lie together, by their
+    /// vectors, for a prior with a factorised head: see
+    /// [`Prior::with_code_order`](crate::models::prior::Prior::with_code_order). `None` where a
+    /// latent has several codes, whose vectors add up. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn code_order(&self, level: usize) -> Result<Option<CodeOrder>> {
+        let quantizer = self.quantizer_of(level);
+        if quantizer.codebooks() != 1 {
+            return Ok(None);
+        }
+        let tape = Tape::no_grad(&self.gpu);
+        let pass = ForwardContext::new(&tape, &self.params);
+        let mut vectors = Vec::new();
+        let all: Vec<u32> = (0..quantizer.codebook_size() as u32).collect();
+        for codes in all.chunks(CODES_AT_A_TIME) {
+            let codes = Tensor::from_slice(&self.gpu, &[codes.len(), 1], codes)?;
+            vectors.extend(quantizer.code_vectors(&pass, &codes)?.read::<f32>()?);
+        }
+        CodeOrder::of_vectors(&vectors, quantizer.dim()).map(Some)
     }
 
     /// Channels of a code of its scales; 0 without any.

@@ -25,6 +25,23 @@ pub(crate) fn build(
     Ok((prior, builder.build(gpu, c.train.seed)?))
 }
 
+/// Under what a file keeps the order in which a factorised head counts codes.
+pub(crate) const CODE_ORDER: &str = "code_order";
+
+/// Returns the prior with the order of codes that a file keeps under [`CODE_ORDER`], where its head
+/// is factorised.
+pub(crate) fn with_order_of(gpu: &Gpu, prior: Prior, kept: &serde_json::Value) -> Result<Prior> {
+    if prior.code_order().is_none() {
+        return Ok(prior);
+    }
+    let order = serde_json::from_value(kept[CODE_ORDER].clone());
+    let order = order.map_err(|e| {
+        let what = format!("the order of the codes that it was trained in cannot be used: {e}");
+        Error::data(what)
+    })?;
+    prior.with_code_order(gpu, order)
+}
+
 /// The condition under which a prior is measured. The bits that an image's own class and text save,
 /// against none and against another's, are what the prior has learned of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::config::prior::PriorConfig;
 use crate::gpu::Gpu;
 use crate::inference::FirstStageModel;
 use crate::inference::loading::{load_parameters, model_file};
-use crate::inference::prior_measure::{Conditioning, build, measure};
+use crate::inference::prior_measure::{Conditioning, build, measure, with_order_of};
 use crate::models::prior::{Prior, Scales, Vocabulary};
 use crate::nn::Parameters;
 use crate::quantize::ScaleTables;
@@ -162,6 +162,7 @@ impl PriorModel {
         if let Some(tables) = tables {
             prior = prior.with_scale_tables(tables).map_err(at)?;
         }
+        prior = with_order_of(gpu, prior, &checkpoint.state["prior"]).map_err(at)?;
         load_parameters(&params, checkpoint).map_err(at)?;
         Ok(PriorModel {
             gpu: gpu.clone(),

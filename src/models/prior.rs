@@ -5,9 +5,12 @@
 //! it (Yu et al. 2022).
 
 mod batch;
+mod code_order;
 pub mod conditioning;
 mod conditions;
 mod decoding;
+mod factorised;
+mod head;
 pub mod masked;
 mod next_scale;
 pub mod order;
@@ -19,6 +22,11 @@ mod window;
 
 mod shape;
 
+pub use code_order::CodeOrder;
+pub use decoding::NextCode;
+pub use factorised::HalfRows;
+pub use head::Head;
+pub(crate) use head::halves;
 pub use order::Order;
 pub use pattern::Pattern;
 pub use shape::{Kind, Positions, Shape, TextKind};
@@ -27,6 +35,7 @@ use super::text::{Text, TextFormat};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::prior::conditioning::Conditioning;
+use crate::models::prior::factorised::FactorisedHeads;
 use crate::models::prior::order::Places;
 use crate::models::prior::pattern::{Masks, Place};
 use crate::models::prior::scale_layers::ScaleLayers;
@@ -72,6 +81,8 @@ pub struct Prior {
     norm: Norm,
     /// One for each codebook, where they are not the embeddings.
     heads: Vec<Linear>,
+    /// In their place, where codes are predicted in halves.
+    factorised: Option<FactorisedHeads>,
 }
 
 /// The reader of the texts.
@@ -230,7 +241,14 @@ impl Prior {
             .map(|i| new(b, &format!("blocks.{i}"), &block))
             .collect();
         let norm = Norm::new(b, "norm", d, shape.norm);
-        let untied = if shape.tied { 0 } else { v.codebooks };
+        let factorised = match shape.head {
+            Head::Table => None,
+            Head::Factorised => Some(FactorisedHeads::new(gpu, b, &shape, &v)?),
+        };
+        let untied = match (&factorised, shape.tied) {
+            (None, false) => v.codebooks,
+            _ => 0,
+        };
         let heads = (0..untied)
             .map(|q| Linear::new(b, &format!("head.{q}"), d, v.codebook_size, INIT_STD))
             .collect();
@@ -252,6 +270,7 @@ impl Prior {
             blocks,
             norm,
             heads,
+            factorised,
         })
     }
 
@@ -379,6 +398,11 @@ impl Prior {
     /// Computes the logits of the next code, of codebook `q`, from rows of the last block: x [N, D]
     /// to [N, K].
     fn head(&self, pass: &ForwardContext, x: &Var, q: usize) -> Result<Var> {
+        if self.factorised.is_some() {
+            let what = "a factorised head makes no logits of all codes: see \
+                        `Prior::first_logits` and `Prior::second_logits`";
+            return Err(Error::invalid("prior", what));
+        }
         match self.heads.get(q) {
             Some(head) => head.forward(pass, x),
             None => {
@@ -441,7 +465,7 @@ impl Prior {
     /// for each codebook [B h w, K].
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the head is factorised, or the device fails.
     pub fn logits(
         &self,
         pass: &ForwardContext,

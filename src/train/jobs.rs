@@ -8,6 +8,7 @@ use crate::config::prior::PriorConfig;
 use crate::config::run::RunConfig;
 use crate::data;
 use crate::gpu::Gpu;
+use crate::models::prior::CodeOrder;
 use crate::parallel::Ranks;
 use crate::quantize::Registry;
 use crate::{Error, Result};
@@ -20,8 +21,9 @@ use std::sync::Arc;
 pub(super) enum Job {
     /// Of a first stage; its configuration in TOML, which says where the images lie.
     FirstStage(String),
-    /// Of a prior; its configuration in TOML, and the folder of its tokens.
-    Prior(String, PathBuf),
+    /// Of a prior; its configuration in TOML, the folder of its tokens, and the order of the codes
+    /// that it predicts in halves.
+    Prior(String, PathBuf, Option<CodeOrder>),
     /// None: rank 0 has ended.
     End,
 }
@@ -58,9 +60,13 @@ pub fn serve(gpu: &Gpu, ranks: &Ranks, registry: &Registry) -> Result<()> {
                 let trainer = Trainer::with(gpu, &config, Arc::new(set), registry)?;
                 follow(trainer.among(ranks.clone())?)?;
             }
-            Job::Prior(toml, tokens) => {
+            Job::Prior(toml, tokens, order) => {
                 let config = PriorConfig::from_toml(&toml)?.resolve()?;
-                let trainer = Trainer::prior(gpu, &config, Tokens::open(&tokens)?)?;
+                let tokens = Tokens {
+                    order,
+                    ..Tokens::open(&tokens)?
+                };
+                let trainer = Trainer::prior(gpu, &config, tokens)?;
                 follow(trainer.among(ranks.clone())?)?;
             }
             Job::End => return Ok(()),

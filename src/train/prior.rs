@@ -23,7 +23,7 @@ use crate::config::{DottedConfig, Resolved};
 use crate::config::{Precision, Resumable};
 use crate::data::spread;
 use crate::gpu::Gpu;
-use crate::inference::prior_measure::{Conditioning, build, measure};
+use crate::inference::prior_measure::{CODE_ORDER, Conditioning, build, measure, with_order_of};
 use crate::metrics::{Reduce, Steps};
 use crate::models::prior::{Prior, TextKind, Vocabulary};
 use crate::nn::{GradientSum, HostTensors, Parameters};
@@ -126,6 +126,9 @@ impl Trainer<PriorTask> {
         if let Some(tables) = &tokens.scales {
             prior = prior.with_scale_tables(tables.clone())?;
         }
+        if let Some(order) = &tokens.order {
+            prior = prior.with_code_order(gpu, order.clone())?;
+        }
         let t = &config.train;
         let hyper = Hyper {
             lr: t.rate(0),
@@ -215,6 +218,11 @@ impl Task for PriorTask {
     }
 
     fn join(&mut self, ranks: &Ranks) -> Result<()> {
+        if !self.prior.scales().is_empty() && ranks.size() > 1 {
+            let what = "`next-scale` needs the first stage's quantizer, which other processes do \
+                        not have: train it in one";
+            return Err(Error::config("prior.kind", what));
+        }
         let t = &self.config.train;
         pass_of_rank(ranks, t.batch_size, t.accumulate)?;
         let parts = !t.accumulate.is_multiple_of(ranks.size());
@@ -340,6 +348,9 @@ impl Task for PriorTask {
         let best = self.best.as_ref();
         let best = best.map(|best| (best.nats.to_bits(), best.step));
         checkpoint.state["best"] = serde_json::json!(best);
+        if let Some(order) = self.prior.code_order() {
+            checkpoint.state[CODE_ORDER] = serde_json::json!(order);
+        }
         Ok(())
     }
 
@@ -376,6 +387,7 @@ impl Task for PriorTask {
             }
             None => None,
         };
+        self.prior = with_order_of(&self.gpu, self.prior.clone(), &checkpoint.state)?;
         Ok(())
     }
 
@@ -383,8 +395,11 @@ impl Task for PriorTask {
         let best = self.best.as_ref();
         let kept = best.map_or(state.weights(), |best| &best.weights);
         let tensors = named("", kept.to_host()?);
-        let state =
-            serde_json::json!({ "prior": { "config": self.config, "tokens": self.tokens.info } });
+        let mut about = serde_json::json!({ "config": self.config, "tokens": self.tokens.info });
+        if let Some(order) = self.prior.code_order() {
+            about[CODE_ORDER] = serde_json::json!(order);
+        }
+        let state = serde_json::json!({ "prior": about });
         Ok(Checkpoint { tensors, state })
     }
 }
@@ -407,7 +422,7 @@ pub fn run_prior(
     let (config, earlier) = configured(&config, folder, start)?;
     let ranks = Ranks::world();
     #[cfg(not(target_arch = "wasm32"))]
-    let place = tokens.folder();
+    let (place, order) = (tokens.folder(), tokens.order.clone());
     let trainer = Trainer::prior(gpu, &config, tokens);
     let trainer = trainer.and_then(|trainer| trainer.among(ranks.clone()));
     let trainer = folder.or_nothing(trainer)?;
@@ -422,7 +437,7 @@ pub fn run_prior(
         earlier,
     };
     #[cfg(not(target_arch = "wasm32"))]
-    Job::Prior(schedule.toml.clone(), place).announce(&ranks)?;
+    Job::Prior(schedule.toml.clone(), place, order).announce(&ranks)?;
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }
 

@@ -2,6 +2,7 @@
 //! codes are drawn.
 
 mod drawing;
+mod factorised;
 mod given;
 mod masked;
 mod orders;
@@ -200,6 +201,7 @@ fn training_goes_on_where_it_stopped() {
         ("learned", "prior.order", "annealed"),
         ("rotary", "prior.order", "any"),
         ("rotary", "prior.kind", "masked"),
+        ("rotary", "prior.head", "factorised"),
     ] {
         let mut config = small(positions);
         config.set(key, value).unwrap();

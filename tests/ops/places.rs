@@ -107,8 +107,6 @@ const EMULATED: [(u32, u32, u32); 5] = [
     (16, 32, 128),
     (16, 64, 128),
 ];
-/// How many of them are not left to [`thorough`] checks.
-const SMALL: usize = 2;
 
 /// Whether it is of a matrix core, or of subgroups.
 pub fn of_a_core(kernel: &Kernel) -> bool {
@@ -134,14 +132,15 @@ pub fn places(op: &dyn Operation) -> Vec<Place> {
     }
     if kernels.iter().any(|kernel| kernel.get("SIDE").is_some()) {
         let forms = match op.name() {
-            "matmul" | "conv2d" | "conv_transpose2d" | "vq_search" if thorough() => EMULATED.len(),
-            "matmul" => SMALL,
-            "conv2d" | "vq_search" => 1,
+            "matmul" | "conv2d" | "conv_transpose2d" | "vq_search" if thorough() => 0..5,
+            // One has 64 lanes, the others 32.
+            "matmul" => 1..2,
+            "conv2d" | "vq_search" => 0..1,
             // What is built on them.
-            _ => usize::from(thorough()),
+            _ => 0..usize::from(thorough()),
         };
         let place = |&(side, lanes, size): &_| Place::Emulated { side, lanes, size };
-        places.extend(EMULATED[..forms].iter().map(place));
+        places.extend(EMULATED[forms].iter().map(place));
     }
     let shared: BTreeSet<u32> = groups
         .into_values()

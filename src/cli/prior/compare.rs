@@ -305,8 +305,14 @@ impl Work<'_> {
             let mut watch = Watch::new(self.global, entry.config.train.steps)
                 .starting(self.gpu)
                 .with_event_files(self.common.event_files);
-            let tokens = Tokens::open(tokens)?;
             let (gpu, config) = (self.gpu, &entry.config);
+            let stage = PriorStage {
+                gpu,
+                model: self.model,
+                level: 0,
+                config,
+            };
+            let tokens = stage.with_codes(Tokens::open(tokens)?)?;
             let outcome = run_prior(gpu, config, tokens, &folder, start, &mut watch, stop_flag());
             watch.finish();
             let mut outcome = match outcome {

@@ -140,13 +140,8 @@ impl Training<'_> {
         folder: &RunFolder,
         start: Start,
     ) -> Result<Option<TrainedPrior>> {
-        let PriorStage {
-            gpu, config, model, ..
-        } = self.stage;
-        let tokens = Tokens {
-            scales: model.scale_tables()?,
-            ..tokens
-        };
+        let PriorStage { gpu, config, .. } = self.stage;
+        let tokens = self.stage.with_codes(tokens)?;
         let mut watch = Watch::new(self.global, config.train.steps)
             .starting(gpu)
             .with_event_files(self.event_files);

@@ -2,6 +2,7 @@
 //! what comes of it.
 
 mod batch;
+mod halves;
 mod kept;
 mod masked;
 mod next_scale;

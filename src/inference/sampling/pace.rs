@@ -21,6 +21,8 @@ impl PriorModel {
         match request.options.parallel {
             _ if request.images() == 0 || self.one_by_one().is_err() => Ok(None),
             Parallel::Off => Ok(None),
+            // Halves are drawn one after another.
+            _ if self.is_factorised() => Ok(None),
             Parallel::Window(window) => Ok(Some(window)),
             Parallel::Auto => {
                 let faster = self.parallel_is_faster(request).await?;

@@ -53,6 +53,9 @@ impl<'a> SampleRequest<'a> {
         if model.is_next_scale() {
             model.check_next_scale(self)?;
         }
+        if model.is_factorised() {
+            model.check_factorised(self)?;
+        }
         let (images, vocabulary) = (self.images(), &model.info().vocabulary);
         let readable = if vocabulary.text.is_some() { images } else { 0 };
         let texts = self.condition.texts.map(|t| t.lengths.len());

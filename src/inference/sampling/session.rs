@@ -11,12 +11,12 @@ use crate::inference::sampling::samples::PendingSamples;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::inference::sampling::samples::Samples;
 use crate::models::prior::order::{in_order, inverse};
-use crate::models::prior::{Conditions, Memory};
+use crate::models::prior::{Conditions, Memory, NextCode};
 use crate::nn::ForwardContext;
 use crate::nn::transformer::Dropout;
 use crate::ops::attention::attention_decode::KvCache;
 use crate::ops::quantize::gather::gather;
-use crate::ops::sampling::sample::{SampleOutputs, sample};
+use crate::ops::sampling::sample::SampleOutputs;
 
 /// Sampling under way: all images of a request together, the same place of each at a time.
 ///
@@ -76,7 +76,7 @@ struct State {
     above: Vec<(Var, Tensor)>,
     /// Keys and values of the encoded texts.
     memory: Option<Memory>,
-    logits: Tensor,
+    next: NextCode,
 }
 
 impl<'a> SamplingSession<'a> {
@@ -104,7 +104,7 @@ impl<'a> SamplingSession<'a> {
             let tape = Tape::no_grad(gpu);
             let pass = ForwardContext::new(&tape, &model.params);
             let conditions = prior.conditions(&pass, &inputs, Dropout::OFF)?;
-            let logits = prior.prefill(&pass, &inputs, &conditions, prefix, Some(&caches))?;
+            let next = prior.prefill(&pass, &inputs, &conditions, prefix, Some(&caches))?;
             drop(inputs);
             let Conditions { above, memory } = conditions;
             let above = above.into_iter().zip(prior.places(gpu, rows)?).collect();
@@ -114,7 +114,7 @@ impl<'a> SamplingSession<'a> {
                 known,
                 above,
                 memory,
-                logits,
+                next,
             });
         }
         Ok(SamplingSession {
@@ -156,7 +156,7 @@ impl<'a> SamplingSession<'a> {
             };
             let above = state.above.iter().map(here).collect::<Result<Vec<_>>>()?;
             let lengths = state.lengths.view(i * stride, &[rows])?;
-            state.logits = model.prior.step(
+            state.next = model.prior.step(
                 &pass,
                 &self.token,
                 i,
@@ -172,7 +172,6 @@ impl<'a> SamplingSession<'a> {
                 .token
                 .copy_from(&columns.view(i * columns.shape()[1], &[rows])?)?,
             None => {
-                let logits = model.penalized(&state.logits, &self.sequence, i, &self.options)?;
                 let log_prob = self.log_probs.view(i * stride, &[self.images])?;
                 let to = SampleOutputs {
                     token: &self.token,
@@ -180,7 +179,8 @@ impl<'a> SamplingSession<'a> {
                     sequence: Some((&self.sequence, i)),
                 };
                 let key = model.key(&self.options, place);
-                sample(&logits, &self.options.sampling, key, self.first, to)?;
+                let (of, options) = ((&self.sequence, i), &self.options);
+                model.draw_code(&pass, &state.next, of, options, key, self.first, to)?;
                 self.drawn += 1;
             }
         }

@@ -9,7 +9,7 @@ use crate::inference::sampling::batch::{SampleBatch, by_place, place_of};
 use crate::inference::sampling::samples::Samples;
 use crate::nn::ForwardContext;
 use crate::nn::transformer::Dropout;
-use crate::ops::sampling::sample::{SampleOutputs, sample};
+use crate::ops::sampling::sample::SampleOutputs;
 
 /// Draws a batch; `progress` is called with the codes drawn of each image.
 pub(super) async fn sample_uncached(
@@ -31,16 +31,15 @@ pub(super) async fn sample_uncached(
             let pass = ForwardContext::new(&tape, &model.params);
             let inputs = batch.upload(model, &codes)?;
             let conditions = prior.conditions(&pass, &inputs, Dropout::OFF)?;
-            let logits = prior.prefill(&pass, &inputs, &conditions, i, None)?;
+            let next = prior.prefill(&pass, &inputs, &conditions, i, None)?;
             let sequence = Tensor::from_slice(gpu, &[b, t], &codes)?;
-            let logits = model.penalized(&logits, &sequence, i, options)?;
             let to = SampleOutputs {
                 token: &token,
                 log_prob: &log_prob,
                 sequence: None,
             };
             let key = model.key(options, place_of(order, books, i));
-            sample(&logits, &options.sampling, key, batch.first, to)?;
+            model.draw_code(&pass, &next, (&sequence, i), options, key, batch.first, to)?;
         }
         let tokens = token.read_async()?.get::<u32>().await?;
         for (image, code) in tokens.iter().take(b).enumerate() {

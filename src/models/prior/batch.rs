@@ -11,6 +11,8 @@ pub struct Batch {
     pub classes: Tensor,
     /// Codes by codebook.
     pub codes: Vec<Tensor>,
+    /// The halves of the codes of each codebook, where the model predicts them so.
+    pub(super) halves: Vec<[Tensor; 2]>,
     /// Codes of each level above, by codebook.
     pub above: Vec<Vec<Tensor>>,
     /// The order of the cells of each image, u32 [B, h w], in which its codes stand here; `None` is

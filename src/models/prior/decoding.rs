@@ -1,7 +1,7 @@
 //! Decoding step by step: the prompt at once, then one row an image, over caches of keys and
 //! values.
 
-use super::{Batch, Conditions, Memory, Prior, place};
+use super::{Batch, Conditions, HalfRows, Memory, Prior, place};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::models::prior::conditioning::Conditioning;
@@ -11,6 +11,32 @@ use crate::nn::transformer::{Dropout, Phase};
 use crate::ops::attention::attention::Attention;
 use crate::ops::attention::attention_decode::KvCache;
 use crate::{Error, Result};
+
+/// What the next code of each sequence is drawn from.
+#[derive(Clone, Debug)]
+pub enum NextCode {
+    /// Logits [B, K].
+    Logits(Tensor),
+    /// Rows of a factorised head, from which the code is drawn in two halves: see
+    /// [`Prior::first_logits`].
+    Halves(HalfRows),
+}
+
+impl NextCode {
+    /// Returns the logits of all codes.
+    ///
+    /// # Errors
+    /// If the head is factorised: it makes none.
+    pub fn logits(self) -> Result<Tensor> {
+        match self {
+            NextCode::Logits(logits) => Ok(logits),
+            NextCode::Halves(_) => {
+                let what = "a factorised head makes no logits of all codes";
+                Err(Error::invalid("prior", what))
+            }
+        }
+    }
+}
 
 impl Prior {
     /// Room for the keys and values of `rows` sequences, a cache for each block.
@@ -48,8 +74,8 @@ impl Prior {
     }
 
     /// Takes in the class or the text and the first `known` codes of the images, less than T, with
-    /// their [`Prior::conditions`], and returns the logits [B, K] of the code after them. The
-    /// caches, where there are any, hold P + `known` rows then.
+    /// their [`Prior::conditions`], and returns what the code after them is drawn from. The caches,
+    /// where there are any, hold P + `known` rows then.
     ///
     /// # Errors
     /// If the device fails.
@@ -60,7 +86,7 @@ impl Prior {
         conditions: &Conditions,
         known: usize,
         caches: Option<&[KvCache]>,
-    ) -> Result<Tensor> {
+    ) -> Result<NextCode> {
         self.fill(pass, batch, conditions, known, |i| {
             caches
                 .and_then(|caches| caches.get(i))
@@ -81,7 +107,7 @@ impl Prior {
         known: usize,
         caches: &[KvCache],
         at: &Tensor,
-    ) -> Result<Tensor> {
+    ) -> Result<NextCode> {
         self.fill(pass, batch, conditions, known, |i| {
             caches
                 .get(i)
@@ -89,7 +115,7 @@ impl Prior {
         })
     }
 
-    /// Computes the logits of the code after the first `known`, by blocks in these phases.
+    /// Computes what the code after the first `known` is drawn from, by blocks in these phases.
     fn fill<'a>(
         &self,
         pass: &ForwardContext,
@@ -97,7 +123,7 @@ impl Prior {
         conditions: &Conditions,
         known: usize,
         phase: impl Fn(usize) -> Phase<'a>,
-    ) -> Result<Tensor> {
+    ) -> Result<NextCode> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, batch.classes.dims("prior")?);
         let length = self.prefix() + known;
         let places = self.places_in(tape.gpu(), batch, known + 1)?;
@@ -129,10 +155,16 @@ impl Prior {
         }
         let last = tape.slice_columns(&tape.reshape(&x, &[b, length * d])?, (length - 1) * d, d)?;
         let x = self.norm.forward(pass, &last)?;
-        Ok(self
-            .head(pass, &x, known % self.vocabulary.codebooks)?
-            .tensor()
-            .clone())
+        self.next_code(pass, &x, known % self.vocabulary.codebooks)
+    }
+
+    /// Returns what the next code, of codebook `q`, is drawn from: x [B, D] normed.
+    fn next_code(&self, pass: &ForwardContext, x: &Var, q: usize) -> Result<NextCode> {
+        if self.factorised.is_some() {
+            return Ok(NextCode::Halves(self.half_rows(x, q)));
+        }
+        let logits = self.head(pass, x, q)?;
+        Ok(NextCode::Logits(logits.tensor().clone()))
     }
 
     /// Returns the row of the levels above for each code of `rows` images, for each level: u32 [T,
@@ -152,8 +184,8 @@ impl Prior {
         self.above.iter().map(of).collect()
     }
 
-    /// Takes in one code of each image, u32 `[B]`, the `known`-th from 1 on, and returns the logits
-    /// [B, K] of the code after it; `lengths` are the rows that the caches hold, `[B]`,
+    /// Takes in one code of each image, u32 `[B]`, the `known`-th from 1 on, and returns what the
+    /// code after it is drawn from; `lengths` are the rows that the caches hold, `[B]`,
     /// `conditions` what the levels above say of each cell, with the rows of them that belong to
     /// the code after it, u32 `[B]`, and `memory` what an encoder made of the texts; `cells` is the
     /// order of the cells of all images, where it is not row by row.
@@ -170,7 +202,7 @@ impl Prior {
         caches: &[KvCache],
         lengths: &Tensor,
         cells: Option<&[u32]>,
-    ) -> Result<Tensor> {
+    ) -> Result<NextCode> {
         let (tape, d, [b]) = (pass.tape, self.shape.dim, code.dims("prior")?);
         let books = self.vocabulary.codebooks;
         let mut x = tape.gather(&pass.param(self.tokens[(known - 1) % books])?, code)?;
@@ -212,6 +244,6 @@ impl Prior {
             )?;
         }
         let x = self.norm.forward(pass, &tape.reshape(&x, &[b, d])?)?;
-        Ok(self.head(pass, &x, known % books)?.tensor().clone())
+        self.next_code(pass, &x, known % books)
     }
 }

@@ -1,5 +1,6 @@
 //! The sizes of a prior: the keys of `[prior]`.
 
+use crate::models::prior::head::Head;
 use crate::models::prior::order::Order;
 use crate::models::prior::pattern::{Pattern, check_kernel};
 use crate::nn::{MlpKind, NormKind};
@@ -93,6 +94,9 @@ pub struct Shape {
     /// that are hidden at once, from all others; or `next-scale`, a scale of the quantizer
     /// `multiscale` at once, from the coarser ones.
     pub kind: Kind,
+    /// The head: `table`, a logit for each code; or `factorised`, a code in two halves, for
+    /// codebooks of 2^14 codes and more.
+    pub head: Head,
 }
 
 impl Default for Shape {
@@ -117,6 +121,7 @@ impl Default for Shape {
             attention_kernel: 5,
             order: Order::Raster,
             kind: Kind::Autoregressive,
+            head: Head::Table,
         }
     }
 }
@@ -251,6 +256,11 @@ impl Shape {
                             is full then";
                 return wrong("attention", what.into());
             }
+        }
+        if self.head == Head::Factorised && self.kind != Kind::Autoregressive {
+            let what = "`factorised` draws a code in two halves, which needs `kind` to be \
+                        `autoregressive`: leave it at `table`";
+            return wrong("head", what.into());
         }
         check_kernel(self.attention_kernel)
     }

@@ -68,7 +68,7 @@ impl Prior {
                 v.classes
             )));
         }
-        let mut at = 0;
+        let (all, mut at) = (codes, 0);
         let mut books = |n: usize, books: usize, size: usize| -> Result<Vec<Tensor>> {
             let own: Vec<u32> = codes
                 .chunks(each)
@@ -93,6 +93,18 @@ impl Prior {
             .map(|l| books(l.codes(), l.codebooks, l.codebook_size))
             .collect::<Result<_>>()?;
         let codes = books(v.tokens(), v.codebooks, v.codebook_size)?;
+        let halves = match &self.factorised {
+            Some(heads) => {
+                let own = all.chunks(each).flat_map(|image| &image[v.known()..]);
+                let own: Vec<u32> = own.copied().collect();
+                let book = |q: usize| {
+                    let codes = own.iter().skip(q).step_by(v.codebooks);
+                    heads.upload_halves(gpu, &codes.copied().collect::<Vec<_>>())
+                };
+                (0..v.codebooks).map(book).collect::<Result<_>>()?
+            }
+            None => Vec::new(),
+        };
         let scales = match (&self.scales, &codes[..]) {
             (Some(layers), [codes]) => layers.inputs(codes, scales)?,
             _ => None,
@@ -100,6 +112,7 @@ impl Prior {
         Ok(Batch {
             classes: Tensor::from_slice(gpu, &[classes.len()], classes)?,
             codes,
+            halves,
             above,
             order: None,
             hidden: None,
@@ -154,7 +167,8 @@ impl Prior {
         })
     }
 
-    pub(super) fn code_logits(&self, pass: &ForwardContext, mut x: Var) -> Result<Vec<Var>> {
+    /// Returns the rows of the last block that predict the codes of each codebook: [B h w, D].
+    fn code_rows(&self, pass: &ForwardContext, mut x: Var) -> Result<Vec<Var>> {
         let (tape, v, d) = (pass.tape, &self.vocabulary, self.shape.dim);
         let [b, rows, _] = x.tensor().dims("prior")?;
         let before = rows - v.tokens();
@@ -167,15 +181,40 @@ impl Prior {
         }
         let cells = b * v.grid[0] * v.grid[1];
         let x = tape.reshape(&x, &[cells, v.codebooks * d])?;
-        let of = |q: usize| {
-            let x = if v.codebooks == 1 {
-                x.clone()
-            } else {
-                tape.slice_columns(&x, q * d, d)?
-            };
-            self.head(pass, &x, q)
-        };
-        (0..v.codebooks).map(of).collect()
+        match v.codebooks {
+            1 => Ok(vec![x]),
+            books => (0..books)
+                .map(|q| tape.slice_columns(&x, q * d, d))
+                .collect(),
+        }
+    }
+
+    pub(super) fn code_logits(&self, pass: &ForwardContext, x: Var) -> Result<Vec<Var>> {
+        let rows = self.code_rows(pass, x)?.into_iter().enumerate();
+        rows.map(|(q, x)| self.head(pass, &x, q)).collect()
+    }
+
+    /// Returns the mean cross-entropies of the codes of each codebook, in nats.
+    fn code_losses(
+        &self,
+        pass: &ForwardContext,
+        x: Var,
+        batch: &Batch,
+        options: CrossEntropy,
+    ) -> Result<Vec<Var>> {
+        let tape = pass.tape;
+        if let Some(heads) = &self.factorised {
+            let rows = self.code_rows(pass, x)?.into_iter().zip(&batch.halves);
+            return rows
+                .enumerate()
+                .map(|(q, (x, halves))| heads.loss(pass, q, &x, halves, options))
+                .collect();
+        }
+        // Each handle on logits goes before the next is made: the gradient then takes their place.
+        let logits = self.code_logits(pass, x)?.into_iter().zip(&batch.codes);
+        logits
+            .map(|(logits, targets)| tape.mean(&tape.cross_entropy(&logits, targets, options)?))
+            .collect()
     }
 
     /// Returns the mean cross-entropies of the images' codes and, where the model learns them, of
@@ -221,9 +260,7 @@ impl Prior {
             return Ok(Losses { codes, text });
         }
         let mut sum: Option<Var> = None;
-        // Each handle on logits goes before the next is made: the gradient then takes their place.
-        for (logits, targets) in self.code_logits(pass, x)?.into_iter().zip(&batch.codes) {
-            let mean = tape.mean(&tape.cross_entropy(&logits, targets, options)?)?;
+        for mean in self.code_losses(pass, x, batch, options)? {
             sum = Some(match sum {
                 Some(sum) => tape.add(&sum, &mean)?,
                 None => mean,

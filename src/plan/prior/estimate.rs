@@ -6,7 +6,7 @@ use crate::config::prior::PriorConfig;
 use crate::config::{Precision, Resolved};
 use crate::gpu::memory::pool::size_class;
 use crate::gpu::{DType, Gpu};
-use crate::models::prior::{Kind, Prior, Vocabulary};
+use crate::models::prior::{Head, Kind, Prior, Vocabulary, halves};
 use crate::nn::{MlpKind, Parameters};
 
 /// Device memory of a prior in training, and of its caches while it draws.
@@ -81,6 +81,8 @@ struct Pass {
     codes: u64,
     books: u64,
     size: u64,
+    /// Values of the halves of a code, where the head is factorised.
+    halves: Option<[u64; 2]>,
     dim: u64,
     heads: u64,
     hidden: u64,
@@ -106,6 +108,10 @@ impl Pass {
             codes: n(t.batch_size * v.tokens() / v.codebooks),
             books: n(v.codebooks),
             size: n(v.codebook_size),
+            halves: match shape.head {
+                Head::Table => None,
+                Head::Factorised => Some(halves(v.codebook_size).map(n)),
+            },
             dim: n(shape.dim),
             heads: n(shape.heads),
             hidden: n(shape.hidden),
@@ -164,6 +170,16 @@ impl Pass {
         mlp.max(attention)
     }
 
+    /// What a factorised head keeps of a codebook: logits of both halves, and the MLP between them.
+    fn factorised(&self, halves: [u64; 2]) -> u64 {
+        let (n, d, f) = (self.codes, self.dim, self.hidden);
+        let wide = if self.gated { 2 * f } else { f };
+        let logits: u64 = halves.iter().map(|values| Pass::f32(n, *values)).sum();
+        let norms = 2 * (self.kept(n, d) + Pass::f32(n, 2));
+        let mlp = Pass::f32(n, wide) + self.kept(n, f);
+        logits + 2 * Pass::f32(n, 3) + norms + mlp + 2 * Pass::f32(n, d)
+    }
+
     fn peak(&self) -> u64 {
         let (rows, d) = (self.rows, self.dim);
         let own = |rows: u64| Pass::f32(rows, d);
@@ -189,7 +205,11 @@ impl Pass {
         let cut = if self.books > 1 { 2 * own(rows) } else { 0 };
         let normed = own(rows) + self.kept(rows, d) + cut;
         let logits = Pass::f32(self.codes, self.size);
-        let books = self.books * (logits + Pass::f32(self.codes, 3));
+        let each = match self.halves {
+            None => logits + Pass::f32(self.codes, 3),
+            Some(halves) => self.factorised(halves),
+        };
+        let books = self.books * each;
         let twice = if self.masked { logits } else { 0 };
         let head = normed + books + twice + own(rows);
         above + blocks + head.max(again + self.gradients(rows) + own(rows))

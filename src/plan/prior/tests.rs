@@ -42,6 +42,8 @@ fn what_is_counted_is_what_steps_take() {
         (16, 1, 64, "prior.order=any"),
         (16, 1, 64, "train.accumulate=2"),
         (32, 1, 64, "train.batch_size=1"),
+        (16, 1, 4096, "prior.head=factorised"),
+        (8, 2, 16384, "prior.head=factorised"),
     ] {
         let more: Vec<&str> = more.split(' ').filter(|pair| !pair.is_empty()).collect();
         let config = config(&[&base[..], &more].concat());

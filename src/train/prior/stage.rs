@@ -9,6 +9,7 @@ use crate::data::ImageSet;
 use crate::gpu::Gpu;
 use crate::inference::FirstStageModel;
 use crate::inference::tokenize::describe;
+use crate::models::prior::Head;
 use std::path::Path;
 
 /// A prior that is to be trained over the codes of a model's level.
@@ -59,6 +60,24 @@ impl PriorStage<'_> {
         tokens.info.level(self.model.levels())?;
         check(self.gpu, self.config, &tokens.info.vocabulary)?;
         Ok(Some(tokens))
+    }
+
+    /// Returns tokens of the model's codes with what a prior over them needs to know of the codes:
+    /// what those of scales stand for, and the order of those that it predicts in halves.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn with_codes(&self, tokens: Tokens) -> Result<Tokens> {
+        let level = tokens.info.level(self.model.levels())?;
+        let order = match self.config.prior.head {
+            Head::Factorised => self.model.code_order(level)?,
+            Head::Table => None,
+        };
+        Ok(Tokens {
+            scales: self.model.scale_tables()?,
+            order,
+            ..tokens
+        })
     }
 
     /// Returns what the tokens of `source` will be, once it is known that a prior can be trained on

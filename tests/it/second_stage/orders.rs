@@ -150,8 +150,8 @@ fn codes_are_predicted_in_the_order_that_is_given() {
             cut[v.known() + i + 1..].fill(3);
             let batch = prior.upload_in(&gpu, &[0], &cut, text, &order).unwrap();
             let conditions = prior.conditions(&pass, &batch, Dropout::OFF).unwrap();
-            let logits = prior.prefill(&pass, &batch, &conditions, i, None).unwrap();
-            let logits = logits.read::<f32>().unwrap();
+            let next = prior.prefill(&pass, &batch, &conditions, i, None).unwrap();
+            let logits = next.logits().unwrap().read::<f32>().unwrap();
             let total: f64 = logits.iter().map(|l| f64::from(*l).exp()).sum();
             sum += total.ln() - f64::from(logits[own[i] as usize]);
         }

@@ -8,7 +8,7 @@ use wgvq::inference::{
     no_progress,
 };
 use wgvq::models::Level;
-use wgvq::models::prior::{Kind, Order, Pattern, Positions, Shape, TextKind, Vocabulary};
+use wgvq::models::prior::{Head, Kind, Order, Pattern, Positions, Shape, TextKind, Vocabulary};
 use wgvq::models::text::{Text, TextFormat, Texts};
 use wgvq::ops::sampling::sample::Sampling;
 
@@ -117,6 +117,16 @@ pub fn systems(gpu: &Gpu, order: Order) -> Vec<(&'static str, PriorModel)> {
 
 /// [`systems`] of a kind: a masked prior has no text in its sequence.
 pub fn systems_of(gpu: &Gpu, order: Order, kind: Kind) -> Vec<(&'static str, PriorModel)> {
+    systems_with(gpu, order, kind, Head::Table)
+}
+
+/// [`systems_of`] a head.
+pub fn systems_with(
+    gpu: &Gpu,
+    order: Order,
+    kind: Kind,
+    head: Head,
+) -> Vec<(&'static str, PriorModel)> {
     let text = Text {
         form: TextFormat::Tokens(40),
         length: 7,
@@ -129,6 +139,7 @@ pub fn systems_of(gpu: &Gpu, order: Order, kind: Kind) -> Vec<(&'static str, Pri
         attention_kernel: 3,
         order,
         kind,
+        head,
         ..Default::default()
     };
     let vocabulary = Vocabulary {

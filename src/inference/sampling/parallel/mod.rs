@@ -83,6 +83,7 @@ impl PriorModel {
     ) -> Result<ParallelSession<'a>> {
         request.check(self)?;
         self.one_by_one()?;
+        self.several_at_once()?;
         let images = request.images();
         if images == 0 || window == 0 {
             let what = format!("{images} images, {window} codes in a pass: at least one of each");
@@ -224,10 +225,10 @@ impl<'a> ParallelSession<'a> {
         let pass = ForwardContext::new(&tape, &model.params).among(self.all, rows);
         let conditions = prior.conditions(&pass, &inputs, Dropout::OFF)?;
         let caches = &self.caches;
-        let logits = prior.prefill_at(&pass, &inputs, &conditions, prefix, caches, &at)?;
+        let next = prior.prefill_at(&pass, &inputs, &conditions, prefix, caches, &at)?;
         self.conditions.take(gpu, &conditions, &sequences)?;
         let sequence = Tensor::from_slice(gpu, &[n, t], &batch.codes)?;
-        let logits = model.penalized(&logits, &sequence, prefix, options)?;
+        let logits = model.penalized(&next.logits()?, &sequence, prefix, options)?;
         let token = Tensor::zeros(gpu, &[rows], DType::U32)?;
         let log_prob = Tensor::zeros(gpu, &[n], DType::F32)?;
         let to = SampleOutputs {
