@@ -262,6 +262,8 @@ function listenToMap() {
       if (cell !== null) choose(codes[cell]);
       return;
     }
+    // What is being drawn takes every cell.
+    if (redrawing) return;
     painting = true;
     cursor = null;
     map.setPointerCapture(event.pointerId);
@@ -295,7 +297,7 @@ function listenToMap() {
       showCodes();
     } else if (event.key === " " && cursor !== null && $("mark").checked) {
       mark(cursor, !marked.has(cursor));
-    } else if (event.key === " " && cursor !== null) {
+    } else if (event.key === " " && cursor !== null && !redrawing) {
       remember();
       paint(cursor);
     } else if (event.key.toLowerCase() === "p" && cursor !== null) {
@@ -306,12 +308,13 @@ function listenToMap() {
     event.preventDefault();
   });
   $("undo").addEventListener("click", () => {
-    if (!past.length) return;
+    if (!past.length || redrawing) return;
     codes = past.pop();
     showCodes();
     decodeSoon();
   });
   $("reset").addEventListener("click", () => {
+    if (redrawing) return;
     remember();
     codes = coded.slice();
     showCodes();
@@ -355,6 +358,7 @@ async function makePalette() {
 // samples
 
 let stopped = false;
+let redrawing = false;
 
 // What the controls ask of a drawing of so many pictures.
 function asked(n) {
@@ -386,13 +390,19 @@ async function redraw() {
   const kept = Uint8Array.from(codes, (_, cell) => (marked.has(cell) ? 0 : 1));
   remember();
   stopped = false;
-  const drawn = await engine.sample(JSON.stringify(asked(1)), codes, kept, (_, now, picture) => {
-    codes = Uint32Array.from(now);
-    showCodes();
-    show($("decoded"), picture, about.width, about.height);
-    return !stopped;
-  });
-  codes = Uint32Array.from(drawn);
+  redrawing = true;
+  try {
+    const from = codes;
+    const drawn = await engine.sample(JSON.stringify(asked(1)), from, kept, (_, now, picture) => {
+      codes = Uint32Array.from(now);
+      showCodes();
+      show($("decoded"), picture, about.width, about.height);
+      return !stopped;
+    });
+    codes = Uint32Array.from(drawn);
+  } finally {
+    redrawing = false;
+  }
   nextSeed();
   showCodes();
   await decode();

@@ -16,6 +16,7 @@ let settings = null; // keys and values of the configuration
 let rows = []; // of the log
 let look = null;
 let running = false;
+let unstored = false; // whether this browser stores nothing
 let wanted = false; // whether it is to go on after the step at hand
 
 // pictures
@@ -196,7 +197,10 @@ function showPairs() {
 function add(more) {
   rows.push(...JSON.parse(more));
   // A long training keeps every second row of its curve.
-  if (rows.length > ROWS_SHOWN) rows = rows.filter((_, i) => i % 2);
+  if (rows.length > ROWS_SHOWN) {
+    const newest = rows.length - 1;
+    rows = rows.filter((_, i) => (newest - i) % 2 === 0);
+  }
   $("learned").hidden = false;
   showCurve();
 }
@@ -233,9 +237,20 @@ function chosen() {
 const begin = () =>
   Training.begin(engine, JSON.stringify(settings), pictures.pixels, pictures.side);
 
+// Where the browser stores nothing (private windows, no room), the training goes on without it.
+async function store(what) {
+  if (unstored) return;
+  try {
+    await what();
+  } catch (error) {
+    unstored = true;
+    page.notice(`This browser keeps nothing until the next visit: ${page.words(error)}`);
+  }
+}
+
 async function keep() {
   const state = await training.save();
-  await keepProgress({ settings, rows, state, steps: $("train-steps").value });
+  await store(() => keepProgress({ settings, rows, state, steps: $("train-steps").value }));
 }
 
 // Trains until it is paused or all steps are done. The page lives on between two steps.
@@ -247,7 +262,7 @@ async function train() {
       settings = chosen();
       training = begin();
       rows = [];
-      await keepPictures(pictures);
+      await store(() => keepPictures(pictures));
     }
     buttons();
     await steps();
@@ -282,8 +297,15 @@ async function steps() {
   }
 }
 
+// The model is read while nothing trains, or is thrown away.
 async function download() {
-  const bytes = await training.model();
+  for (const id of ["train", "train-download", "train-discard"]) $(id).disabled = true;
+  let bytes;
+  try {
+    bytes = await training.model();
+  } finally {
+    buttons();
+  }
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
   link.download = "final.safetensors";

@@ -230,11 +230,7 @@ pub unsafe extern "C" fn wgvq_model_load(
         let (gpu, path) = unsafe { (handle(gpu, "gpu")?, text(path, "path")?) };
         let path = Path::new(path);
         let model = FirstStageModel::load(&gpu.0, path).map_err(said)?;
-        let there = |level: &wgvq::models::Level| {
-            let prior = wgvq::inference::prior_folder(path, &level.name);
-            prior.join("final.safetensors").is_file()
-        };
-        let priors = if path.is_dir() && model.levels().iter().all(there) {
+        let priors = if Hierarchy::exists(path, &model) {
             Some(Hierarchy::load(&gpu.0, path, &model).map_err(said)?)
         } else {
             None

@@ -17,7 +17,7 @@ use wgvq::inference::tokenize::tokenize;
 use wgvq::inference::{FirstStageModel, prior_folder};
 use wgvq::models::prior::Shape;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::prior::{PriorStage, TokenSource, made, run_prior};
+use wgvq::train::prior::{PriorStage, TokenSource, level_of, made, run_prior};
 use wgvq::train::{Start, resumed_prior, steps_alone};
 use wgvq::{Error, Result};
 
@@ -82,10 +82,20 @@ pub fn train_prior<'py>(
     let mut place = run.clone();
     let work = || {
         let model = FirstStageModel::load(engine, &run)?;
-        let level = model.level(level.as_deref())?;
-        place = prior_folder(&run, &model.levels()[level].name);
+        let fresh = match resume {
+            true => None,
+            false => Some(configuration(size.as_deref(), &settings)?),
+        };
+        let kind = fresh.as_ref().map(|config| config.prior.kind);
+        let level = level_of(&model, level.as_deref(), kind)?;
+        // Beyond the levels lies the prior over all scales.
+        let name = model.levels().get(level).map_or("", |l| l.name.as_str());
+        place = prior_folder(&run, name);
         RunFolder::settle(&place)?;
-        let config = if resume {
+        let config = if let Some(fresh) = fresh {
+            may_begin(&place, &model, overwrite)?;
+            (None, fresh)
+        } else {
             let set = |config: &mut PriorConfig| {
                 let mut all = settings.iter();
                 all.try_for_each(|(key, value)| config.set(key, value))
@@ -94,9 +104,6 @@ pub fn train_prior<'py>(
             let folder = RunFolder::resume(&place)?;
             let config = resumed_prior(&place, |kept| steps_alone(kept, set))?;
             (Some(folder), config)
-        } else {
-            may_begin(&place, &model, overwrite)?;
-            (None, configuration(size.as_deref(), &settings)?)
         };
         let (resumed, config) = config;
         let stage = PriorStage {

@@ -232,6 +232,7 @@ pub fn unpack(
     }
     let mut groups: Vec<Codes> = groups.into_iter().map(|(group, _)| group).collect();
     decode(at.0, &mut groups, statistics)?;
+    groups.iter().try_for_each(Codes::check)?;
     Ok(groups)
 }
 

@@ -4,6 +4,7 @@
 use crate::codes::tokens;
 use crate::codes::tokens::TokenDatasetInfo;
 use crate::gpu::Gpu;
+use crate::inference::loading::model_file;
 use crate::inference::progress::Progress;
 use crate::inference::{FirstStageModel, KnownCodes, PriorModel, SampleRequest, Samples};
 use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
@@ -94,17 +95,27 @@ impl Hierarchy {
     /// # Errors
     /// If one is missing, damaged, or of another model: see [`PriorModel::load`].
     pub fn load(gpu: &Gpu, run: &Path, model: &FirstStageModel) -> Result<Hierarchy> {
-        let of = |level: &crate::models::Level| {
-            PriorModel::load(gpu, &prior_folder(run, &level.name), model)
-        };
-        // Of scales, one prior may predict all.
+        let folders = Hierarchy::folders(run, model);
+        let of = |folder: &PathBuf| PriorModel::load(gpu, folder, model);
+        Hierarchy::new(folders.iter().map(of).collect::<Result<_>>()?)
+    }
+
+    /// Returns whether all priors of a run are there, trained to their ends.
+    pub fn exists(run: &Path, model: &FirstStageModel) -> bool {
+        let trained = |folder: &PathBuf| model_file(folder).is_file();
+        run.is_dir() && Hierarchy::folders(run, model).iter().all(trained)
+    }
+
+    /// Returns the folders of a run's priors, the top level's first. One prior may predict all
+    /// scales: where it is there, it is the run's.
+    fn folders(run: &Path, model: &FirstStageModel) -> Vec<PathBuf> {
         let whole = prior_folder(run, "");
         let scales = model.levels().len() > 1 && model.scale_channels() > 0;
-        if scales && whole.join("final.safetensors").exists() {
-            return Hierarchy::new(vec![PriorModel::load(gpu, &whole, model)?]);
+        if scales && model_file(&whole).exists() {
+            return vec![whole];
         }
-        let levels = model.levels().iter().map(of).collect::<Result<Vec<_>>>()?;
-        Hierarchy::new(levels)
+        let of = |level: &crate::models::Level| prior_folder(run, &level.name);
+        model.levels().iter().map(of).collect()
     }
 
     /// Returns the hierarchy of these priors, the top level's first.

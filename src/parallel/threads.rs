@@ -46,6 +46,13 @@ impl ThreadRank {
         (0..size).map(of).collect()
     }
 
+    /// Takes this rank away from the others.
+    fn leave(&self) {
+        let mut round = self.shared.round.lock();
+        round.gone.get_or_insert(self.rank);
+        self.shared.changed.notify_all();
+    }
+
     /// Gives a message; returns those of all ranks.
     fn all(&self, own: Vec<u8>) -> Result<Arc<Vec<Vec<u8>>>> {
         let shared = &self.shared;
@@ -81,9 +88,7 @@ impl ThreadRank {
 
 impl Drop for ThreadRank {
     fn drop(&mut self) {
-        let mut round = self.shared.round.lock();
-        round.gone.get_or_insert(self.rank);
-        self.shared.changed.notify_all();
+        self.leave();
     }
 }
 
@@ -94,6 +99,11 @@ impl Communicator for ThreadRank {
 
     fn size(&self) -> usize {
         self.shared.size
+    }
+
+    /// The others get an error where they wait for this one, whoever still has a handle on it.
+    fn abort(&self) {
+        self.leave();
     }
 
     fn exchange(&self, words: &[u32]) -> Result<Vec<u32>> {

@@ -7,7 +7,7 @@ mod stage;
 
 pub use rows::{PriorEvaluation, PriorRow};
 #[cfg(not(target_arch = "wasm32"))]
-pub use stage::{PriorStage, TokenSource, made};
+pub use stage::{PriorStage, TokenSource, level_of, made};
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::jobs::Job;

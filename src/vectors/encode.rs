@@ -1,5 +1,6 @@
 //! From vectors to codes.
 
+use super::centre::Centre;
 use super::{Codebooks, MOST_BEAMS, PART, Structure};
 use crate::autograd::accumulate::add;
 use crate::gpu::{Gpu, Tensor};
@@ -26,6 +27,9 @@ pub struct Encoder<'a> {
     gpu: Gpu,
     codebooks: &'a Codebooks,
     books: Vec<Book>,
+    /// What is taken off vectors and codes, [D], so that distances are not small differences of
+    /// large numbers: the codes' mean, of a residual that of the first codebook.
+    centre: Centre,
     /// Bytes of a tensor at most.
     part: usize,
 }
@@ -55,16 +59,25 @@ impl<'a> Encoder<'a> {
         part: usize,
     ) -> Result<Encoder<'a>> {
         let [m, k, d] = codebooks.shape();
-        let book = |m| -> Result<Book> {
-            let codes = Tensor::from_slice(gpu, &[k, d], codebooks.codebook(m))?;
-            let residual = codebooks.structure() == Structure::Residual;
+        let residual = codebooks.structure() == Structure::Residual;
+        let mut centre = Centre::default();
+        let mut book = |m| -> Result<Book> {
+            let mut codes = codebooks.codebook(m).to_vec();
+            if m == 0 || !residual {
+                let own = Centre::of(&codes, d);
+                codes = own.from_here(codes);
+                centre.extend(own);
+            }
+            let codes = Tensor::from_slice(gpu, &[k, d], &codes)?;
             let negated = residual.then(|| scale(&codes, -1.0, 0.0)).transpose()?;
             Ok(Book { codes, negated })
         };
+        let books = (0..m).map(&mut book).collect::<Result<_>>()?;
         Ok(Encoder {
             gpu: gpu.clone(),
             codebooks,
-            books: (0..m).map(book).collect::<Result<_>>()?,
+            books,
+            centre,
             part,
         })
     }
@@ -130,7 +143,8 @@ impl<'a> Encoder<'a> {
     pub(super) fn part(&self, vectors: &[f32], beam: usize, kept: usize) -> Result<Vec<u32>> {
         let [_, _, channels] = self.codebooks.shape();
         let dim = self.codebooks.dim();
-        let x = Tensor::from_slice(&self.gpu, &[vectors.len() / dim, dim], vectors)?;
+        let rows = self.centre.from_here(vectors.to_vec());
+        let x = Tensor::from_slice(&self.gpu, &[vectors.len() / dim, dim], &rows)?;
         let found = match self.codebooks.structure() {
             Structure::Kmeans => vec![nearest(&x, &self.books[0].codes)?],
             Structure::Product => {

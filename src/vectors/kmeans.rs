@@ -9,8 +9,9 @@ use crate::splitmix::{GOLDEN, splitmix64};
 use crate::{Error, Result, memory};
 use std::collections::BTreeSet;
 
-/// The share by which the halves of a cluster that is split differ.
-const APART: f32 = 1.0 / 1024.0;
+/// How far the halves of a cluster that is split lie from its mean, in each channel: a share of the
+/// rows' spread.
+const APART: f64 = 1.0 / 1024.0;
 
 /// Random numbers of the host.
 struct Random(u64);
@@ -49,7 +50,7 @@ pub(super) fn distinct(n: usize, k: usize, seed: u64) -> Vec<usize> {
 ///
 /// Sums of a part are those of the device, parts are added in f64 in their order. A cluster without
 /// rows takes half of another one, which is drawn in proportion to its rows, as in faiss: both go
-/// on from its mean, moved apart by a thousandth.
+/// on from its mean, moved apart by a thousandth of the rows' spread in a random direction.
 ///
 /// # Errors
 /// If there are fewer rows than codes, or the device or the file fails.
@@ -101,14 +102,15 @@ pub(super) fn cluster(
         }
         // The last means stay where their rows are.
         if iteration < iterations {
-            split(&mut next, &mut counts, d, &mut random);
+            let apart = APART * (squares / (n * d) as f64).sqrt();
+            split(&mut next, &mut counts, d, apart as f32, &mut random);
         }
         if next == means {
             break;
         }
         means = next;
     }
-    Ok(Some(means))
+    Ok(Some(part.in_place(means)))
 }
 
 /// The sum over all rows x with the mean m of `|m|^2 - 2 x m`.
@@ -125,7 +127,7 @@ fn moved(sums: &[f64], counts: &[u64], means: &[f32], d: usize) -> f64 {
 }
 
 /// Gives each cluster without rows half of another.
-fn split(means: &mut [f32], counts: &mut [u64], d: usize, random: &mut Random) {
+fn split(means: &mut [f32], counts: &mut [u64], d: usize, apart: f32, random: &mut Random) {
     let mut spare: u64 = counts.iter().map(|n| n.saturating_sub(1)).sum();
     for empty in 0..counts.len() {
         if counts[empty] > 0 || spare == 0 {
@@ -141,9 +143,9 @@ fn split(means: &mut [f32], counts: &mut [u64], d: usize, random: &mut Random) {
         let Some(chosen) = chosen else { continue };
         for i in 0..d {
             let mean = means[chosen * d + i];
-            let sign = if i % 2 == 0 { APART } else { -APART };
-            means[empty * d + i] = mean * (1.0 + sign);
-            means[chosen * d + i] = mean * (1.0 - sign);
+            let side = if random.below(2) == 0 { apart } else { -apart };
+            means[empty * d + i] = mean + side;
+            means[chosen * d + i] = mean - side;
         }
         counts[empty] = counts[chosen] / 2;
         counts[chosen] -= counts[empty];
@@ -171,14 +173,18 @@ mod tests {
     fn an_empty_cluster_takes_half_of_another() {
         let mut means = vec![0.0, 0.0, 4.0, 4.0, 8.0, 8.0];
         let mut counts = vec![0, 9, 1];
-        split(&mut means, &mut counts, 2, &mut Random(1));
+        split(&mut means, &mut counts, 2, 0.5, &mut Random(1));
         assert_eq!(counts, [4, 5, 1]);
         assert_eq!(means[4..], [8.0, 8.0]);
         assert_eq!(means[0] + means[2], 8.0);
-        assert!(means[0] > means[2] && means[1] < means[3]);
+        assert!((means[0] - means[2]).abs() == 1.0 && (means[1] - means[3]).abs() == 1.0);
         // There is nothing to share.
         let mut counts = vec![0, 1, 1];
-        split(&mut means, &mut counts, 2, &mut Random(1));
+        split(&mut means, &mut counts, 2, 0.5, &mut Random(1));
         assert_eq!(counts, [0, 1, 1]);
+        // Where the mean is 0 the halves differ, too.
+        let (mut means, mut counts) = (vec![0.0, 0.0], vec![0, 4]);
+        split(&mut means, &mut counts, 1, 0.5, &mut Random(1));
+        assert!(counts == [2, 2] && means[0] == -means[1] && means[0] != 0.0);
     }
 }

@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod centre;
 mod code_use;
 mod codebooks;
 mod encode;

@@ -1,5 +1,6 @@
 //! The rows that one codebook is learned of.
 
+use super::centre::Centre;
 use super::encode::bytes_of_a_part;
 use super::{Codebooks, Vectors};
 use crate::Result;
@@ -9,6 +10,8 @@ use std::ops::Range;
 
 /// Bytes of rows that stay on the device from one iteration to the next.
 const RESIDENT: u64 = 256 << 20;
+/// Rows whose mean is the centre.
+const CENTRED_BY: usize = 1024;
 /// Rows of a part at most: sums of a part are f32, one row after another, and parts are added in
 /// f64.
 const ROWS: usize = 1 << 15;
@@ -24,12 +27,16 @@ pub(super) struct Before<'a> {
     pub beams: usize,
 }
 
-/// Some channels of vectors, or what codes leave of them.
+/// Some channels of vectors, or what codes leave of them, as seen from their middle; see
+/// [`Part::in_place`].
 pub(super) struct Part<'a> {
     gpu: &'a Gpu,
     vectors: &'a Vectors,
     columns: Range<usize>,
     before: Option<Before<'a>>,
+    /// What is taken off each row, [D']: the mean of some, so that distances are not small
+    /// differences of large numbers.
+    centre: Centre,
     /// All rows, where the device has room for them.
     resident: Vec<Tensor>,
     /// Bytes of a tensor at most.
@@ -49,9 +56,11 @@ impl<'a> Part<'a> {
             vectors,
             columns,
             before,
+            centre: Centre::default(),
             resident: Vec::new(),
             part,
         };
+        made.centre = made.middle()?;
         let bytes = 4 * made.rows() as u64 * made.channels() as u64;
         let room = gpu
             .device_memory()
@@ -62,6 +71,19 @@ impl<'a> Part<'a> {
             made.resident = parts.collect::<Result<_>>()?;
         }
         Ok(made)
+    }
+
+    /// Returns the middle of rows that are spread over all.
+    fn middle(&self) -> Result<Centre> {
+        let n = self.rows();
+        let taken = n.min(CENTRED_BY);
+        let rows: Vec<usize> = (0..taken).map(|i| i * n / taken).collect();
+        Ok(Centre::of(&self.rest(&rows)?, self.channels()))
+    }
+
+    /// Returns means of rows as they are told, brought back to their place.
+    pub fn in_place(&self, means: Vec<f32>) -> Vec<f32> {
+        self.centre.in_place(means)
     }
 
     /// Rows of a vector.
@@ -97,10 +119,11 @@ impl<'a> Part<'a> {
         self.ranges().try_for_each(|rows| f(&self.tensor(rows)?))
     }
 
-    /// The nearest of `means` [K, D'] to each row.
+    /// The nearest of `means` [K, D'], each in its place, to each row.
     pub fn nearest(&self, means: &[f32]) -> Result<Vec<u32>> {
         let d = self.channels();
-        let means = Tensor::from_slice(self.gpu, &[means.len() / d, d], means)?;
+        let means = self.centre.from_here(means.to_vec());
+        let means = Tensor::from_slice(self.gpu, &[means.len() / d, d], &means)?;
         let mut codes = Vec::with_capacity(self.rows());
         self.each(&mut |x| {
             codes.extend(nearest(x, &means)?.read::<u32>()?);
@@ -123,11 +146,17 @@ impl<'a> Part<'a> {
                 .copied()
                 .collect(),
         };
-        Tensor::from_slice(self.gpu, &shape, &self.left(read, rows)?)
+        let rows = self.centre.from_here(self.left(read, rows)?);
+        Tensor::from_slice(self.gpu, &shape, &rows)
     }
 
     /// The numbers of chosen rows.
     pub fn pick(&self, rows: &[usize]) -> Result<Vec<f32>> {
+        Ok(self.centre.from_here(self.rest(rows)?))
+    }
+
+    /// The numbers of chosen rows, in their place.
+    fn rest(&self, rows: &[usize]) -> Result<Vec<f32>> {
         let vectors: Vec<usize> = rows.iter().map(|row| row / self.beams()).collect();
         self.left(self.vectors.pick(&vectors)?, rows.iter().copied())
     }

@@ -305,4 +305,74 @@ mod tests {
         let coded = Encoder::new(&gpu, &codebooks).unwrap().encode(&rows, 1);
         assert!(coded.unwrap().distortion < 1e-9);
     }
+    /// Codes of vectors far from the origin are the nearest, and learned as well as near it; all
+    /// codes are used where there are as many vectors that differ.
+    #[test]
+    fn codes_do_not_depend_on_the_origin() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let (n, dim) = (300, 4);
+        let near = vectors(n, dim);
+        let near = near.read(0..n).unwrap();
+        for structure in [Structure::Kmeans, Structure::Product, Structure::Residual] {
+            let options = TrainOptions {
+                codes: 16,
+                codebooks: if structure == Structure::Kmeans { 1 } else { 2 },
+                iterations: 10,
+                ..TrainOptions::new(structure)
+            };
+            let learned = |offset: f32| {
+                let rows: Vec<f32> = near.iter().map(|x| x + offset).collect();
+                let vectors = Vectors::from_rows(dim, rows.clone()).unwrap();
+                let books = train(&gpu, &vectors, &options, &mut |_| true)
+                    .unwrap()
+                    .unwrap();
+                let coded = Encoder::new(&gpu, &books)
+                    .unwrap()
+                    .encode(&rows, 1)
+                    .unwrap();
+                // Of plain k-means each code is the nearest, in f64.
+                if structure == Structure::Kmeans {
+                    for (row, code) in rows.chunks(dim).zip(&coded.codes) {
+                        let distance = |code: &[f32]| -> f64 {
+                            let pairs = row.iter().zip(code);
+                            pairs
+                                .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
+                                .sum()
+                        };
+                        let own = distance(&books.values()[*code as usize * dim..][..dim]);
+                        let least = books.values().chunks(dim).map(distance);
+                        let least = least.fold(f64::INFINITY, f64::min);
+                        assert!(own <= least * 1.001 + 1e-9, "{own} {least}");
+                    }
+                }
+                coded.distortion
+            };
+            let (here, far) = (learned(0.0), learned(10_000.0));
+            assert!(
+                (far / here - 1.0).abs() < 0.15,
+                "{structure:?}: {here} {far}"
+            );
+        }
+        let signs: Vec<f32> = (0..16)
+            .flat_map(|i| (0..4).map(move |bit| if i >> bit & 1 == 1 { 1.0 } else { -1.0 }))
+            .collect();
+        let signs = Vectors::from_rows(4, signs.repeat(5)).unwrap();
+        let options = TrainOptions {
+            codes: 16,
+            iterations: 100,
+            ..TrainOptions::new(Structure::Kmeans)
+        };
+        let books = train(&gpu, &signs, &options, &mut |_| true)
+            .unwrap()
+            .unwrap();
+        let rows = signs.read(0..signs.len()).unwrap();
+        let coded = Encoder::new(&gpu, &books)
+            .unwrap()
+            .encode(&rows, 1)
+            .unwrap();
+        let mut used = coded.codes.clone();
+        used.sort_unstable();
+        used.dedup();
+        assert!(used.len() >= 15, "{used:?}");
+    }
 }

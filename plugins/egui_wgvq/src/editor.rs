@@ -136,11 +136,16 @@ impl<'a> CodeMapEditor<'a> {
                 picked |= std::mem::replace(brush, map.codes()[place]) != *brush;
             }
             // The longer one first: keys match with more modifiers than they ask for.
-            if taken(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z) {
-                changed |= map.redo();
-            } else if taken(Modifiers::COMMAND, Key::Z) {
-                changed |= map.undo();
+            let stepped = if taken(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z) {
+                map.redo()
+            } else {
+                taken(Modifiers::COMMAND, Key::Z) && map.undo()
+            };
+            // What is painted on after it is a stroke of its own.
+            if stepped && down {
+                map.begin_stroke();
             }
+            changed |= stepped;
             ui.data_mut(|data| data.insert_temp(id, cursor));
         }
         if changed {

@@ -118,10 +118,11 @@ impl LiveTraining {
         self.trainer.step_for(self.options.budget)?;
         self.rows.extend(self.trainer.rows(false)?);
         if self.rows.len() > ROWS {
-            let mut number = 0;
+            // The newest stays.
+            let mut number = self.rows.len();
             self.rows.retain(|_| {
-                number += 1;
-                number % 2 == 0
+                number -= 1;
+                number.is_multiple_of(2)
             });
         }
         self.frame += 1;

@@ -74,7 +74,8 @@ impl Swatches {
                 atlas[(top + y) * columns * w + left..][..w].copy_from_slice(row);
             }
         }
-        let image = ColorImage::new([columns * w, rows * h], atlas);
+        let most = ctx.input(|input| input.max_texture_side);
+        let image = shrunk(ColorImage::new([columns * w, rows * h], atlas), [w, h], most);
         Swatches {
             texture: ctx.load_texture("swatches of wgvq", image, TextureOptions::NEAREST),
             count: layout.count,
@@ -205,5 +206,47 @@ impl Layout {
             }
             cells.light.push(sum / (w * h) as f32 > 140.0);
         }
+    }
+}
+
+/// Returns an image of cells with cells so small that no side is above `most`: every so manieth of
+/// their pixels.
+fn shrunk(image: ColorImage, [w, h]: [usize; 2], most: usize) -> ColorImage {
+    let [wide, high] = image.size;
+    let step = wide.max(high).div_ceil(most.max(1));
+    if step < 2 {
+        return image;
+    }
+    let [own_w, own_h] = [(w / step).max(1), (h / step).max(1)];
+    let [columns, rows] = [wide / w, high / h];
+    let mut pixels = Vec::with_capacity(columns * own_w * rows * own_h);
+    for y in 0..rows * own_h {
+        let from = y / own_h * h + (y % own_h * h) / own_h;
+        for x in 0..columns * own_w {
+            let at = x / own_w * w + (x % own_w * w) / own_w;
+            pixels.push(image.pixels[from * wide + at]);
+        }
+    }
+    ColorImage::new([columns * own_w, rows * own_h], pixels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shrunk;
+    use egui::{Color32, ColorImage};
+
+    #[test]
+    fn cells_shrink_until_they_fit() {
+        // Three by two cells of 4 x 4 pixels, each of its own colour.
+        let pixel = |i: usize| Color32::from_gray((i % 12 / 4 + 3 * (i / 48)) as u8);
+        let image = ColorImage::new([12, 8], (0..96).map(pixel).collect());
+        assert_eq!(shrunk(image.clone(), [4, 4], 12), image);
+        let small = shrunk(image.clone(), [4, 4], 6);
+        assert_eq!(small.size, [6, 4]);
+        for (i, pixel) in small.pixels.iter().enumerate() {
+            let cell = i % 6 / 2 + 3 * (i / 12);
+            assert_eq!(*pixel, Color32::from_gray(cell as u8));
+        }
+        assert_eq!(shrunk(image, [4, 4], 3).size, [3, 2]);
     }
 }

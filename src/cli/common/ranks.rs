@@ -103,3 +103,12 @@ impl Processes {
         ranks.abort();
     }
 }
+
+/// A process that panics ends the others, which would wait for it for ever.
+impl Drop for Processes {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            Ranks::world().abort();
+        }
+    }
+}

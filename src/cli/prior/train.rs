@@ -23,7 +23,7 @@ use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, metrics_log};
-use wgvq::train::prior::{PriorStage, TokenSource, made};
+use wgvq::train::prior::{PriorStage, TokenSource, level_of, made};
 use wgvq::train::{Start, resumed_prior, steps_alone};
 use wgvq::{Error, Result};
 
@@ -133,7 +133,11 @@ impl PriorCommand {
         };
         let gpu = global.gpu()?;
         let model = FirstStageModel::load(&gpu, &self.run)?;
-        let level = self.level_of(&model, asked.as_deref())?;
+        let level = level_of(
+            &model,
+            self.level.as_deref(),
+            asked.as_deref().map(|config| config.prior.kind),
+        )?;
         let name = model
             .levels()
             .get(level)
@@ -210,33 +214,6 @@ impl PriorCommand {
             Some(tokens) => self.train(&training, tokens, &folder, start),
             None => Ok(CommandStatus::Abandoned),
         }
-    }
-
-    /// The level of codes that the prior is over; as many as there are stands for all scales, which
-    /// a next-scale prior predicts one after another.
-    fn level_of(&self, model: &FirstStageModel, asked: Option<&PriorConfig>) -> Result<usize> {
-        let name = self.level.as_deref();
-        let all = match asked {
-            Some(config) => config.prior.kind == Kind::NextScale,
-            // What is there is gone on with.
-            None => name.is_none() && model.scale_tables()?.is_some(),
-        };
-        if !all {
-            return model.level(name);
-        }
-        if name.is_some() {
-            let what = "a next-scale prior is over all scales: leave it out";
-            return Err(Error::config("--level", what));
-        }
-        if model.scale_tables()?.is_none() || model.levels().len() < 2 {
-            let kind = &model.config().quantizer.kind;
-            let what = format!(
-                "`next-scale` predicts the scales of a first stage that was trained with \
-                 --quantizer multiscale; this run's is `{kind}`"
-            );
-            return Err(Error::config("prior.kind", what));
-        }
-        Ok(model.levels().len())
     }
 
     /// Can a prior begin in this folder?

@@ -215,9 +215,7 @@ impl Gpu {
         if host.is_none() {
             recorder.recorded += 1;
             recorder.weight += weight;
-            recorder
-                .slices
-                .count(pipeline.id, weight, self.inner.command.pace.get());
+            recorder.slices.count(pipeline.id, weight);
         }
         recorder.counters.dispatches += 1;
         recorder.counters.pipelines += u64::from(new_pipeline);

@@ -119,7 +119,8 @@ impl Pace {
         f64::from_bits(self.per_second.load(Ordering::Relaxed))
     }
     pub(in crate::gpu) fn observe(&self, weight: f64, seconds: f64) {
-        if seconds > 1e-4 {
+        // A copy alone says nothing of kernels, and a short batch more of its submission.
+        if seconds > 1e-4 && weight > 0.0 {
             let blended = 0.75 * self.get() + 0.25 * (weight / seconds);
             self.per_second
                 .store(blended.clamp(1e8, 1e15).to_bits(), Ordering::Relaxed);

@@ -1,7 +1,6 @@
 //! A prior that is about to be trained over the codes of a run: what it reads, and whether it can.
 
 use super::check;
-use crate::Result;
 use crate::codes::tokens::{Captions, TokenDatasetInfo, Tokens};
 use crate::config::Resolved;
 use crate::config::prior::PriorConfig;
@@ -9,7 +8,8 @@ use crate::data::ImageSet;
 use crate::gpu::Gpu;
 use crate::inference::FirstStageModel;
 use crate::inference::tokenize::describe;
-use crate::models::prior::Head;
+use crate::models::prior::{Head, Kind};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// A prior that is to be trained over the codes of a model's level.
@@ -89,6 +89,41 @@ impl PriorStage<'_> {
         let info = describe(self.model, self.level, source.images, source.captions);
         check(self.gpu, self.config, &info.vocabulary).map(|()| info)
     }
+}
+
+/// Returns the level of codes that a prior is over, by its number; as many as there are stands for
+/// all scales, which a next-scale prior predicts one after another. `name` is the level that was
+/// asked for, and `kind` that of a prior that is to begin; one that is there is gone on with.
+///
+/// # Errors
+/// If there is no such level, none is named of several, or the model's codes have no scales for a
+/// next-scale prior.
+pub fn level_of(
+    model: &FirstStageModel,
+    name: Option<&str>,
+    kind: Option<Kind>,
+) -> Result<usize> {
+    let scales = model.levels().len() > 1 && model.scale_tables()?.is_some();
+    let all = match kind {
+        Some(kind) => kind == Kind::NextScale,
+        None => name.is_none() && scales,
+    };
+    if !all {
+        return model.level(name);
+    }
+    if name.is_some() {
+        let what = "a next-scale prior is over all scales: leave it out";
+        return Err(Error::config("--level", what));
+    }
+    if !scales {
+        let kind = &model.config().quantizer.kind;
+        let what = format!(
+            "`next-scale` predicts the scales of a first stage that was trained with --quantizer \
+             multiscale and several scales; this run's is `{kind}`"
+        );
+        return Err(Error::config("prior.kind", what));
+    }
+    Ok(model.levels().len())
 }
 
 /// Returns the tokens in a folder, an error if they are not those that are described; `None` where

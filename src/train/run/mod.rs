@@ -317,8 +317,9 @@ fn resume<T: Task>(
     let known = latest.config_sha256 == schedule.identity
         || schedule.earlier.contains(&latest.config_sha256);
     if !known {
-        let what = "is not the configuration that the checkpoints were made under (train.steps \
-                    and data.source aside): put it back as it was, or begin a new run";
+        let what = "is not the configuration that the checkpoints were made under (data.source \
+                    aside, and train.steps, but where all steps matter, as to `prior.order = \
+                    \"annealed\"`): put it back as it was, or begin a new run";
         return Err(Error::file(folder.config(), what));
     }
     trainer

@@ -1,0 +1,58 @@
+//! The middle of vectors. Distances are differences of products, in f32: of vectors far from the
+//! origin nothing would be left of them, so that codes are searched for about their middle.
+
+/// The middle of some vectors, [D].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Centre(Vec<f32>);
+
+impl Centre {
+    /// Returns the mean of rows [N, D].
+    pub fn of(rows: &[f32], d: usize) -> Centre {
+        let mut sums = vec![0f64; d];
+        for row in rows.chunks(d.max(1)) {
+            let pairs = sums.iter_mut().zip(row);
+            pairs.for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        let n = (rows.len() / d.max(1)).max(1) as f64;
+        Centre(sums.into_iter().map(|sum| (sum / n) as f32).collect())
+    }
+
+    /// Puts the channels of another behind these.
+    pub fn extend(&mut self, other: Centre) {
+        self.0.extend(other.0);
+    }
+
+    /// Returns rows [N, D] as seen from here.
+    pub fn from_here(&self, rows: Vec<f32>) -> Vec<f32> {
+        self.moved(rows, |x, centre| x - centre)
+    }
+
+    /// Returns rows that were seen from here in their place.
+    pub fn in_place(&self, rows: Vec<f32>) -> Vec<f32> {
+        self.moved(rows, |x, centre| x + centre)
+    }
+
+    fn moved(&self, mut rows: Vec<f32>, by: impl Fn(f32, f32) -> f32) -> Vec<f32> {
+        for row in rows.chunks_mut(self.0.len().max(1)) {
+            for (x, centre) in row.iter_mut().zip(&self.0) {
+                *x = by(*x, *centre);
+            }
+        }
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Centre;
+
+    #[test]
+    fn rows_go_and_come_back() {
+        let rows = vec![1.0, 10.0, 3.0, 30.0];
+        let centre = Centre::of(&rows, 2);
+        let seen = centre.from_here(rows.clone());
+        assert_eq!(seen, [-1.0, -10.0, 1.0, 10.0]);
+        assert_eq!(centre.in_place(seen), rows);
+        assert_eq!(Centre::default().from_here(rows.clone()), rows);
+    }
+}
