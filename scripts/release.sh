@@ -59,6 +59,9 @@ check python "Python 3.10 (WGVQ_PYTHON names one) with PyPI" \
 check readers "Python 3.10 (WGVQ_PYTHON names one) with PyPI" \
     '"${WGVQ_PYTHON:-python3}" -c "import sys, venv; assert sys.version_info >= (3, 10)"' -- \
     scripts/readers.sh
+check imports "Python 3.10 (WGVQ_PYTHON names one) with PyPI" \
+    '"${WGVQ_PYTHON:-python3}" -c "import sys, venv; assert sys.version_info >= (3, 10)"' -- \
+    scripts/imports.sh
 check book "mdbook (cargo install mdbook --locked)" "mdbook --version" -- \
     bash -c 'mdbook build && scripts/check_book.py'
 check archive "program (cargo build --release)" "test -x '$target/release/wgvq'" -- \

@@ -123,7 +123,8 @@ enum Command {
     Train(first_stage::train::Train),
     /// Train several quantizers, or sizes of codebooks, under one budget: a table and a chart
     Compare(first_stage::compare::Compare),
-    /// Make a run of a VQ-GAN that others trained: a checkpoint of taming-transformers or LlamaGen
+    /// Make a run of a VQ-GAN that others trained: a checkpoint of taming-transformers, diffusers,
+    /// LlamaGen or Janus
     Import(first_stage::import::Import),
     /// List the configurations that there are by name, or print one, to be copied
     Presets(tools::presets::Presets),

@@ -1,5 +1,10 @@
-//! First stages that others trained: checkpoints of taming-transformers' `VQModel` and LlamaGen's
-//! VQ tokenizers become a run of ours.
+//! First stages that others trained: checkpoints of taming-transformers' and diffusers' `VQModel`,
+//! of LlamaGen's VQ tokenizers and of Janus' in transformers become a run of ours.
+
+mod names;
+mod source;
+
+pub use names::Names;
 
 use crate::config::DottedConfig;
 use crate::config::check;
@@ -17,15 +22,6 @@ use crate::{Error, Result, files};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Naming schemes of checkpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
-    /// taming-transformers (Esser et al. 2021): `encoder.down.0.block.0.conv1.weight`.
-    Taming,
-    /// LlamaGen (Sun et al. 2024): `encoder.conv_blocks.0.res.0.conv1.weight`.
-    LlamaGen,
-}
 
 /// A checkpoint of another program under our names, and the configuration that its tensors' shapes
 /// imply.
@@ -68,7 +64,8 @@ const ANCHOR: &str = "encoder.conv_in.weight";
 /// The prefix of the first stage in a file of two stages.
 const FIRST_STAGE: &str = "first_stage_model.";
 
-/// Reads a checkpoint in safetensors, f32, f16 or bf16. Names may stand behind a prefix, with or
+/// Reads a checkpoint in safetensors, f32, f16 or bf16: a file, or a folder with one and its
+/// `config.json`, as diffusers and transformers write it. Names may stand behind a prefix, with or
 /// without its last dot; where the file holds several first stages, `prefix` says which, unless one
 /// of them is a `first_stage_model`.
 ///
@@ -76,6 +73,8 @@ const FIRST_STAGE: &str = "first_stage_model.";
 /// If the file cannot be read, is no such checkpoint, or holds several; the message names what is
 /// missing, or what there is.
 pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
+    let source = source::find(path)?;
+    let path = &source.weights;
     let bytes = files::read(path, files::MODEL)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| {
         Error::file(
@@ -114,19 +113,15 @@ pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
                 values[i]
             ))));
         }
-        own.insert(
-            rest.to_owned(),
-            weights::import(&HostTensor::f32(view.shape(), &values)).map_err(at)?,
-        );
+        own.insert(rest.to_owned(), (view.shape().to_vec(), values));
     }
     left_out.sort();
-    let llama = own.keys().any(|n| n.starts_with("encoder.conv_blocks."));
-    let names = if llama {
-        Names::LlamaGen
-    } else {
-        Names::Taming
-    };
-    let tensors = if llama { renamed(own) } else { own };
+    let names = Names::of(own.keys().map(String::as_str)).map_err(at)?;
+    let mut tensors = HostTensors::new();
+    for (name, (shape, values)) in names.renamed(own) {
+        let tensor = weights::import(&HostTensor::f32(&shape, &values)).map_err(at)?;
+        tensors.insert(name, tensor);
+    }
     let (config, channels) = configuration(&tensors, names).map_err(at)?;
     let prefix = prefix.trim_end_matches('.').to_owned();
     Ok(Imported {
@@ -181,7 +176,8 @@ fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<(&'a str, Vec<St
     };
     let Some(found) = all.iter().copied().find(|p| *p == found) else {
         return Err(Error::data(format!(
-            "holds no `{ANCHOR}`: it is no VQ-GAN of taming-transformers or LlamaGen"
+            "holds no `{ANCHOR}`: it is no VQ-GAN of taming-transformers, diffusers, LlamaGen or \
+             Janus"
         )));
     };
     if !coded(&found) {
@@ -217,41 +213,6 @@ fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
             "its elements are {other:?}; f32, f16 or bf16 were expected"
         ))),
     }
-}
-
-/// Renames tensors from LlamaGen's names to taming-transformers'. Its decoder counts resolutions
-/// from the coarsest.
-fn renamed(tensors: HostTensors) -> HostTensors {
-    let level = |name: &str| {
-        name.strip_prefix("decoder.conv_blocks.")?
-            .split('.')
-            .next()?
-            .parse::<usize>()
-            .ok()
-    };
-    let last = tensors.keys().filter_map(|n| level(n)).max().unwrap_or(0);
-    let one = |name: &str| -> String {
-        let name = match (level(name), name.strip_prefix("encoder.conv_blocks.")) {
-            (Some(i), _) => {
-                let rest = name.splitn(4, '.').nth(3).unwrap_or_default();
-                format!("decoder.up.{}.{rest}", last.saturating_sub(i))
-            }
-            (None, Some(rest)) => format!("encoder.down.{rest}"),
-            (None, None) => name.to_owned(),
-        };
-        let name = name.replace(".res.", ".block.");
-        [
-            (".mid.0.", ".mid.block_1."),
-            (".mid.1.", ".mid.attn_1."),
-            (".mid.2.", ".mid.block_2."),
-        ]
-        .into_iter()
-        .fold(name, |name, (from, to)| name.replace(from, to))
-    };
-    tensors
-        .into_iter()
-        .map(|(name, t)| (one(&name), t))
-        .collect()
 }
 
 /// Returns the configuration that the shapes imply, under taming-transformers' names, and the
@@ -300,13 +261,14 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
         .filter(|i| has(format!("encoder.down.{i}.attn.0.q.weight")))
         .map(|i| 1 << i)
         .collect();
+    c.model.mid_attention = has("encoder.mid.attn_1.q.weight".into());
     c.model.latent_channels = last("encoder.conv_out.weight", 0)?;
     c.quantizer.kind = "vq".into();
     c.quantizer.codebook_size = codes;
     c.quantizer.codebook_dim = dim;
     c.quantizer.dim = dim;
-    // Latents and codes of length 1, in all that LlamaGen published.
-    c.quantizer.use_cosine_sim = names == Names::LlamaGen;
+    // Latents and codes of length 1, in all that LlamaGen and Janus published.
+    c.quantizer.use_cosine_sim = matches!(names, Names::LlamaGen | Names::Janus);
     Ok((c, channels))
 }
 

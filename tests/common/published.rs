@@ -94,11 +94,47 @@ fn llama(name: &str) -> String {
     let down = mid
         .replace("encoder.down.", "encoder.conv_blocks.")
         .replace(".block.", ".res.");
-    (0..3).fold(down, |name, i| {
-        name.replace(
-            &format!("decoder.up.{i}."),
-            &format!("decoder.conv_blocks.{}.", 2 - i),
-        )
+    coarsest_first(&down, "decoder.conv_blocks.")
+}
+
+/// A name with the decoder's resolutions counted from the coarsest, behind a prefix.
+fn coarsest_first(name: &str, prefix: &str) -> String {
+    for i in 0..3 {
+        if let Some(rest) = name.strip_prefix(&format!("decoder.up.{i}.")) {
+            return format!("{prefix}{}.{rest}", 2 - i);
+        }
+    }
+    name.to_owned()
+}
+
+/// A name of taming-transformers as diffusers has it.
+fn diffusers(name: &str) -> String {
+    let name = coarsest_first(name, "decoder.up_blocks.");
+    [
+        ("encoder.down.", "encoder.down_blocks."),
+        (".mid.block_1.", ".mid_block.resnets.0."),
+        (".mid.attn_1.", ".mid_block.attentions.0."),
+        (".mid.block_2.", ".mid_block.resnets.1."),
+        (".block.", ".resnets."),
+        (".attn.", ".attentions."),
+        (".nin_shortcut.", ".conv_shortcut."),
+        (".downsample.", ".downsamplers.0."),
+        (".upsample.", ".upsamplers.0."),
+        (".norm_out.", ".conv_norm_out."),
+    ]
+    .into_iter()
+    .chain(match name.contains("attn") {
+        true => vec![
+            (".norm.", ".group_norm."),
+            (".q.", ".to_q."),
+            (".k.", ".to_k."),
+            (".v.", ".to_v."),
+            (".proj_out.", ".to_out.0."),
+        ],
+        false => Vec::new(),
+    })
+    .fold(name.clone(), |name, (ours, theirs)| {
+        name.replace(ours, theirs)
     })
 }
 
@@ -135,16 +171,25 @@ pub fn tensors(fixture_name: &str, names: Names) -> Tensors {
             vec![0; 8],
         ),
     ];
-    let attention: &[usize] = if names == Names::LlamaGen { &[4] } else { &[2] };
+    let attention: &[usize] = match fixture_name {
+        "llamagen" => &[4],
+        _ => &[2],
+    };
     for (name, shape) in shapes(attention) {
         let bytes = pattern_weight(&name, &shape)
             .iter()
             .flat_map(|v| v.to_le_bytes())
             .collect();
-        let name = if names == Names::LlamaGen {
-            llama(&name)
-        } else {
-            name
+        let name = match names {
+            Names::Taming => name,
+            Names::LlamaGen => llama(&name),
+            Names::Diffusers => diffusers(&name),
+            Names::Janus => coarsest_first(&name, "decoder.up."),
+        };
+        // What attends is linear in diffusers.
+        let shape = match shape[..] {
+            [o, i, 1, 1] if names == Names::Diffusers && name.contains("attentions") => vec![o, i],
+            _ => shape,
         };
         tensors.push((name, shape, bytes));
     }

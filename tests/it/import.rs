@@ -1,6 +1,6 @@
 //! First stages that others trained, by their names.
 
-use crate::common::published::{checkpoint, fixture};
+use crate::common::published::{self, checkpoint, fixture};
 use crate::common::{gpu, run, stderr, stdout};
 use safetensors::{SafeTensors, serialize};
 use std::path::Path;
@@ -23,9 +23,21 @@ fn published_names_load_and_agree_with_pytorch() {
     let folder = tempfile::tempdir().unwrap();
     for (name, names, cosine) in [
         ("taming", Names::Taming, false),
+        ("taming", Names::Diffusers, false),
         ("llamagen", Names::LlamaGen, true),
+        ("llamagen", Names::Janus, true),
     ] {
         let file = checkpoint(folder.path(), name, names);
+        // Those of diffusers lie in a folder, with their configuration.
+        let own = folder.path().join("own");
+        let file = if names == Names::Diffusers {
+            std::fs::create_dir_all(&own).unwrap();
+            std::fs::rename(&file, own.join("diffusion_pytorch_model.safetensors")).unwrap();
+            std::fs::write(own.join("config.json"), r#"{"_class_name": "VQModel"}"#).unwrap();
+            own
+        } else {
+            file
+        };
         let imported = read(&file, None).unwrap();
         assert_eq!(imported.names, names);
         assert_eq!(imported.left_out.len(), 1, "{:?}", imported.left_out);
@@ -42,7 +54,8 @@ fn published_names_load_and_agree_with_pytorch() {
             (q.codebook_size, q.codebook_dim, q.use_cosine_sim),
             (13, 4, cosine)
         );
-        let place = RunFolder::create(&folder.path().join(format!("run-{name}")), false).unwrap();
+        let place = format!("run-{}", names.program());
+        let place = RunFolder::create(&folder.path().join(place), false).unwrap();
         imported.write(&gpu, [8, 16], &place).unwrap();
 
         let want = fixture(name);
@@ -67,6 +80,37 @@ fn published_names_load_and_agree_with_pytorch() {
             "{name}: off by {worst}"
         );
     }
+}
+
+/// A model without attention in the middle, as aMUSEd's, is read as one; and what there is none of
+/// here is named.
+#[test]
+fn layers_that_others_leave_out_are_left_out() {
+    let gpu = gpu();
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = published::tensors("taming", Names::Diffusers);
+    all.retain(|(name, ..)| !name.contains("mid_block.attentions"));
+    let file = folder.path().join("model.safetensors");
+    published::write(&file, &all);
+    let imported = read(&file, None).unwrap();
+    assert!(!imported.config.model.mid_attention);
+    imported.check(&gpu, [16, 16]).unwrap();
+    let config = folder.path().join("config.json");
+    std::fs::write(
+        &config,
+        r#"{"_class_name": "VQModel", "norm_type": "spatial"}"#,
+    )
+    .unwrap();
+    for place in [folder.path(), &file] {
+        let error = read(place, None).unwrap_err().to_string();
+        assert!(
+            error.contains("spatial") && error.contains("config.json"),
+            "{error}"
+        );
+    }
+    std::fs::remove_file(file).unwrap();
+    let error = read(folder.path(), None).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors"), "{error}");
 }
 
 #[test]

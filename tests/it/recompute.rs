@@ -157,6 +157,7 @@ fn first_stages_have_the_same_gradients_to_the_bit() {
         hidden: 32,
         multipliers: vec![1, 2],
         residual_layers: 1,
+        mid_attention: true,
         attention: vec![2],
         latent_channels: 6,
         codebook_dim: 5,

@@ -6,7 +6,7 @@ use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
 use wgvq::data::is_there;
-use wgvq::inference::import::{Names, read};
+use wgvq::inference::import::read;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::{Error, Result};
 
@@ -15,11 +15,12 @@ use wgvq::{Error, Result};
 #[command(after_long_help = "\
 Examples:
   wgvq import vqgan_imagenet_f16_16384.safetensors --size 256 --data ~/pictures --out runs/taming
+  wgvq import amused-256/vqvae --size 256 --out runs/amused
   wgvq reconstruct runs/taming a.png -o side-by-side.png
   wgvq prior runs/taming")]
 pub struct Import {
-    /// A checkpoint of taming-transformers' VQModel or a LlamaGen VQ tokenizer, converted to
-    /// safetensors
+    /// A checkpoint in safetensors of taming-transformers' or diffusers' VQModel, a LlamaGen VQ
+    /// tokenizer or that of Janus in transformers; or a folder with one and its config.json
     file: PathBuf,
     /// The run to make of it
     #[arg(long, value_name = "FOLDER")]
@@ -35,8 +36,8 @@ pub struct Import {
     /// a named data set
     #[arg(long)]
     data: Option<String>,
-    /// Whether latents and codes are L2-normalised. Default: yes for LlamaGen checkpoints, no for
-    /// taming-transformers
+    /// Whether latents and codes are L2-normalised. Default: yes for LlamaGen's and Janus'
+    /// checkpoints, no for others
     #[arg(long)]
     cosine: Option<bool>,
     /// Replace a run that is there
@@ -80,11 +81,7 @@ impl Import {
             output::result(&line.to_string());
             return Ok(CommandStatus::Done);
         }
-        let names = if imported.names == Names::Taming {
-            "taming-transformers"
-        } else {
-            "LlamaGen"
-        };
+        let names = imported.names.program();
         if !imported.others.is_empty() {
             let others = imported
                 .others

@@ -44,6 +44,7 @@ impl DottedConfig for RunConfig {
         ACCUMULATE,
         PRECISION[0],
         PRECISION[1],
+        ("model.mid_attention", "true"),
         ("quantizer.directional_reparam", "false"),
         ("quantizer.directional_reparam_variance", "0.001"),
         ("quantizer.activation", "\"tanh\""),

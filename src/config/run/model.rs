@@ -71,9 +71,10 @@ pub struct Model {
     /// `vqgan`: factors of `hidden` at each resolution, the finest first; empty, what is usual for
     /// the downsampling, such as [1, 2, 4] for 4. Where it is given, it decides the downsampling.
     pub multipliers: Vec<usize>,
-    /// `vqgan`: downsamplings (1, 2, 4, ..) at which attention follows each block. It always acts
-    /// once at the coarsest.
+    /// `vqgan`: downsamplings (1, 2, 4, ..) at which attention follows each block.
     pub attention: Vec<usize>,
+    /// `vqgan`: whether attention acts once in the middle, at the coarsest.
+    pub mid_attention: bool,
     /// `vqgan`: channels between encoder and quantizer; 0: those of a latent.
     pub latent_channels: usize,
     /// `vit`: transformer blocks of the encoder, and of the decoder.
@@ -152,6 +153,7 @@ impl Model {
             multipliers: all.multipliers,
             residual_layers: all.residual_layers,
             attention: all.attention,
+            mid_attention: all.mid_attention,
             latent_channels: if all.latent_channels == 0 {
                 codebook_dim
             } else {
@@ -303,6 +305,7 @@ impl Default for Model {
             downsample: 4,
             multipliers: Vec::new(),
             attention: Vec::new(),
+            mid_attention: true,
             latent_channels: 0,
             layers: 8,
             dim: 256,

@@ -178,10 +178,14 @@ impl<'a> Layers<'a> {
         Ok(self.op("Add", &[x, &h]))
     }
 
-    /// Two blocks around attention.
+    /// Two blocks, around attention where there is some.
     pub fn middle(&mut self, x: &str, name: &str) -> Result<String> {
         let h = self.block(x, &format!("{name}.block_1"))?;
-        let h = self.attention(&h, &format!("{name}.attn_1"))?;
+        let attention = format!("{name}.attn_1");
+        let h = match self.has(&format!("{attention}.q.weight")) {
+            true => self.attention(&h, &attention)?,
+            false => h,
+        };
         self.block(&h, &format!("{name}.block_2"))
     }
 

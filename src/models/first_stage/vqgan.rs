@@ -32,9 +32,10 @@ pub struct Config {
     pub multipliers: Vec<usize>,
     /// Residual blocks at each resolution of the encoder; the decoder has one more.
     pub residual_layers: usize,
-    /// Downsamplings (1, 2, 4, ..) at which attention follows each block. It always acts once in
-    /// the middle, at the coarsest.
+    /// Downsamplings (1, 2, 4, ..) at which attention follows each block.
     pub attention: Vec<usize>,
+    /// Whether attention acts once in the middle, at the coarsest.
+    pub mid_attention: bool,
     /// Channels between encoder and quantizer.
     pub latent_channels: usize,
     /// Channels of a latent.
@@ -257,28 +258,29 @@ impl Stage {
     }
 }
 
-/// Two blocks around attention, at the coarsest resolution.
+/// Two blocks, usually around attention, at the coarsest resolution.
 #[derive(Debug)]
 struct Middle {
     block_1: Block,
-    attn_1: AttentionBlock,
+    attn_1: Option<AttentionBlock>,
     block_2: Block,
 }
 
 impl Middle {
-    fn new(b: &mut Builder, name: &str, c: usize) -> Middle {
+    fn new(b: &mut Builder, name: &str, c: usize, attention: bool) -> Middle {
         Middle {
             block_1: Block::new(b, &format!("{name}.block_1"), c, c),
-            attn_1: AttentionBlock::new(b, &format!("{name}.attn_1"), c),
+            attn_1: attention.then(|| AttentionBlock::new(b, &format!("{name}.attn_1"), c)),
             block_2: Block::new(b, &format!("{name}.block_2"), c, c),
         }
     }
 
     fn forward(&self, pass: &ForwardContext, x: Var) -> Result<Var> {
-        self.block_2.forward(
-            pass,
-            self.attn_1.forward(pass, self.block_1.forward(pass, x)?)?,
-        )
+        let mut x = self.block_1.forward(pass, x)?;
+        if let Some(attention) = &self.attn_1 {
+            x = attention.forward(pass, x)?;
+        }
+        self.block_2.forward(pass, x)
     }
 }
 
@@ -345,13 +347,13 @@ impl VqGan {
             down.push(Stage { blocks, next });
         }
         let coarsest = c.width(last);
-        let encoder_middle = Middle::new(b, "encoder.mid", coarsest);
+        let encoder_middle = Middle::new(b, "encoder.mid", coarsest, c.mid_attention);
         let encoder_norm = norm(b, "encoder.norm_out", coarsest);
         let encoder_out = conv3(b, "encoder.conv_out", coarsest, c.latent_channels);
         let quant_conv = conv1(b, "quant_conv", c.latent_channels, c.codebook_dim);
         let post_quant_conv = conv1(b, "post_quant_conv", c.codebook_dim, c.latent_channels);
         let decoder_in = conv3(b, "decoder.conv_in", c.latent_channels, coarsest);
-        let decoder_middle = Middle::new(b, "decoder.mid", coarsest);
+        let decoder_middle = Middle::new(b, "decoder.mid", coarsest, c.mid_attention);
         let mut up = Vec::new();
         for level in 0..=last {
             let from = if level == last {

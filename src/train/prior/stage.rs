@@ -98,11 +98,7 @@ impl PriorStage<'_> {
 /// # Errors
 /// If there is no such level, none is named of several, or the model's codes have no scales for a
 /// next-scale prior.
-pub fn level_of(
-    model: &FirstStageModel,
-    name: Option<&str>,
-    kind: Option<Kind>,
-) -> Result<usize> {
+pub fn level_of(model: &FirstStageModel, name: Option<&str>, kind: Option<Kind>) -> Result<usize> {
     let scales = model.levels().len() > 1 && model.scale_tables()?.is_some();
     let all = match kind {
         Some(kind) => kind == Kind::NextScale,

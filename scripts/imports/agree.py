@@ -1,0 +1,132 @@
+"""Makes tokenizers with random weights by diffusers and transformers, imports them with wgvq, and
+holds codes and pixels against theirs: agree.py WGVQ FOLDER."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import VQModel
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers.models.janus.configuration_janus import JanusVQVAEConfig
+from transformers.models.janus.modeling_janus import JanusVQVAE
+
+WGVQ, WORK = sys.argv[1], Path(sys.argv[2])
+SIDE = 32
+
+
+def run(*arguments):
+    command = [WGVQ, *map(str, arguments), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.stderr}")
+    return done.stdout
+
+
+def diffusers_model(**more):
+    usual = dict(
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
+        layers_per_block=2,
+        latent_channels=6,
+        num_vq_embeddings=61,
+        vq_embed_dim=4,
+        norm_num_groups=32,
+    )
+    return VQModel(**{**usual, **more})
+
+
+def livelier(model):
+    """Random weights as they are made hardly tell one latent from another."""
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("embedding.weight"):
+                weight.normal_()
+            elif weight.ndim == 1:
+                weight.add_(0.1 * torch.randn_like(weight))
+            else:
+                weight.mul_(1.5)
+    return model.eval().double()
+
+
+@torch.no_grad()
+def of_diffusers(model, image):
+    latents = model.quant_conv(model.encoder(image))
+    codes = nearest(latents, model.quantize.embedding.weight)
+    return codes, model.decode(latents).sample
+
+
+@torch.no_grad()
+def of_janus(model, image):
+    latents = model.quant_conv(model.encoder(image))
+    # As its authors' own program: latents and codes of length 1.
+    unit = torch.nn.functional.normalize
+    codes = nearest(unit(latents, dim=1), unit(model.quantize.embedding.weight, dim=1))
+    # Its rows and columns come back the other way round, see `quant_state_dims`.
+    return codes, model.decode(codes.reshape(1, -1))
+
+
+def nearest(latents, codebook):
+    rows = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+    return torch.cdist(rows, codebook).argmin(1)
+
+
+def check(name, folder, model, compute):
+    rng = np.random.default_rng(3)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    place = WORK / f"{name}.png"
+    Image.fromarray(pixels).save(place)
+    image = torch.from_numpy(pixels.copy()).double().permute(2, 0, 1)[None] / 127.5 - 1
+    codes, wanted = compute(model, image)
+    into = WORK / f"run-{name}"
+    run("import", folder, "--size", SIDE, "--out", into)
+    run("encode", into, place, "-o", WORK / f"{name}.safetensors")
+    with safe_open(WORK / f"{name}.safetensors", "np") as file:
+        [key] = [key for key in file.keys() if "codes" in key]
+        own = file.get_tensor(key).reshape(-1).astype(np.int64)
+    run("decode", into, WORK / f"{name}.safetensors", "-o", WORK / f"decoded-{name}")
+    decoded = np.asarray(Image.open(WORK / f"decoded-{name}" / f"{name}.png")).astype(np.float64)
+    wanted = ((wanted[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
+    off = float(np.abs(decoded - wanted).max())
+    same = int((own == codes.numpy()).sum())
+    used = len(set(own.tolist()))
+    print(f"{name}: {same} of {len(own)} codes the same, {used} in use; pixels off by {off:.2f}")
+    if same != len(own) or off > 0.51 or used < 8:
+        sys.exit(f"{name}: not the same")
+
+
+def main():
+    for name, more in [
+        ("attention", {}),
+        ("amused", dict(mid_block_add_attention=False, lookup_from_codebook=True)),
+    ]:
+        model = livelier(diffusers_model(**more))
+        folder = WORK / name
+        model.float().save_pretrained(folder)
+        check(name, folder, model.double(), of_diffusers)
+    config = JanusVQVAEConfig(
+        embed_dim=4,
+        num_embeddings=61,
+        latent_channels=6,
+        base_channels=32,
+        channel_multiplier=[1, 2],
+        num_res_blocks=2,
+        num_patches=SIDE // 2,
+    )
+    model = livelier(JanusVQVAE(config))
+    folder = WORK / "janus"
+    folder.mkdir()
+    named = {f"model.vqmodel.{name}": t.float().contiguous() for name, t in model.state_dict().items()}
+    save_file(named, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "janus"}))
+    check("janus", folder, model, of_janus)
+
+
+main()

@@ -1,0 +1,100 @@
+//! Where the weights of a checkpoint lie, and what its `config.json` says.
+
+use crate::{Error, Result, files};
+use std::path::{Path, PathBuf};
+
+/// Files of weights in a folder of diffusers' or transformers', in the order in which they are
+/// looked for.
+const WEIGHTS: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
+
+/// The groups of our norms.
+const GROUPS: u64 = 32;
+
+/// A checkpoint's weights.
+pub(super) struct Source {
+    pub weights: PathBuf,
+}
+
+/// Finds the weights of a checkpoint: the file itself, or that in a folder. What a `config.json`
+/// beside them asks for and there is none of here is an error.
+///
+/// # Errors
+/// If a folder has none, or the configuration cannot be read or used.
+pub(super) fn find(path: &Path) -> Result<Source> {
+    let (folder, weights) = if path.is_dir() {
+        let all = WEIGHTS.map(|name| path.join(name));
+        let Some(weights) = all.into_iter().find(|file| file.is_file()) else {
+            let what = format!(
+                "holds no {}: name the folder of the tokenizer itself (in a pipeline of \
+                 diffusers, `vqvae`), or its file",
+                WEIGHTS.join(" or ")
+            );
+            return Err(Error::file(path, what));
+        };
+        (path.to_owned(), weights)
+    } else {
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        (folder, path.to_owned())
+    };
+    let config = folder.join("config.json");
+    if config.is_file() {
+        let bytes = files::read(&config, files::TEXT)?;
+        let at = |e: Error| Error::file(&config, e);
+        let value = serde_json::from_slice(&bytes).map_err(|e| Error::file(&config, e))?;
+        check(&value).map_err(at)?;
+    }
+    Ok(Source { weights })
+}
+
+/// Checks that a configuration of diffusers' `VQModel` is one of a model that there is here; others
+/// are not looked at.
+fn check(config: &serde_json::Value) -> Result<()> {
+    let class = config["_class_name"].as_str();
+    let Some(class) = class else { return Ok(()) };
+    if class != "VQModel" {
+        let what = format!("is of a `{class}`, and not of a `VQModel`: it has no codes");
+        return Err(Error::data(what));
+    }
+    let one_of = |key: &str, allowed: &[&str]| match config[key].as_str() {
+        Some(value) if !allowed.contains(&value) => {
+            let what = format!("`{key}` is {value}: only {} is known", allowed.join(" or "));
+            Err(Error::data(what))
+        }
+        _ => Ok(()),
+    };
+    one_of("norm_type", &["group"])?;
+    one_of("act_fn", &["silu", "swish"])?;
+    match config["norm_num_groups"].as_u64() {
+        Some(groups) if groups != GROUPS => {
+            let what = format!("`norm_num_groups` is {groups}: norms have {GROUPS} here");
+            Err(Error::data(what))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_none_of_is_named() {
+        let check = |json: serde_json::Value| check(&json).map_err(|e| e.to_string());
+        let model = |key: &str, value: serde_json::Value| {
+            let mut all = serde_json::json!({ "_class_name": "VQModel", "act_fn": "silu" });
+            all[key] = value;
+            check(all)
+        };
+        assert!(check(serde_json::json!({ "model_type": "janus_vqgan" })).is_ok());
+        assert!(model("norm_num_groups", 32.into()).is_ok());
+        for (key, value, named) in [
+            ("norm_type", "spatial".into(), "spatial"),
+            ("act_fn", "relu".into(), "relu"),
+            ("norm_num_groups", 16.into(), "16"),
+            ("_class_name", "AutoencoderKL".into(), "AutoencoderKL"),
+        ] {
+            let error = model(key, value).unwrap_err();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}
