@@ -17,7 +17,7 @@ use wgvq::inference::tokenize::vocabulary;
 use wgvq::inference::{
     FirstStageModel, Hierarchy, PriorModel, SampleRequest, no_progress, prior_folder,
 };
-use wgvq::models::prior::{Kind, Shape as PriorShape, Vocabulary};
+use wgvq::models::prior::{Shape as PriorShape, Vocabulary};
 use wgvq::plan::fitting_prior;
 use wgvq::report::grid::Shape;
 use wgvq::report::samples::{PriorPage, page, rows};

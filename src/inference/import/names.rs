@@ -59,11 +59,11 @@ impl Names {
             Names::Diffusers => "decoder.up_blocks.",
             Names::Janus => "decoder.up.",
         };
-        let level = |name: &str| level_behind(name, levels);
-        let last = tensors.keys().filter_map(|n| Some(level(n)?.0)).max();
+        let level = |name: &str| Some(level_behind(name, levels)?.0);
+        let last = tensors.keys().filter_map(|n| level(n)).max();
         let last = last.unwrap_or(0);
         let one = |(name, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
-            let name = match level(&name) {
+            let name = match level_behind(&name, levels) {
                 Some((i, rest)) => format!("decoder.up.{}.{rest}", last.saturating_sub(i)),
                 None => name,
             };
