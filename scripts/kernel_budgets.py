@@ -222,12 +222,20 @@ def loops(table):
             "The tiles are those of the `tiled` core, rows and columns of a workgroup and of an"
             " invocation; the variants those of whole tiles along k."
         ),
-        (
-            "A convolution's loop has in it what it computes once for each tap (of a weight's"
-            " gradient, for each row of pixels) and not for each tile."
-        ),
         "",
         *kernel_loops.page(table, matrices=False),
+        "",
+        (
+            "Around that loop lies what a convolution does once for each tap, its weight's gradient"
+            " for each row of pixels, and the search for each tile of codes, whose scores it"
+            " compares."
+        ),
+        (
+            "Of a walk over 64 channels (of a weight's gradient, 64 pixels) its share, by the same"
+            " figures:"
+        ),
+        "",
+        *kernel_loops.page_around(table, 64),
         "",
         "## Products of matrices",
         "",

@@ -14,6 +14,10 @@ import re
 import sys
 
 COLUMNS = ["gpu", "robust", "kernel", "tile", "products", "instructions", "cycles", "moves"]
+# Of the loop around the innermost, what lies outside of that one.
+COLUMNS += ["around", "around_cycles"]
+# Of the `tiled` core, the kernels that have a loop around the innermost.
+AROUND = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight", "vq_search"]
 # down, across, rows and columns of an invocation, steps along k: those of src/gpu/kernel/gemm.rs.
 TILES = [(16, 16, 8, 8, 8), (16, 8, 8, 8, 8), (8, 8, 8, 8, 8), (8, 16, 8, 4, 8)]
 KK = "LHS_K=1 LHS_VEC=1 RHS_K=1 RHS_VEC=1 WHOLE=1"
@@ -59,22 +63,25 @@ def looked_at(gpu):
     return [*variants(), *matrix_variants(64 if gpu.startswith("rx") else 32)]
 
 
+def tile_name(down, across, v, nc):
+    return f"{down * v}x{across * nc} {v}x{nc}"
+
+
 def variants():
     """Each variant's label, with its kernel and its tile as the engine names it."""
     for kernel, flags in KERNELS.items():
         for down, across, v, nc, depth in TILES:
-            rows, cols = down * v, across * nc
             tile = (
                 f"GROUP={down * across} ACROSS={across} V={v} NC={nc} TILE_K={depth}"
-                f" TILE_ROWS={rows} TILE_COLS={cols}"
+                f" TILE_ROWS={down * v} TILE_COLS={across * nc}"
             )
             label = f"{kernel}({','.join(sorted((flags + ' ' + tile).split()))})"
-            yield label, kernel, f"{rows}x{cols} {v}x{nc}"
+            yield label, kernel, tile_name(down, across, v, nc)
 
 
 def graph_loops(text):
     """The loops of NVK's code, which lists each block's successors: instructions of the
-    innermost."""
+    innermost, and those around them in the next loop."""
     blocks, successors, at = {}, {}, None
     for line in text.splitlines():
         if head := re.match(r"block(?:\.u)? (\d+) ", line):
@@ -95,11 +102,14 @@ def graph_loops(text):
                     todo.extend(before[b])
     for head, body in bodies.items():
         if not any(other != head and other in body for other in bodies):
-            yield [line for b in sorted(body) for line in blocks[b]]
+            outer = min((o for o in bodies.values() if body < o), key=len, default=body)
+            lines = lambda chosen: [line for b in sorted(chosen) for line in blocks[b]]  # noqa: E731
+            yield lines(body), lines(outer - body)
 
 
 def text_loops(text):
-    """The loops of RADV's code, which lie together, from a label to the branch back."""
+    """The innermost loops of RADV's code, which lie together, from a label to the branch back, and
+    what is around them in the next loop."""
     code, labels, spans = [], {}, set()
     for line in text.splitlines():
         if label := re.match(r"\s*(BB\d+):", line):
@@ -112,21 +122,28 @@ def text_loops(text):
             spans.add((labels[to[1]], at + 1))
     for start, end in spans:
         if not any((s, e) != (start, end) and start <= s and e <= end for s, e in spans):
-            yield code[start:end]
+            wider = [(s, e) for s, e in spans if s <= start and end <= e and (s, e) != (start, end)]
+            s, e = min(wider, key=lambda span: span[1] - span[0], default=(start, end))
+            yield code[start:end], code[s:start] + code[end:e]
 
 
 def hottest(path, product):
     """Of the innermost loop with most of what multiplies: how many, all instructions, issue
-    cycles and moves."""
+    cycles and moves; then the instructions and issue cycles around it."""
     with open(path, encoding="utf-8", errors="replace") as file:
         text = file.read()
     found = []
-    for body in (graph_loops if "NAK" in os.path.basename(path) else text_loops)(text):
-        work = [line for line in body if not WAIT.search(line)]
-        cycles = sum(int(n) for line in body for n in re.findall(r"\bdelay=(\d+)", line))
+    for body, around in (graph_loops if "NAK" in os.path.basename(path) else text_loops)(text):
+        [work, rest] = [[line for line in part if not WAIT.search(line)] for part in (body, around)]
+        [cycles, rest_cycles] = [
+            sum(int(n) for line in part for n in re.findall(r"\bdelay=(\d+)", line))
+            for part in (body, around)
+        ]
         count = lambda pattern: sum(bool(pattern.search(line)) for line in work)  # noqa: E731
-        found.append((count(product), len(work), cycles, count(MOVE)))
-    return max(found, default=(0, 0, 0, 0), key=lambda loop: (loop[0], -loop[1]))
+        found.append(
+            (count(product), len(work), cycles, count(MOVE), len(rest), rest_cycles),
+        )
+    return max(found, default=(0,) * 6, key=lambda loop: (loop[0], -loop[1]))
 
 
 def record(table, folders):
@@ -153,11 +170,28 @@ def record(table, folders):
         writer.writerows(sorted(rows, key=lambda row: (row["gpu"], row["robust"])))
 
 
-def page(table, matrices):
-    """The table as lines of Markdown: of the `tiled` core, or of the `coopmat` core, `matrices`."""
+def read(table):
+    """The table's rows, and its columns of figures: GPUs with robust access on or off."""
     with open(table, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = sorted({(row["gpu"], row["robust"]) for row in rows})
+    return rows, sorted({(row["gpu"], row["robust"]) for row in rows})
+
+
+def markdown(kernels, columns, cells):
+    lines = [
+        "| kernel | tile |"
+        + "".join(f" {gpu}, robust access {robust} |" for gpu, robust in columns)
+    ]
+    lines.append("| --- | --- |" + " --- |" * len(columns))
+    for kernel, tile in kernels:
+        figures = [cells.get((kernel, tile, *column), "") for column in columns]
+        lines.append(f"| `{kernel}` | {tile} | " + " | ".join(figures) + " |")
+    return lines
+
+
+def page(table, matrices):
+    """The table as lines of Markdown: of the `tiled` core, or of the `coopmat` core, `matrices`."""
+    rows, columns = read(table)
     cells = {}
     for row in rows:
         products, instructions = int(row["products"]), int(row["instructions"])
@@ -167,15 +201,27 @@ def page(table, matrices):
             if moves := int(row["moves"]):
                 share += f", {(instructions - moves) / products:.1f}"
         cells[row["kernel"], row["tile"], row["gpu"], row["robust"]] = share
-    lines = [
-        "| kernel | tile |"
-        + "".join(f" {gpu}, robust access {robust} |" for gpu, robust in columns)
-    ]
-    lines.append("| --- | --- |" + " --- |" * len(columns))
-    for _, kernel, tile in matrix_variants(32) if matrices else variants():
-        figures = [cells.get((kernel, tile, gpu, robust), "") for gpu, robust in columns]
-        lines.append(f"| `{kernel}` | {tile} | " + " | ".join(figures) + " |")
-    return lines
+    of = matrix_variants(32) if matrices else variants()
+    return markdown([(kernel, tile) for _, kernel, tile in of], columns, cells)
+
+
+def page_around(table, steps):
+    """How much of a walk over `steps` along k lies around the innermost loop, likewise."""
+    rows, columns = read(table)
+    depths = {tile_name(*tile[:4]): tile[4] for tile in TILES}
+    cells = {}
+    for row in rows:
+        if row["kernel"] not in AROUND or row["tile"] not in depths:
+            continue
+        turns = steps // depths[row["tile"]]
+        [loop, around] = [
+            int(row[cycles]) or int(row[instructions])
+            for cycles, instructions in (("cycles", "instructions"), ("around_cycles", "around"))
+        ]
+        share = f"{100 * around / (turns * loop + around):.1f} %"
+        cells[row["kernel"], row["tile"], row["gpu"], row["robust"]] = share
+    kernels = [(kernel, tile) for _, kernel, tile in variants() if kernel in AROUND]
+    return markdown(kernels, columns, cells)
 
 
 def main():

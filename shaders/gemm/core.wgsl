@@ -41,8 +41,9 @@
 // there may be more than one (t1, t0). WHOLE says that k_end is a multiple of TILE_K, and that rows
 // and columns past the last, whose sums nobody stores, are read as some that exist. Every value is
 // then there, but
-//     LHS_EMPTY: a run of lhs is zeros where fn lhs_exists(line: Lhs, t1: u32, t0: u32) -> bool,
-//                which the kernel supplies then, says so;
+//     LHS_EMPTY: a run of lhs, which is read with LHS_K, is zeros where
+//                fn lhs_exists(line: Lhs, t1: u32, t0: u32) -> bool, which the kernel supplies
+//                then, says that it does not exist;
 //     LHS_CUT: lo <= k < hi is held of lhs as without WHOLE.
 #requires lhs_data Lhs lhs_begin lhs_offset lhs_step lhs_limits
 #requires rhs_data Rhs rhs_begin rhs_offset rhs_step rhs_limits

@@ -1,152 +1,49 @@
-    // The `tiled` core: TILE_ROWS x TILE_COLS outputs for a workgroup of GROUP invocations, V x NC
-    // each, ACROSS of them side by side, through tiles of TILE_K along k in workgroup memory. There
-    // are two of each: while one is multiplied, the next is on its way into registers, and from
-    // there into the other, so that a tile costs one barrier. GROUP is a multiple of TILE_ROWS / 4
-    // and of TILE_COLS / 4.
-    let tile_col = tile_c0 + 4u * tile_x(lane);
-#unroll v 0 V
-#unroll c 0 NC
-    var acc_{v}_{c} = 0.0;
-#end
-#end
-    // Which part of a tile an invocation loads, so that neighbours read what lies side by side:
-    // with _K neighbours have the quads along k of one line, with _M the quads of lines at one k,
-    // and otherwise lines, with a share of the steps along k. It lies at _at + _walk, the second of
-    // which is the same for all invocations; both count vec4s where there are any.
-#for (op, OP, first, SPAN) in (lhs, LHS, tile_r0, TILE_ROWS) (rhs, RHS, tile_c0, TILE_COLS)
-#ifdef {OP}_K
-    let {op}_k = i32(4u * (lane % (TILE_K / 4u)));
-    let {op}_stride = i32(TILE_K / 4u);
-#unroll i 0 TILE_K*{SPAN}/(4*GROUP)
-    let {op}_line_{i} = lane / (TILE_K / 4u) + {i}u * (4u * GROUP / TILE_K);
-    let {op}_{i} = {op}_begin({first} + {op}_line_{i});
-    let {op}_at_{i} = ({op}_{i}.at + {op}_k) >> 2u;
-#end
-#else
-    let {op}_apart = i32(4u * GROUP / {SPAN});
-#ifdef {OP}_M
-    let {op}_k = i32(lane / ({SPAN} / 4u));
-    let {op}_quad = lane % ({SPAN} / 4u);
-    let {op}_0 = {op}_begin({first} + 4u * {op}_quad);
-    let {op}_at_0 = ({op}_0.at + {op}_k * {op}_step()) >> 2u;
-    let {op}_stride = i32(TILE_K / 4u) * {op}_step();
-    let {op}_beyond = {op}_apart * {op}_step() / 4;
-#else
-    let {op}_k = i32(4u * (lane / {SPAN}));
-    let {op}_line = lane % {SPAN};
-    let {op}_0 = {op}_begin({first} + {op}_line);
-    let {op}_at_0 = {op}_0.at + {op}_k * {op}_step();
-    let {op}_stride = i32(TILE_K) * {op}_step();
-    let {op}_beyond = {op}_apart * {op}_step();
-#endif
-#endif
-    var {op}_walk = 0;
-    // The steps of a run that count, lo <= k < lo + steps, or whether it counts at all.
-#ifdef WHOLE
-#ifdef {OP}_EMPTY
-#unroll i 0 TILE_K*{SPAN}/(4*GROUP)
-    var {op}_some_{i} = false;
-#end
-#elif {OP}_CUT
-    var {op}_lo_0 = 0;
-    var {op}_steps_0 = 0u;
-#endif
-#else
-#ifdef {OP}_K
-#unroll i 0 TILE_K*{SPAN}/(4*GROUP)
-    var {op}_lo_{i} = 0;
-    var {op}_steps_{i} = 0u;
-#end
-#else
-    var {op}_lo_0 = 0;
-    var {op}_steps_0 = 0u;
-#endif
-#endif
-    // Where it stores them. Kept from tile to tile, so that no compiler computes it in the loop.
-#unroll i 0 TILE_K*{SPAN}/(4*GROUP)
-#ifdef {OP}_M
-    let {op}_at_k_{i} = u32({op}_k + {i} * {op}_apart);
-    var {op}_put_{i} = {op}_at_k_{i} * ({SPAN} / 4u)
-        + ({op}_quad ^ mixed({op}_at_k_{i}, {SPAN} / 4u));
-#else
-#ifdef {OP}_K
-    let {op}_at_k_{i} = u32({op}_k);
-#else
-    let {op}_at_k_{i} = u32({op}_k + {i} * {op}_apart);
-    let {op}_line_{i} = {op}_line;
-#endif
-    var {op}_put_{i} = {op}_at_k_{i} * ({SPAN} / 4u)
-        + (({op}_line_{i} / 4u) ^ mixed({op}_at_k_{i}, {SPAN} / 4u));
-#endif
-#end
-#end
-    // And where it reads what it multiplies: quads lie DOWN and ACROSS apart, and what is mixed in
-    // is less.
-#unroll s 0 TILE_K/4
-    var lhs_get_{s} = tile_y(lane) ^ mixed({4*s}u, TILE_ROWS / 4u);
-    var rhs_get_{s} = tile_x(lane) ^ mixed({4*s}u, TILE_COLS / 4u);
-#end
-    var t1 = t1_begin;
-    var t0 = 0u;
-    var k = 0;
-    var more = t1_begin < t1_end && t0_end > 0u && k_end > 0;
-    if more {
-#import gemm/tiled/run
-#import gemm/tiled/load
-            // A sum before this one may still read there.
-            workgroupBarrier();
-#import gemm/tiled/store
-    }
-    while more {
-        workgroupBarrier();
-        // Behind the last tile the last is loaded again, which nobody reads.
+    // The `tiled` core, see gemm/tiled/begin.
+#import gemm/tiled/begin
 #ifdef RUNS
-        if k + i32(TILE_K) < k_end {
-            k += i32(TILE_K);
-            lhs_walk += lhs_stride;
-            rhs_walk += rhs_stride;
-        } else {
-            t0 += 1u;
-            if t0 >= t0_end {
-                t0 = 0u;
-                t1 += 1u;
-            }
-            more = t1 < t1_end;
-            if more {
-                k = 0;
-#import gemm/tiled/run
+    // Loads are a tile ahead of what is multiplied, and so is the run: while the last tile of one
+    // is multiplied, the first of the next is loaded. The loop over a run's tiles has nothing in it
+    // that a run needs once.
+    let tiles = (k_end + i32(TILE_K) - 1) / i32(TILE_K);
+    var left = tiles - 1;               // tiles of the run that are still to be loaded
+    while more {
+        if left > 0 {
+            loop {
+                k += i32(TILE_K);
+                lhs_walk += lhs_stride;
+                rhs_walk += rhs_stride;
+#import gemm/tiled/turn
+                continuing {
+                    left -= 1;
+                    break if left == 0;
+                }
             }
         }
+        // Behind the last run there is one more turn, for its last tile, which is loaded again and
+        // not read.
+        more = t1 < t1_end;
+        left = 1;
+        t0 += 1u;
+        if t0 >= t0_end {
+            t0 = 0u;
+            t1 += 1u;
+        }
+        if t1 < t1_end {
+            k = 0;
+            left = tiles;
+#import gemm/tiled/run
+        }
+        k -= i32(TILE_K);
+        lhs_walk -= lhs_stride;
+        rhs_walk -= rhs_stride;
+    }
 #else
+    while more {
+        // Behind the last tile the last is loaded again, which nobody reads.
         k += i32(TILE_K);
         more = k < k_end;
         lhs_walk += select(0, lhs_stride, more);
         rhs_walk += select(0, rhs_stride, more);
-#endif
-#import gemm/tiled/load
-#unroll kk 0 TILE_K
-        {
-#unroll i 0 V/4
-            let a_{i} = lhs_tile[lhs_get_{kk/4} + ({kk}u * (TILE_ROWS / 4u) + {i}u * DOWN)];
-#end
-#unroll i 0 NC/4
-            let b_{i} = rhs_tile[rhs_get_{kk/4} + ({kk}u * (TILE_COLS / 4u) + {i}u * ACROSS)];
-#end
-#unroll v 0 V
-#unroll c 0 NC
-            acc_{v}_{c} = fma(a_{v/4}[{v%4}], b_{c/4}[{c%4}], acc_{v}_{c});
-#end
-#end
-        }
-#end
-        // The other tiles' turn.
-#for (op, SPAN) in (lhs, TILE_ROWS) (rhs, TILE_COLS)
-#unroll i 0 TILE_K*{SPAN}/(4*GROUP)
-        {op}_put_{i} ^= TILE_K * {SPAN} / 4u;
-#end
-#unroll s 0 TILE_K/4
-        {op}_get_{s} ^= TILE_K * {SPAN} / 4u;
-#end
-#end
-#import gemm/tiled/store
+#import gemm/tiled/turn
     }
+#endif

@@ -6,11 +6,16 @@
 // core: rows are latents, columns codes; the tile's sums never leave registers, and the N x K
 // matrix never exists. A latent with a NaN gets index 0. Source: van den Oord et al. 2017, eq. 1.
 // One workgroup walks all codes for its rows, or (SPLIT, where there are few rows) k_part of them,
-// and leaves the best score and its code to vq_search_pick: score and code [S, N]. Reads 4 D
+// and leaves the best score and its code to vq_search_pick: score and code [S, N]. WHOLE also says
+// that K is a multiple of 4, and no less than TILE_COLS: half_norm is read as vec4. Reads 4 D
 // (N + K N / TILE_ROWS) bytes, writes 4 N, or 8 S N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32, k_part: u32 }
 var<immediate> p: Params;
+#ifdef WHOLE
+@group(0) @binding(2) var<storage, read> half_norm: array<vec4<f32>>;
+#else
 @group(0) @binding(2) var<storage, read> half_norm: array<f32>;
+#endif
 #ifdef SPLIT
 @group(0) @binding(3) var<storage, read_write> part_score: array<f32>;
 @group(0) @binding(4) var<storage, read_write> part_code: array<u32>;
@@ -43,19 +48,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     let codes_begin = group.z * p.k_part;
     let codes_end = min(codes_begin + p.k_part, p.k);
+#ifdef LANES
     for (var tile_c0 = codes_begin; tile_c0 < codes_end; tile_c0 += TILE_COLS) {
 #import gemm/accumulate
 #unroll c 0 NC
         {
-#ifdef WHOLE
-            // Past the last code it is the last one again, with the same score.
-            let col = min(tile_col + {c/4}u * QUAD_COLS + {c%4}u, p.k - 1u);
-            let half = half_norm[col];
-#else
             // Past the last code no score can win.
             let col = tile_col + {c/4}u * QUAD_COLS + {c%4}u;
             let half = select(3.4028234e38, half_norm[min(col, p.k - 1u)], col < p.k);
-#endif
 #unroll v 0 V
             let score_{v} = half - acc_{v}_{c};
             let wins_{v} = score_{v} < best_{v};
@@ -65,6 +65,77 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
 #end
     }
+#else
+    // One walk over the tiles along k of all codes, so that the first of the next codes is loaded
+    // while the last of these is multiplied. The last codes end with the last one, and may have
+    // some of those before again, which then score the same; where there are fewer than columns,
+    // the last stands for those that there are not. So nothing in the walk is compared with K.
+    let last_c0 = max(p.k, TILE_COLS) - TILE_COLS;
+    let tile_c0 = min(codes_begin, last_c0);
+    var c0 = tile_c0;
+#import gemm/tiled/begin
+#ifdef RHS_VEC
+    let rhs_codes = i32(TILE_COLS * p.d / 4u);
+    let rhs_last = i32((last_c0 - tile_c0) * p.d / 4u);
+#else
+    let rhs_codes = i32(TILE_COLS * p.d);
+    let rhs_last = i32((last_c0 - tile_c0) * p.d);
+#endif
+    var rhs_next = 0;
+    for (var walked = codes_begin; walked < codes_end; walked += TILE_COLS) {
+#unroll v 0 V
+#unroll c 0 NC
+        acc_{v}_{c} = 0.0;
+#end
+#end
+        // Behind the last steps of these codes come the first of the next, or of the last again.
+        let near = c0 + TILE_COLS < last_c0;
+        let next_c0 = select(last_c0, c0 + TILE_COLS, near);
+        rhs_next = select(rhs_last, rhs_next + rhs_codes, near);
+#ifdef WHOLE
+        let from_half = tile_x(lane) + c0 / 4u;
+#else
+        let from_half = 4u * tile_x(lane) + c0;
+#endif
+        loop {
+            k += i32(TILE_K);
+            let done = k >= k_end;
+            k = select(k, 0, done);
+            lhs_walk = select(lhs_walk + lhs_stride, 0, done);
+            rhs_walk = select(rhs_walk + rhs_stride, rhs_next, done);
+#import gemm/tiled/turn
+            continuing {
+                break if done;
+            }
+        }
+#unroll q 0 NC/4
+#ifdef WHOLE
+        let half_{q} = half_norm[from_half + {q}u * ACROSS];
+#else
+        let half_{q} = vec4<f32>(
+#unroll j 0 4
+            half_norm[min(from_half + ({q}u * QUAD_COLS + {j}u), p.k - 1u)],
+#end
+        );
+#endif
+#end
+#unroll c 0 NC
+        {
+            let col = c0 + ({c/4}u * QUAD_COLS + {c%4}u);
+#unroll v 0 V
+            let score_{v} = half_{c/4}[{c%4}] - acc_{v}_{c};
+            code_{v} = select(code_{v}, col, score_{v} < best_{v});
+            best_{v} = min(best_{v}, score_{v});
+#end
+        }
+#end
+        c0 = next_c0;
+    }
+    // What was kept is a code as the first invocation of a row has it.
+#unroll v 0 V
+    code_{v} = min(code_{v} + 4u * tile_x(lane), p.k - 1u);
+#end
+#endif
 #ifdef LANES
 #unroll v 0 V
     {

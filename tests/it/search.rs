@@ -81,3 +81,42 @@ fn checks_on_or_off_give_the_same_bits() {
     );
     assert_eq!(unchecked, plain, "without subgroups and immediates");
 }
+
+/// Whole numbers, so that sums are exact and many codes score the same: the tile of codes that ends
+/// with the last one, tiles with fewer codes than columns, and codes in parts, whole tiles along
+/// the channels or not.
+#[test]
+fn every_tile_finds_the_lowest_of_equal_codes_wherever_it_lies() {
+    let gpu = gpu(Options {
+        core: Some(Core::Tiled),
+        guard: true,
+        ..Default::default()
+    });
+    let mut rng = Rng::new(17);
+    let mut numbers = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.below(4) as f32).collect() };
+    for (d, sizes) in [
+        (16, &[9, 64, 68, 128, 132, 1_100][..]),
+        (12, &[9, 70, 131]),
+        (5, &[9, 70, 131]),
+    ] {
+        for k in sizes {
+            let (x, e) = (numbers(131 * d), numbers(k * d));
+            let want: Vec<u32> = x
+                .chunks(d)
+                .map(|x| {
+                    let distance = |e: &[f32]| -> f32 {
+                        x.iter().zip(e).map(|(a, b)| (a - b) * (a - b)).sum()
+                    };
+                    let distances: Vec<f32> = e.chunks(d).map(distance).collect();
+                    let least = distances.iter().copied().fold(f32::MAX, f32::min);
+                    distances.iter().position(|d| *d == least).unwrap() as u32
+                })
+                .collect();
+            for tile in gpu.tiles_of(Core::Tiled) {
+                crate::tiles::use_tile(&gpu, &tile.to_string()).unwrap();
+                assert_eq!(search(&gpu, &x, &e, d), want, "{tile}, {k} codes of {d}");
+            }
+        }
+    }
+    gpu.check_guard_bands().unwrap();
+}

@@ -47,10 +47,12 @@ fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
 }
 
 /// Every way of loading once, past the edges of a tile. `tests/ops.rs` has all cases.
-const CASES: [(&str, &str); 5] = [
+const CASES: [(&str, &str); 6] = [
     ("matmul", "b=1,m=68,n=100,k=64,ta=0,tb=1"),
     ("matmul", "b=2,m=65,n=33,k=17,ta=1,tb=0"),
     ("conv2d", "n=2,h=6,w=7,i=12,o=40,kh=3,kw=3,s=1,p=1,relu=1"),
+    // Channels and pixels in whole tiles of 8.
+    ("conv2d", "n=2,h=6,w=16,i=16,o=40,kh=3,kw=3,s=2,p=1,relu=1"),
     ("vq_search", "n=257,k=101,d=12"),
     ("vq_search", "n=66,k=9,d=17"),
 ];

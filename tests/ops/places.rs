@@ -11,6 +11,7 @@ use wgvq::spec::{Case, Operation};
 pub const BY_CLASS: &[&str] = &[
     "adam",
     "batch_norm",
+    "clip",
     "column_sum",
     "group_norm",
     "layer_norm",

@@ -4,7 +4,9 @@
 #unroll i 0 TILE_K*{SPAN}/(4*GROUP)
             var {op}_next_{i}: vec4<f32>;
             {
-#ifdef {OP}_K
+#ifdef {OP}_EMPTY
+                let at = {op}_base_{i} + {op}_walk;
+#elif {OP}_K
                 let at = {op}_at_{i} + {op}_walk;
 #else
                 let at = {op}_at_0 + ({op}_walk + {i} * {op}_beyond);
@@ -12,9 +14,8 @@
 #ifdef {OP}_VEC
 #ifdef WHOLE
 #ifdef {OP}_EMPTY
-                let ok = {op}_some_{i};
-                let x = {op}_through(vec4<f32>({op}_data[select(0, at, ok)]));
-                {op}_next_{i} = select(vec4<f32>(), x, ok);
+                let x = {op}_through(vec4<f32>({op}_data[at]));
+                {op}_next_{i} = select(vec4<f32>(), x, {op}_some_{i});
 #elif {OP}_CUT
                 let ok = u32(k + {i} * {op}_apart - {op}_lo_0) < {op}_steps_0;
                 let x = {op}_through(vec4<f32>({op}_data[select(0, at, ok)]));

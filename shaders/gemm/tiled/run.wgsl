@@ -10,6 +10,8 @@
 #ifdef {OP}_EMPTY
 #unroll i 0 TILE_K*{SPAN}/(4*GROUP)
             {op}_some_{i} = {op}_exists({op}_{i}, t1, t0);
+            // Where it is zeros, what is read lies at the buffer's beginning.
+            {op}_base_{i} = select(-{op}_walk, {op}_at_{i}, {op}_some_{i});
 #end
 #elif {OP}_CUT
             {

@@ -6,10 +6,15 @@ fn {op}_begin({row}: u32) -> {Op} {
 #ifdef WHOLE
     // Those past the last are read as the last, and nobody stores their sums.
     let read = min({row}, p.{n} - 1u);
+    let there = true;
+#elif ACROSS
+    let read = min({row}, p.{n} - 1u);
+    let there = true;
 #else
     let read = {row};
+    let there = {row} < p.{n};
 #endif
-    return {Op}(i32(read * p.d), select(0, i32(p.d), {row} < p.{n}));
+    return {Op}(i32(read * p.d), select(0, i32(p.d), there));
 }
 fn {op}_offset(t1: u32, t0: u32) -> i32 { return 0; }
 fn {op}_step() -> i32 { return 1; }

@@ -3,7 +3,7 @@
 //! Memory has 32 banks of a word. The lanes of a warp are served in wavefronts: accesses of a word
 //! all at once, unless two lanes want different words of one bank; accesses of 16 bytes eight lanes
 //! at a time, or sixteen where every lane shares its address with the next, or with the next but
-//! one. The functions here are those of `shaders/gemm/core.wgsl` and `tiled.wgsl`, which the test
+//! one. The functions here are those of `shaders/gemm/core.wgsl` and `tiled/`, which the test
 //! compares.
 
 use super::gemm::Tile;
@@ -146,7 +146,8 @@ fn the_model_counts_what_a_plain_layout_costs() {
 fn the_model_is_of_the_shader_as_it_is() {
     let text = concat!(
         include_str!("../../../shaders/gemm/core.wgsl"),
-        include_str!("../../../shaders/gemm/tiled.wgsl")
+        include_str!("../../../shaders/gemm/tiled/begin.wgsl"),
+        include_str!("../../../shaders/gemm/tiled/turn.wgsl")
     );
     for line in [
         "lhs_tile[lhs_get_{kk/4} + ({kk}u * (TILE_ROWS / 4u) + {i}u * DOWN)];",

@@ -14,8 +14,10 @@ fn moments(vec: bool) -> Kernel {
 fn stats(shared: bool) -> Kernel {
     of_a_group(Kernel::new(shader!("norm/group_norm_stats")), shared)
 }
-fn apply(grad: bool) -> Kernel {
-    Kernel::new(shader!("norm/group_norm_apply")).flag("GRAD", grad)
+fn apply(grad: bool, vec: bool) -> Kernel {
+    Kernel::new(shader!("norm/group_norm_apply"))
+        .flag("GRAD", grad)
+        .flag("VEC", vec)
 }
 fn grad_parts(vec: bool) -> Kernel {
     Kernel::new(shader!("norm/group_norm_grad_parts")).flag("VEC", vec)
@@ -34,8 +36,14 @@ fn of_a_group(kernel: Kernel, shared: bool) -> Kernel {
 }
 
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    let both = [moments, stats, apply, grad_parts, grad_means];
-    both.into_iter().flat_map(|of| [false, true].map(of))
+    let both = [false, true];
+    let applied = both
+        .into_iter()
+        .flat_map(move |grad| both.map(|vec| apply(grad, vec)));
+    [moments, stats, grad_parts, grad_means]
+        .into_iter()
+        .flat_map(move |of| both.map(of))
+        .chain(applied)
 }
 
 /// Invocations that fill a processor, of those that go along positions.
@@ -43,6 +51,8 @@ const INVOCATIONS: usize = 16_384;
 /// Positions of a slice at least, and at most: an invocation goes through them twice, and through
 /// no more than 65,535 iterations on llvmpipe.
 const SLICE: [usize; 2] = [16, 16_384];
+/// Positions of an invocation that makes elements, at most.
+const POSITIONS: usize = 8;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -136,20 +146,31 @@ impl Layout {
     ) -> Result<Tensor> {
         self.check(op, x, w, b)?;
         let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
-        let params = [self.n, self.s, self.c, self.g].map(|v| v as u32);
+        let (vec, positions, groups) = self.places(x.gpu().class());
+        let params = [self.n, self.s, self.c, self.g, positions].map(|v| v as u32);
         x.gpu().dispatch(
             op,
-            &apply(false),
+            &apply(false, vec),
             &[x, w, found, b, &y],
             &params,
-            self.places(),
+            groups,
             self.elements(2),
         )?;
         Ok(y)
     }
 
-    fn places(&self) -> [u32; 3] {
-        groups_for(self.n * self.s.div_ceil(8) * self.c, 64)
+    /// Whether elements are read as vec4, the positions of an invocation, and the workgroups that
+    /// make every element: as many invocations as fill the device, as far as there are elements.
+    fn places(&self, class: DeviceClass) -> (bool, usize, [u32; 3]) {
+        let vec = class.is_gpu() && self.c.is_multiple_of(4);
+        let units = if vec { self.c / 4 } else { self.c };
+        let positions = if class.is_gpu() {
+            (self.n * self.s * units / class.invocations(0)).clamp(1, POSITIONS)
+        } else {
+            POSITIONS
+        };
+        let groups = groups_for(self.n * self.s.div_ceil(positions) * units, 64);
+        (vec, positions, groups)
     }
 
     /// Computes the gradients of x, weight and bias, where they are wanted.
@@ -193,14 +214,15 @@ impl Layout {
                 small,
             )?;
             let to = Tensor::empty(gpu, x.shape(), DType::F32)?;
-            let params = [self.n, self.s, self.c, self.g].map(|v| v as u32);
+            let (vec, positions, groups) = self.places(class);
+            let params = [self.n, self.s, self.c, self.g, positions].map(|v| v as u32);
             let bindings = [x, w, found, dy, &means, &to];
             gpu.dispatch(
                 op,
-                &apply(true),
+                &apply(true, vec),
                 &bindings,
                 &params,
-                self.places(),
+                groups,
                 self.elements(3),
             )?;
             dx = Some(to);

@@ -21,8 +21,8 @@ struct FactorParams {
     max_norm: f32,
 }
 
-fn sum_kernel() -> Kernel {
-    Kernel::new(shader!("optim/clip_sum"))
+fn sum_kernel(vec: bool) -> Kernel {
+    Kernel::new(shader!("optim/clip_sum")).flag("VEC", vec)
 }
 fn factor_kernel(scaled: bool) -> Kernel {
     Kernel::new(shader!("optim/clip_factor")).flag("SCALED", scaled)
@@ -65,7 +65,7 @@ fn work(n: usize) -> Work {
 ///
 /// If an element is not finite, or the sum of squares overflows f32 (a norm beyond 1.8e19), the
 /// norm is infinite or NaN, and factor and finite are 0; [`super::adam::adam`] then skips the step.
-/// Sums are taken in an order that depends on the size alone.
+/// Sums are taken in an order that depends on the size and the device's class alone.
 ///
 /// # Errors
 /// If `max_norm` is not above 0, or `x` is empty or no f32.
@@ -145,9 +145,16 @@ fn partial_sums(x: &Tensor, max_norm: f32, limit: u64) -> Result<Tensor> {
         ));
     }
     let gpu = x.gpu();
-    // Whole rounds of a workgroup, at least four of them, so that small tensors do not spread thin.
-    let share = x.len().div_ceil(GROUPS).next_multiple_of(256).max(1024);
-    let parts: Vec<_> = chunks(x.len(), limit).collect();
+    let vec = gpu.class().is_gpu() && x.len().is_multiple_of(4);
+    let width = if vec { 4 } else { 1 };
+    // Whole rounds of a workgroup, so that small tensors do not spread thin: at least four of them,
+    // or one of vec4s.
+    let units = x.len() / width;
+    let share = units
+        .div_ceil(GROUPS)
+        .next_multiple_of(256)
+        .max(1024 / width);
+    let parts: Vec<_> = chunks(units, limit / width as u64).collect();
     let count: usize = parts.iter().map(|(_, n)| n.div_ceil(share)).sum();
     let partial = Tensor::empty(gpu, &[count], DType::F32)?;
     let flat = x.reshape(&[x.len()])?;
@@ -159,14 +166,14 @@ fn partial_sums(x: &Tensor, max_norm: f32, limit: u64) -> Result<Tensor> {
             share: share as u32,
             first: first as u32,
         };
-        let part = flat.view(start, &[n])?;
+        let part = flat.view(start * width, &[n * width])?;
         gpu.dispatch(
             "clip",
-            &sum_kernel(),
+            &sum_kernel(vec),
             &[&part, &partial],
             &params,
             [groups as u32, 1, 1],
-            work(n),
+            work(n * width),
         )?;
         first += groups;
     }
@@ -184,7 +191,7 @@ impl Operation for Clip {
         "clip"
     }
     fn cases(&self) -> Vec<Case> {
-        [1, 2, 13, 1024, 1025, 10_007, 1_100_003]
+        [1, 2, 13, 1024, 1025, 5_004, 10_007, 1_100_003, 1_100_004]
             .into_iter()
             .map(|n| case(&[("n", n)]))
             .collect()
@@ -241,7 +248,12 @@ impl Operation for Clip {
         work(case.get("n"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![sum_kernel(), factor_kernel(false), factor_kernel(true)]
+        vec![
+            sum_kernel(false),
+            sum_kernel(true),
+            factor_kernel(false),
+            factor_kernel(true),
+        ]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let (x, integers) = (

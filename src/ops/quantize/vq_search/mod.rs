@@ -68,7 +68,9 @@ fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, us
         .max(1);
     let part = k.div_ceil(wanted).next_multiple_of(tile.cols()).min(k);
     let vec = d.is_multiple_of(4);
-    let whole = vec && tile.whole(OperandLayout::K, OperandLayout::K, d);
+    // Such a kernel reads offsets four at a time, and no code twice.
+    let offsets = k.is_multiple_of(4) && k >= tile.cols();
+    let whole = vec && offsets && tile.whole(OperandLayout::K, OperandLayout::K, d);
     (kernel(tile, vec, half, part < k, whole), tile.rows(), part)
 }
 
