@@ -13,6 +13,7 @@ pub const BY_CLASS: &[&str] = &[
     "batch_norm",
     "column_sum",
     "group_norm",
+    "group_norm_activation",
     "layer_norm",
     "loss",
     "reduce",

@@ -5,6 +5,7 @@
 use super::Layout;
 use crate::autograd::Wanted;
 use crate::gpu::{DType, DeviceClass, Kernel, Tensor, Work, groups_for};
+use crate::ops::elementwise::activation::Function;
 use crate::ops::linalg::split_sum::split_sum_to;
 use crate::{Result, shader};
 
@@ -14,11 +15,19 @@ fn moments(vec: bool) -> Kernel {
 fn stats(shared: bool) -> Kernel {
     of_a_group(Kernel::new(shader!("norm/group_norm_stats")), shared)
 }
-fn apply(grad: bool) -> Kernel {
-    Kernel::new(shader!("norm/group_norm_apply")).flag("GRAD", grad)
+fn apply(stored: Stored) -> Kernel {
+    let kernel = Kernel::new(shader!("norm/group_norm_apply"))
+        .flag("VEC", stored.half)
+        .flag("HALVES", stored.half);
+    activated(kernel, stored.activation)
 }
-fn grad_parts(vec: bool) -> Kernel {
-    Kernel::new(shader!("norm/group_norm_grad_parts")).flag("VEC", vec)
+fn apply_grad(activation: Option<Function>) -> Kernel {
+    let kernel = Kernel::new(shader!("norm/group_norm_apply")).flag("GRAD", true);
+    activated(kernel, activation)
+}
+fn grad_parts(vec: bool, activation: Option<Function>) -> Kernel {
+    let kernel = Kernel::new(shader!("norm/group_norm_grad_parts")).flag("VEC", vec);
+    activated(kernel, activation)
 }
 fn grad_means(shared: bool) -> Kernel {
     of_a_group(Kernel::new(shader!("norm/group_norm_grad_means")), shared)
@@ -33,9 +42,48 @@ fn of_a_group(kernel: Kernel, shared: bool) -> Kernel {
     }
 }
 
-pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    let both = [moments, stats, apply, grad_parts, grad_means];
-    both.into_iter().flat_map(|of| [false, true].map(of))
+fn activated(kernel: Kernel, activation: Option<Function>) -> Kernel {
+    match activation {
+        Some(f) => kernel.define("ACTIVATION", 1).define(f.define(), 1),
+        None => kernel,
+    }
+}
+
+/// How normalised values are stored.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stored {
+    pub activation: Option<Function>,
+    /// As f16, which takes a multiple of 4 channels.
+    pub half: bool,
+}
+
+impl Stored {
+    fn dtype(self) -> DType {
+        if self.half { DType::F16 } else { DType::F32 }
+    }
+}
+
+/// Returns the kernels of norms with these activations behind them, in f16 too where there is one.
+pub(crate) fn kernels(activations: &[Option<Function>]) -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for of in [moments, stats, grad_means] {
+        all.extend([false, true].map(of));
+    }
+    for &activation in activations {
+        let halves: &[bool] = if activation.is_some() {
+            &[false, true]
+        } else {
+            &[false]
+        };
+        all.extend(
+            halves
+                .iter()
+                .map(|&half| apply(Stored { activation, half })),
+        );
+        all.push(apply_grad(activation));
+        all.extend([false, true].map(|vec| grad_parts(vec, activation)));
+    }
+    all
 }
 
 /// Invocations that fill a processor, of those that go along positions.
@@ -78,9 +126,8 @@ impl Layout {
     pub(crate) fn forward_wide(
         &self,
         op: &'static str,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
+        [x, w, b]: [&Tensor; 3],
+        stored: Stored,
     ) -> Result<(Tensor, Tensor)> {
         self.check(op, x, w, b)?;
         let (gpu, rows) = (x.gpu(), self.n * self.g);
@@ -122,41 +169,43 @@ impl Layout {
             groups_for(rows, if class.is_gpu() { 1 } else { 64 }),
             small,
         )?;
-        Ok((self.apply_wide(op, x, w, b, &found)?, found))
+        Ok((self.apply_wide(op, [x, w, b], &found, stored)?, found))
     }
 
     /// Computes the tensor normalised by given (mean, inverse deviation) of each group: [N G, 2].
     pub(crate) fn apply_wide(
         &self,
         op: &'static str,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
+        [x, w, b]: [&Tensor; 3],
         found: &Tensor,
+        stored: Stored,
     ) -> Result<Tensor> {
         self.check(op, x, w, b)?;
-        let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
+        let y = Tensor::empty(x.gpu(), x.shape(), stored.dtype())?;
         let params = [self.n, self.s, self.c, self.g].map(|v| v as u32);
+        let each = if stored.half { 4 } else { 1 };
         x.gpu().dispatch(
             op,
-            &apply(false),
+            &apply(stored),
             &[x, w, found, b, &y],
             &params,
-            self.places(),
+            self.places(each),
             self.elements(2),
         )?;
         Ok(y)
     }
 
-    fn places(&self) -> [u32; 3] {
-        groups_for(self.n * self.s.div_ceil(8) * self.c, 64)
+    /// The workgroups of a kernel whose invocations have `each` channels of eight positions.
+    fn places(&self, each: usize) -> [u32; 3] {
+        groups_for(self.n * self.s.div_ceil(8) * self.c / each, 64)
     }
 
     /// Computes the gradients of x, weight and bias, where they are wanted.
     pub(super) fn backward_wide(
         &self,
         op: &'static str,
-        [x, w, dy, found]: [&Tensor; 4],
+        [x, w, b, dy, found]: [&Tensor; 5],
+        activation: Option<Function>,
         needs: &Wanted,
     ) -> Result<Vec<Option<Tensor>>> {
         let (gpu, rows) = (x.gpu(), self.n * self.g);
@@ -168,10 +217,12 @@ impl Layout {
         let (sums, along) = (part()?, part()?);
         let params = [self.n, self.s, units, self.g, per_slice, slices].map(|v| v as u32);
         let groups = groups_for(self.n * slices * units, 64);
+        let bindings = [x, dy, found, &sums, &along, w, b];
+        let bound = if activation.is_some() { 7 } else { 5 };
         gpu.dispatch(
             op,
-            &grad_parts(vec),
-            &[x, dy, found, &sums, &along],
+            &grad_parts(vec, activation),
+            &bindings[..bound],
             &params,
             groups,
             self.elements(2),
@@ -194,13 +245,14 @@ impl Layout {
             )?;
             let to = Tensor::empty(gpu, x.shape(), DType::F32)?;
             let params = [self.n, self.s, self.c, self.g].map(|v| v as u32);
-            let bindings = [x, w, found, dy, &means, &to];
+            let bindings = [x, w, found, dy, &means, &to, b];
+            let bound = if activation.is_some() { 7 } else { 6 };
             gpu.dispatch(
                 op,
-                &apply(true),
-                &bindings,
+                &apply_grad(activation),
+                &bindings[..bound],
                 &params,
-                self.places(),
+                self.places(1),
                 self.elements(3),
             )?;
             dx = Some(to);
