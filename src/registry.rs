@@ -48,6 +48,7 @@ pub fn operations() -> &'static [&'static dyn Operation] {
         &quantize::fsq::FsqSpec,
         &quantize::gather::Gather,
         &norm::group_norm::GroupNorm,
+        &norm::group_norm_activation::GroupNormActivation,
         &quantize::gumbel::GumbelSpec,
         &image::image::Image,
         &image::image_gradient::ImageGradient,

@@ -45,6 +45,7 @@ const WITH_A_GRADIENT: &[&str] = &[
     "fsq",
     "gather",
     "group_norm",
+    "group_norm_activation",
     "gumbel",
     "image_gradient",
     "l2_norm",

@@ -3,6 +3,8 @@
 use super::{Builder, ForwardContext, Handle, Init};
 use crate::Result;
 use crate::autograd::Var;
+use crate::ops::elementwise::activation::Function;
+use crate::ops::norm::group_norm_activation::NormActivation;
 use serde::{Deserialize, Serialize};
 
 /// Added under the root of norms.
@@ -81,5 +83,20 @@ impl GroupNorm {
             self.groups,
             self.eps,
         )
+    }
+
+    /// Computes `f(norm(x))`, f SiLU or leaky ReLU, stored as the pass stores activations.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward_activated(&self, pass: &ForwardContext, x: &Var, f: Function) -> Result<Var> {
+        let options = NormActivation {
+            groups: self.groups,
+            eps: self.eps,
+            function: f,
+            dtype: pass.activations(),
+        };
+        let [weight, bias] = [pass.param(self.weight)?, pass.param(self.bias)?];
+        pass.tape.group_norm_activation(x, &weight, &bias, options)
     }
 }

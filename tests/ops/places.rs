@@ -14,6 +14,7 @@ pub const BY_CLASS: &[&str] = &[
     "clip",
     "column_sum",
     "group_norm",
+    "group_norm_activation",
     "layer_norm",
     "loss",
     "reduce",

@@ -144,10 +144,7 @@ fn norm(b: &mut Builder, name: &str, channels: usize) -> GroupNorm {
 
 /// Computes `silu(norm(x))`, stored as the pass stores activations.
 fn activated(pass: &ForwardContext, norm: &GroupNorm, x: &Var) -> Result<Var> {
-    let x = pass
-        .tape
-        .activation(Function::Silu, &norm.forward(pass, x)?)?;
-    pass.tape.cast(&x, pass.activations())
+    norm.forward_activated(pass, x, Function::Silu)
 }
 
 /// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`. What runs along the shortcuts is f32.

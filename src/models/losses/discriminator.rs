@@ -3,10 +3,11 @@
 //! a fully convolutional network that judges overlapping patches of an image.
 
 use crate::autograd::Var;
-use crate::gpu::Gpu;
+use crate::gpu::{DType, Gpu};
 use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters, SpectralNorm};
 use crate::ops::conv::Conv;
 use crate::ops::elementwise::activation::Function;
+use crate::ops::norm::group_norm_activation::NormActivation;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -143,9 +144,9 @@ impl Discriminator {
         let mut x = images.clone();
         let mut features = Vec::new();
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(pass, &x)?;
-            if i + 1 < self.layers.len() {
-                x = pass.tape.activation(Function::Leaky, &x)?;
+            let last = i + 1 == self.layers.len();
+            x = layer.forward(pass, &x, last)?;
+            if !last {
                 features.push(x.clone());
             }
         }
@@ -203,7 +204,8 @@ impl Discriminator {
 }
 
 impl Layer {
-    fn forward(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
+    /// The layer with its norm and, unless it is the `last`, its activation.
+    fn forward(&self, pass: &ForwardContext, x: &Var, last: bool) -> Result<Var> {
         let tape = pass.tape;
         let conv = Conv {
             stride: self.stride,
@@ -217,13 +219,23 @@ impl Layer {
         };
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
         let x = tape.conv2d(x, &weight, bias.as_ref(), None, conv)?;
-        let Some([gain, bias]) = self.batch_norm else {
-            return Ok(x);
+        let [gain, bias] = match self.batch_norm {
+            Some(norm) => norm,
+            None if last => return Ok(x),
+            None => return tape.activation(Function::Leaky, &x),
         };
-        // A group norm with a group to a channel, over all images as if they were one.
+        // A group norm with a group to a channel, over all images as if they were one. The last
+        // layer has none.
         let [n, h, w, c] = x.tensor().dims("discriminator")?;
         let one = tape.reshape(&x, &[1, n * h, w, c])?;
-        let y = tape.group_norm(&one, &pass.param(gain)?, &pass.param(bias)?, c, EPS)?;
+        let options = NormActivation {
+            groups: c,
+            eps: EPS,
+            function: Function::Leaky,
+            dtype: DType::F32,
+        };
+        let [gain, bias] = [pass.param(gain)?, pass.param(bias)?];
+        let y = tape.group_norm_activation(&one, &gain, &bias, options)?;
         tape.reshape(&y, &[n, h, w, c])
     }
 }
@@ -232,7 +244,7 @@ impl Layer {
 mod tests {
     use super::*;
     use crate::autograd::Tape;
-    use crate::gpu::{DType, Options, Tensor};
+    use crate::gpu::{Options, Tensor};
 
     fn build(gpu: &Gpu, norm: DiscriminatorNorm) -> (Discriminator, Parameters) {
         let mut b = Parameters::builder();

@@ -1,6 +1,6 @@
 //! Activation functions: ReLU, SiLU, GELU, leaky ReLU, softplus and tanh.
 
-mod reference;
+pub(crate) mod reference;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
@@ -35,7 +35,7 @@ impl Function {
         Function::Softplus,
         Function::Tanh,
     ];
-    fn define(self) -> &'static str {
+    pub(crate) fn define(self) -> &'static str {
         match self {
             Function::Relu => "RELU",
             Function::Silu => "SILU",

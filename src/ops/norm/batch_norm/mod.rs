@@ -2,6 +2,7 @@
 //! the rows, or by those that were kept. The kernels are those of group normalisation, to which
 //! rows are the positions of one image and each column a group.
 
+use super::group_norm::wide::Stored;
 use super::group_norm::{self, Layout, kernels, work};
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -32,7 +33,7 @@ pub fn batch_norm(
     bias: &Tensor,
     eps: f32,
 ) -> Result<(Tensor, Tensor)> {
-    layout(x, eps)?.forward_wide("batch_norm", x, weight, bias)
+    layout(x, eps)?.forward_wide("batch_norm", [x, weight, bias], Stored::default())
 }
 
 /// Normalises by given moments [C, 2].
@@ -53,7 +54,7 @@ pub fn batch_norm_by(
             format!("{moments:?}"),
         ));
     }
-    l.apply_wide("batch_norm", x, weight, bias, moments)
+    l.apply_wide("batch_norm", [x, weight, bias], moments, Stored::default())
 }
 
 impl Tape {
@@ -62,7 +63,8 @@ impl Tape {
     /// # Errors
     /// As there.
     pub fn batch_norm(&self, x: &Var, weight: &Var, bias: &Var, eps: f32) -> Result<(Var, Tensor)> {
-        layout(x.tensor(), eps)?.record_with_moments("batch_norm", self, x, weight, bias)
+        let l = layout(x.tensor(), eps)?;
+        l.record_with_moments("batch_norm", self, [x, weight, bias], Stored::default())
     }
 }
 

@@ -3,7 +3,7 @@
 //! With one group and one position it is layer normalisation: see [`super::layer_norm`].
 
 pub(crate) mod reference;
-mod wide;
+pub(crate) mod wide;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work, groups_for, row_group};
@@ -13,6 +13,7 @@ use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
 };
 use crate::{Error, Result, shader};
+use wide::Stored;
 
 /// x seen as [n, s, c]: images, positions, channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +57,7 @@ pub(crate) fn kernels() -> Vec<Kernel> {
     });
     rows.flatten()
         .chain(weight_kernels())
-        .chain(wide::kernels())
+        .chain(wide::kernels(&[None]))
         .collect()
 }
 
@@ -162,7 +163,7 @@ impl Layout {
         b: &Tensor,
     ) -> Result<(Tensor, Tensor)> {
         if !self.is_line() {
-            return self.forward_wide(op, x, w, b);
+            return self.forward_wide(op, [x, w, b], Stored::default());
         }
         self.check(op, x, w, b)?;
         let rows = self.n;
@@ -215,7 +216,8 @@ impl Layout {
     /// Records the operation on the tape: x, weight, bias.
     pub fn record(self, op: &'static str, tape: &Tape, x: &Var, w: &Var, b: &Var) -> Result<Var> {
         if !self.is_line() {
-            return Ok(self.record_with_moments(op, tape, x, w, b)?.0);
+            let stored = Stored::default();
+            return Ok(self.record_with_moments(op, tape, [x, w, b], stored)?.0);
         }
         let (y, stats) = self.forward(op, x.tensor(), w.tensor(), b.tensor())?;
         let (sx, sw) = (x.tensor().clone(), w.tensor().clone());
@@ -237,27 +239,27 @@ impl Layout {
         }))
     }
 
-    /// Normalises over many positions, and also returns (mean, inverse deviation) of each group: [N
-    /// G, 2].
+    /// Normalises over many positions, x by weight and bias, and also returns (mean, inverse
+    /// deviation) of each group: [N G, 2].
     pub fn record_with_moments(
         self,
         op: &'static str,
         tape: &Tape,
-        x: &Var,
-        w: &Var,
-        b: &Var,
+        inputs: [&Var; 3],
+        stored: Stored,
     ) -> Result<(Var, Tensor)> {
-        let (y, stats) = self.forward_wide(op, x.tensor(), w.tensor(), b.tensor())?;
-        let (sx, sw, found) = (x.tensor().clone(), w.tensor().clone(), stats.clone());
-        let y = tape.record_placed(y, &[x, w, b], move |dy, needs| {
-            self.backward_wide(op, [&sx, &sw, dy, &found], needs)
+        let (y, stats) = self.forward_wide(op, inputs.map(Var::tensor), stored)?;
+        let ([x, w, b], found) = (inputs.map(|v| v.tensor().clone()), stats.clone());
+        let y = tape.record_placed(y, &inputs, move |dy, needs| {
+            let kept = [&x, &w, &b, dy, &found];
+            self.backward_wide(op, kept, stored.activation, needs)
         });
         Ok((y, stats))
     }
 }
 
-fn layout(x: &Tensor, groups: usize, eps: f32) -> Result<Layout> {
-    let [n, h, w, c] = x.dims("group_norm")?;
+pub(crate) fn layout(op: &'static str, x: &Tensor, groups: usize, eps: f32) -> Result<Layout> {
+    let [n, h, w, c] = x.dims(op)?;
     Ok(Layout {
         n,
         s: h * w,
@@ -279,7 +281,7 @@ pub fn group_norm(
     groups: usize,
     eps: f32,
 ) -> Result<Tensor> {
-    Ok(layout(x, groups, eps)?
+    Ok(layout("group_norm", x, groups, eps)?
         .forward("group_norm", x, weight, bias)?
         .0)
 }
@@ -294,7 +296,8 @@ impl Tape {
         groups: usize,
         eps: f32,
     ) -> Result<Var> {
-        layout(x.tensor(), groups, eps)?.record("group_norm", self, x, weight, bias)
+        let l = layout("group_norm", x.tensor(), groups, eps)?;
+        l.record("group_norm", self, x, weight, bias)
     }
 }
 

@@ -5,6 +5,7 @@
 use super::Layout;
 use crate::autograd::Wanted;
 use crate::gpu::{DType, DeviceClass, Kernel, Tensor, Work, groups_for};
+use crate::ops::elementwise::activation::Function;
 use crate::ops::linalg::split_sum::split_sum_to;
 use crate::{Result, shader};
 
@@ -14,13 +15,21 @@ fn moments(vec: bool) -> Kernel {
 fn stats(shared: bool) -> Kernel {
     of_a_group(Kernel::new(shader!("norm/group_norm_stats")), shared)
 }
-fn apply(grad: bool, vec: bool) -> Kernel {
-    Kernel::new(shader!("norm/group_norm_apply"))
-        .flag("GRAD", grad)
-        .flag("VEC", vec)
+fn apply(stored: Stored, vec: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("norm/group_norm_apply"))
+        .flag("VEC", vec || stored.half)
+        .flag("HALVES", stored.half);
+    activated(kernel, stored.activation)
 }
-fn grad_parts(vec: bool) -> Kernel {
-    Kernel::new(shader!("norm/group_norm_grad_parts")).flag("VEC", vec)
+fn apply_grad(activation: Option<Function>, vec: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("norm/group_norm_apply"))
+        .flag("GRAD", true)
+        .flag("VEC", vec);
+    activated(kernel, activation)
+}
+fn grad_parts(vec: bool, activation: Option<Function>) -> Kernel {
+    let kernel = Kernel::new(shader!("norm/group_norm_grad_parts")).flag("VEC", vec);
+    activated(kernel, activation)
 }
 fn grad_means(shared: bool) -> Kernel {
     of_a_group(Kernel::new(shader!("norm/group_norm_grad_means")), shared)
@@ -35,15 +44,51 @@ fn of_a_group(kernel: Kernel, shared: bool) -> Kernel {
     }
 }
 
-pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    let both = [false, true];
-    let applied = both
-        .into_iter()
-        .flat_map(move |grad| both.map(|vec| apply(grad, vec)));
-    [moments, stats, grad_parts, grad_means]
-        .into_iter()
-        .flat_map(move |of| both.map(of))
-        .chain(applied)
+fn activated(kernel: Kernel, activation: Option<Function>) -> Kernel {
+    match activation {
+        Some(f) => kernel.define("ACTIVATION", 1).define(f.define(), 1),
+        None => kernel,
+    }
+}
+
+/// How normalised values are stored.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stored {
+    pub activation: Option<Function>,
+    /// As f16, which takes a multiple of 4 channels.
+    pub half: bool,
+}
+
+impl Stored {
+    fn dtype(self) -> DType {
+        if self.half { DType::F16 } else { DType::F32 }
+    }
+}
+
+/// Returns the kernels of norms with these activations behind them, in f16 too where there is one.
+pub(crate) fn kernels(activations: &[Option<Function>]) -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for of in [moments, stats, grad_means] {
+        all.extend([false, true].map(of));
+    }
+    for &activation in activations {
+        let halves: &[bool] = if activation.is_some() {
+            &[false, true]
+        } else {
+            &[false]
+        };
+        for &half in halves {
+            let stored = Stored { activation, half };
+            // Halves are always of four.
+            let widths: &[bool] = if half { &[true] } else { &[false, true] };
+            all.extend(widths.iter().map(|&vec| apply(stored, vec)));
+        }
+        for vec in [false, true] {
+            all.push(apply_grad(activation, vec));
+            all.push(grad_parts(vec, activation));
+        }
+    }
+    all
 }
 
 /// Invocations that fill a processor, of those that go along positions.
@@ -88,9 +133,8 @@ impl Layout {
     pub(crate) fn forward_wide(
         &self,
         op: &'static str,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
+        [x, w, b]: [&Tensor; 3],
+        stored: Stored,
     ) -> Result<(Tensor, Tensor)> {
         self.check(op, x, w, b)?;
         let (gpu, rows) = (x.gpu(), self.n * self.g);
@@ -132,25 +176,24 @@ impl Layout {
             groups_for(rows, if class.is_gpu() { 1 } else { 64 }),
             small,
         )?;
-        Ok((self.apply_wide(op, x, w, b, &found)?, found))
+        Ok((self.apply_wide(op, [x, w, b], &found, stored)?, found))
     }
 
     /// Computes the tensor normalised by given (mean, inverse deviation) of each group: [N G, 2].
     pub(crate) fn apply_wide(
         &self,
         op: &'static str,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
+        [x, w, b]: [&Tensor; 3],
         found: &Tensor,
+        stored: Stored,
     ) -> Result<Tensor> {
         self.check(op, x, w, b)?;
-        let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
-        let (vec, positions, groups) = self.places(x.gpu().class());
+        let y = Tensor::empty(x.gpu(), x.shape(), stored.dtype())?;
+        let (vec, positions, groups) = self.places(x.gpu().class(), stored.half);
         let params = [self.n, self.s, self.c, self.g, positions].map(|v| v as u32);
         x.gpu().dispatch(
             op,
-            &apply(false, vec),
+            &apply(stored, vec),
             &[x, w, found, b, &y],
             &params,
             groups,
@@ -161,8 +204,9 @@ impl Layout {
 
     /// Whether elements are read as vec4, the positions of an invocation, and the workgroups that
     /// make every element: as many invocations as fill the device, as far as there are elements.
-    fn places(&self, class: DeviceClass) -> (bool, usize, [u32; 3]) {
-        let vec = class.is_gpu() && self.c.is_multiple_of(4);
+    /// Halves are made by fours.
+    fn places(&self, class: DeviceClass, half: bool) -> (bool, usize, [u32; 3]) {
+        let vec = half || (class.is_gpu() && self.c.is_multiple_of(4));
         let units = if vec { self.c / 4 } else { self.c };
         let positions = if class.is_gpu() {
             (self.n * self.s * units / class.invocations(0)).clamp(1, POSITIONS)
@@ -177,7 +221,8 @@ impl Layout {
     pub(super) fn backward_wide(
         &self,
         op: &'static str,
-        [x, w, dy, found]: [&Tensor; 4],
+        [x, w, b, dy, found]: [&Tensor; 5],
+        activation: Option<Function>,
         needs: &Wanted,
     ) -> Result<Vec<Option<Tensor>>> {
         let (gpu, rows) = (x.gpu(), self.n * self.g);
@@ -189,10 +234,12 @@ impl Layout {
         let (sums, along) = (part()?, part()?);
         let params = [self.n, self.s, units, self.g, per_slice, slices].map(|v| v as u32);
         let groups = groups_for(self.n * slices * units, 64);
+        let bindings = [x, dy, found, &sums, &along, w, b];
+        let bound = if activation.is_some() { 7 } else { 5 };
         gpu.dispatch(
             op,
-            &grad_parts(vec),
-            &[x, dy, found, &sums, &along],
+            &grad_parts(vec, activation),
+            &bindings[..bound],
             &params,
             groups,
             self.elements(2),
@@ -214,13 +261,14 @@ impl Layout {
                 small,
             )?;
             let to = Tensor::empty(gpu, x.shape(), DType::F32)?;
-            let (vec, positions, groups) = self.places(class);
+            let (vec, positions, groups) = self.places(class, false);
             let params = [self.n, self.s, self.c, self.g, positions].map(|v| v as u32);
-            let bindings = [x, w, found, dy, &means, &to];
+            let bindings = [x, w, found, dy, &means, &to, b];
+            let bound = if activation.is_some() { 7 } else { 6 };
             gpu.dispatch(
                 op,
-                &apply(true, vec),
-                &bindings,
+                &apply_grad(activation, vec),
+                &bindings[..bound],
                 &params,
                 groups,
                 self.elements(3),
