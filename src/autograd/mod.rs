@@ -23,6 +23,8 @@ struct Node {
     rule: Option<Rule>,
     /// Where a leaf's gradient should be written.
     place: Option<Place>,
+    /// The call that this is the node of, where calls are noted.
+    call: Option<usize>,
 }
 
 /// A tensor, and where on the tape it came from. Clones are cheap.
@@ -121,6 +123,7 @@ impl Tape {
                 inputs: SmallVec::new(),
                 rule: None,
                 place,
+                call: None,
             })
         });
         Var {
@@ -187,6 +190,7 @@ impl Tape {
             inputs,
             rule: Some(Box::new(rule)),
             place: None,
+            call: self.gpu.last_call(&value),
         });
         Var {
             tensor: value,
@@ -295,7 +299,10 @@ impl Tape {
                 let place = input.filter(first).and_then(|i| nodes[i].place.as_ref());
                 wanted.push(input.is_some(), place.map(Place::offer));
             }
-            let parts = rule(gradient, &wanted)?;
+            let parts = {
+                let _within = self.gpu.within_gradient(node.call);
+                rule(gradient, &wanted)?
+            };
             if parts.len() != node.inputs.len() {
                 return Err(Error::invalid(
                     "backward",

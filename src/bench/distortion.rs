@@ -3,7 +3,7 @@
 
 use super::peer::{Answer, Peer, Problem};
 use super::statistics::median;
-use crate::gpu::Gpu;
+use crate::gpu::{DType, Gpu};
 use crate::registry;
 use crate::spec::{Data, HostTensor, case};
 use crate::vectors::{Codebooks, Encoder, Structure, TrainOptions, Vectors, train};
@@ -30,6 +30,8 @@ pub struct Setting {
     pub iterations: usize,
     /// Partial codes that a residual's search follows.
     pub beam: usize,
+    /// Whether vectors lie in f16 where the nearest codes are searched for.
+    pub half: bool,
 }
 
 impl Setting {
@@ -40,23 +42,29 @@ impl Setting {
             codebooks,
             iterations,
             beam,
+            half,
             ..
         } = self;
-        match self.structure {
+        let dtype = if *half { "_f16" } else { "" };
+        let name = match self.structure {
             Structure::Kmeans => format!("kmeans_k{codes}_rounds{iterations}"),
             Structure::Product => format!("product_m{codebooks}_k{codes}_rounds{iterations}"),
             Structure::Residual => {
                 format!("residual_m{codebooks}_k{codes}_rounds{iterations}_beam{beam}")
             }
-        }
+        };
+        name + dtype
     }
 
     /// Returns the name of the line on which it lies in a chart.
     pub fn family(&self) -> &'static str {
-        match self.structure {
-            Structure::Kmeans => "k-means (rounds)",
-            Structure::Product => "product (codebooks)",
-            Structure::Residual => "residual (beam)",
+        match (self.structure, self.half) {
+            (Structure::Kmeans, false) => "k-means (rounds)",
+            (Structure::Kmeans, true) => "k-means, searched in f16 (rounds)",
+            (Structure::Product, false) => "product (codebooks)",
+            (Structure::Product, true) => "product, searched in f16 (codebooks)",
+            (Structure::Residual, false) => "residual (beam)",
+            (Structure::Residual, true) => "residual, searched in f16",
         }
     }
 
@@ -65,12 +73,20 @@ impl Setting {
         self.codebooks as f64 * (self.codes as f64).log2()
     }
 
+    fn search(&self) -> DType {
+        match self.half {
+            true => DType::F16,
+            false => DType::F32,
+        }
+    }
+
     fn options(&self, seed: u64) -> TrainOptions {
         TrainOptions {
             codes: self.codes,
             codebooks: self.codebooks,
             iterations: self.iterations,
             beam: self.beam,
+            search: self.search(),
             seed,
             ..TrainOptions::new(self.structure)
         }
@@ -78,7 +94,8 @@ impl Setting {
 }
 
 /// Returns the settings for so many vectors of `dim` numbers: up to 256 codes, k-means of 1 to 20
-/// rounds, products of up to 16 codebooks, residuals of 4 with beams of 1 to 16.
+/// rounds, in f32 and with a search in f16, products of up to 16 codebooks, residuals of 4 with
+/// beams of 1 to 16.
 pub fn distortion_settings(rows: usize, dim: usize) -> Vec<Setting> {
     let codes = 256.min(rows / 2).max(1);
     let of = |structure, codebooks, iterations, beam| Setting {
@@ -87,14 +104,20 @@ pub fn distortion_settings(rows: usize, dim: usize) -> Vec<Setting> {
         codebooks,
         iterations,
         beam,
+        half: false,
     };
     let kmeans = [1, 2, 5, 10, 20].map(|rounds| of(Structure::Kmeans, 1, rounds, 1));
+    let in_f16 = kmeans.map(|setting| Setting {
+        half: true,
+        ..setting
+    });
     let products = [2, 4, 7, 8, 14, 16].into_iter();
     let products = products.filter(|m| dim.is_multiple_of(*m));
     let residuals = [1, 2, 4, 8, 16].map(|beam| of(Structure::Residual, 4, 10, beam));
     let products = products.map(|m| of(Structure::Product, m, 10, 1));
     kmeans
         .into_iter()
+        .chain(in_f16)
         .chain(products)
         .chain(residuals)
         .collect()
@@ -179,7 +202,7 @@ fn ours(gpu: &Gpu, vectors: &Vectors, setting: Setting, seed: u64) -> Result<Rea
     let Some(codebooks) = learned else {
         return Err(Error::invalid("distortion", "the training was stopped"));
     };
-    let encoder = Encoder::new(gpu, &codebooks)?;
+    let encoder = Encoder::new(gpu, &codebooks)?.with_search(setting.search())?;
     let (mut distortion, each) = (0.0, encoder.rows(setting.beam));
     for start in (0..vectors.len()).step_by(each) {
         let rows = vectors.read(start..vectors.len().min(start + each))?;
@@ -208,7 +231,11 @@ fn theirs(
         codebooks,
         iterations,
         beam,
+        half,
     } = setting;
+    if half {
+        return Ok(Err("is not asked to search in f16".into()));
+    }
     let channels = match structure {
         Structure::Product => dim / codebooks,
         _ => dim,
@@ -276,14 +303,9 @@ fn judged(
     let m = codebooks.shape()[0];
     let mut sum = 0.0;
     for (i, codes) in codes.chunks(1024 * m).enumerate() {
-        let made = codebooks.decode(codes).map_err(said)?;
         let rows = i * 1024..i * 1024 + codes.len() / m;
         let rows = vectors.read(rows).map_err(said)?;
-        let squares = rows.iter().zip(&made).map(|(x, y)| {
-            let rest = f64::from(*x) - f64::from(*y);
-            rest * rest
-        });
-        sum += squares.sum::<f64>();
+        sum += codebooks.distortion(&rows, codes).map_err(said)?;
     }
     Ok(sum / vectors.len() as f64)
 }

@@ -20,6 +20,8 @@ mod prepared;
 mod prior;
 mod profile;
 mod quantizer;
+#[cfg(not(target_arch = "wasm32"))]
+mod replay;
 mod results;
 mod row;
 mod scaling;
@@ -46,6 +48,8 @@ pub use prepared::Prepared;
 pub use prior::PriorWork;
 pub use profile::{Share, profile};
 pub use quantizer::{QuantizerForward, study};
+#[cfg(not(target_arch = "wasm32"))]
+pub use replay::{Replay, Shape};
 pub use results::{Results, Run};
 pub use row::{FORMAT, Header, Row, row, rows};
 pub use scaling::{Sweep, exponent};

@@ -5,6 +5,7 @@ use super::DottedConfig;
 use super::contrastive::ContrastiveConfig;
 use super::prior::PriorConfig;
 use super::run::RunConfig;
+use super::vectors::VectorsConfig;
 use crate::Result;
 
 /// A key of a configuration.
@@ -41,6 +42,12 @@ const CONTRASTIVE: Sources = &[
     ("model", &[include_str!("../models/contrastive.rs")]),
     ("train", &[include_str!("contrastive.rs"), COMMON]),
 ];
+const VECTORS: Sources = &[
+    ("model", &[include_str!("vectors.rs")]),
+    ("quantizer", &[include_str!("../quantize/options.rs")]),
+    ("data", &[include_str!("vectors.rs")]),
+    ("train", &[include_str!("vectors.rs"), COMMON]),
+];
 
 /// Returns the keys of a first stage's configuration.
 ///
@@ -64,6 +71,14 @@ pub fn prior_keys() -> Result<Vec<Key>> {
 /// As [`run_keys`].
 pub fn contrastive_keys() -> Result<Vec<Key>> {
     keys::<ContrastiveConfig>(CONTRASTIVE)
+}
+
+/// Returns the keys of the configuration of a first stage over vectors.
+///
+/// # Errors
+/// As [`run_keys`].
+pub fn vectors_keys() -> Result<Vec<Key>> {
+    keys::<VectorsConfig>(VECTORS)
 }
 
 fn keys<C: DottedConfig>(sources: Sources) -> Result<Vec<Key>> {
@@ -122,7 +137,8 @@ mod tests {
 
     #[test]
     fn every_key_has_a_meaning_and_a_default_that_can_be_set() {
-        let all = [run_keys(), prior_keys(), contrastive_keys()].map(Result::unwrap);
+        let all = [run_keys(), prior_keys(), contrastive_keys(), vectors_keys()];
+        let all = all.map(Result::unwrap);
         for key in all.iter().flatten() {
             let Key {
                 section,
@@ -133,7 +149,7 @@ mod tests {
             assert!(about.len() > 4, "{section}.{name} = {default}: {about:?}");
             assert!(!default.is_empty() && !about.contains("[`"), "{key:?}");
         }
-        let [run, prior, _] = &all;
+        let [run, prior, ..] = &all;
         assert!(
             run.len() > 80 && prior.len() > 30,
             "{} {}",

@@ -1,4 +1,5 @@
-//! Configurations of runs, priors and contrastive models, their keys, and presets.
+//! Configurations of runs, priors, contrastive models and first stages over vectors, their keys,
+//! and presets.
 
 pub mod contrastive;
 pub mod described;
@@ -13,6 +14,7 @@ pub mod run;
 mod section;
 mod train_common;
 mod unread;
+pub mod vectors;
 mod without_effect;
 mod words;
 

@@ -12,6 +12,7 @@ pub(crate) mod memory;
 mod self_test;
 mod texture;
 
+pub use command::calls::Call;
 pub(crate) use command::clock;
 pub use command::profile::Span;
 pub use command::slices::SliceProgress;

@@ -162,6 +162,21 @@ fn quantizer(
 }
 
 impl FirstStage {
+    /// Returns a first stage of one level.
+    pub(crate) fn of_one_level(
+        model: Box<dyn Autoencoder>,
+        quantizer: Box<dyn Quantizer>,
+    ) -> FirstStage {
+        FirstStage {
+            model,
+            quantizers: vec![quantizer],
+            names: vec![String::new()],
+            level_dropout: 0.0,
+            level_dropout_steps: 0,
+            seed: 0,
+        }
+    }
+
     /// Returns the levels of the codes of images of this size.
     pub(crate) fn levels(&self, width: usize, height: usize) -> Vec<Level> {
         let levels = |(quantizer, (name, f)): (&dyn Quantizer, (&String, &usize))| {

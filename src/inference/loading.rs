@@ -76,6 +76,12 @@ pub(crate) fn description(
             "is a prior; name the run that it belongs to",
         ));
     }
+    if !file.state["vectors"].is_null() {
+        return Err(Error::file(
+            path,
+            "is a model of vectors: `wgvq encode RUN x.npy` and `wgvq decode` read it",
+        ));
+    }
     let config: RunConfig = serde_json::from_value(file.state["config"].clone())
         .map_err(|e| Error::file(path, format!("its configuration cannot be used: {e}")))?;
     let config = config.resolve(registry).map_err(|e| Error::file(path, e))?;

@@ -6,6 +6,7 @@
 //! | [`TiledModel`] | the same for images of any size, within a memory budget |
 //! | [`Decoder`] | codes to images alone, from a smaller file |
 //! | [`PriorModel`], [`Hierarchy`] | samples codes, of one level or of all |
+//! | [`VectorsModel`] | vectors to codes and codes to vectors |
 //! | [`ClassifierModel`] | features and classes of images |
 //! | [`ContrastiveModel`] | scores images against texts |
 //!
@@ -27,6 +28,8 @@ pub(crate) mod first_stage;
 mod first_stage_model;
 mod hierarchy;
 pub mod import;
+#[cfg(not(target_arch = "wasm32"))]
+mod latents;
 pub(crate) mod level_ablation;
 pub(crate) mod loading;
 #[cfg(not(target_arch = "wasm32"))]
@@ -43,6 +46,8 @@ mod tiled;
 mod tiles;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tokenize;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod vectors_model;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use classifier_model::{ClassifierInfo, ClassifierModel, Seen};
@@ -63,3 +68,5 @@ pub use sampling::{
     SamplingOptions, SamplingSession, cells_under_mask, kept_cells, places_of_cells,
 };
 pub use tiled::{TiledModel, TilingOptions};
+#[cfg(not(target_arch = "wasm32"))]
+pub use vectors_model::VectorsModel;

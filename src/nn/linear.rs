@@ -28,6 +28,11 @@ impl Linear {
         }
     }
 
+    /// Returns the weight's handle.
+    pub(crate) fn weight(&self) -> Handle {
+        self.weight
+    }
+
     /// x [N, I] to [N, O], f32. What the backward pass needs of x is stored as the pass stores
     /// activations.
     ///

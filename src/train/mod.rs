@@ -19,6 +19,8 @@ mod resumed;
 mod run;
 mod task;
 mod trainer;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod vectors;
 
 #[allow(deprecated)]
 pub use deprecated::{

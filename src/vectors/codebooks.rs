@@ -91,6 +91,20 @@ impl Codebooks {
         &self.values[m * size..(m + 1) * size]
     }
 
+    /// Returns the sum of the squared distances between vectors [N, D] and what their codes [N, M]
+    /// make up, added up in f64.
+    ///
+    /// # Errors
+    /// As [`Codebooks::decode`], and if there are codes of other vectors.
+    pub fn distortion(&self, vectors: &[f32], codes: &[u32]) -> Result<f64> {
+        let made = self.decode(codes)?;
+        if made.len() != vectors.len() {
+            let expected = format!("codes of {} numbers", vectors.len());
+            return Err(Error::shape("distortion", expected, made.len()));
+        }
+        Ok(squared_distances(vectors, &made))
+    }
+
     /// Returns the vectors [N, D] of codes [N, M].
     ///
     /// # Errors
@@ -127,6 +141,12 @@ impl Codebooks {
     }
 }
 
+/// Returns the sum of the squares of what numbers differ by, added up in f64.
+pub fn squared_distances(a: &[f32], b: &[f32]) -> f64 {
+    let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
+    a.iter().zip(b).map(square).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +163,8 @@ mod tests {
         let residual = of(Structure::Residual, [2, 2, 2]);
         assert_eq!(residual.dim(), 2);
         assert_eq!(residual.decode(&[1, 1]).unwrap(), [8.0, 10.0]);
+        assert_eq!(residual.distortion(&[8.0, 7.0], &[1, 1]).unwrap(), 9.0);
+        assert!(residual.distortion(&[8.0], &[1, 1]).is_err());
         assert!(residual.decode(&[1]).is_err());
         assert!(residual.decode(&[1, 2]).is_err());
         assert!(Codebooks::new(Structure::Kmeans, [2, 2, 2], values.clone()).is_err());

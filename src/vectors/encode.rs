@@ -3,7 +3,8 @@
 use super::centre::Centre;
 use super::{Codebooks, MOST_BEAMS, PART, Structure};
 use crate::autograd::accumulate::add;
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::ops::elementwise::cast::cast;
 use crate::ops::elementwise::scale::scale;
 use crate::ops::elementwise::slice_columns::slice_columns;
 use crate::ops::linalg::matmul::{Transpose, matmul_exact};
@@ -30,6 +31,8 @@ pub struct Encoder<'a> {
     /// What is taken off vectors and codes, [D], so that distances are not small differences of
     /// large numbers: the codes' mean, of a residual that of the first codebook.
     centre: Centre,
+    /// The type of what is searched with.
+    search: DType,
     /// Bytes of a tensor at most.
     part: usize,
 }
@@ -78,8 +81,25 @@ impl<'a> Encoder<'a> {
             codebooks,
             books,
             centre,
+            search: DType::F32,
             part,
         })
+    }
+
+    /// Returns the encoder with vectors of another type, f32 or f16, where it searches for the
+    /// nearest code: in f16 a search reads half as many bytes, and finds the codes of the vectors
+    /// as f16 rounds them. What is left of a vector, and distances, are f32 all the same, and a
+    /// beam searches in f32.
+    ///
+    /// # Errors
+    /// If it is another type.
+    pub fn with_search(mut self, search: DType) -> Result<Encoder<'a>> {
+        if !matches!(search, DType::F32 | DType::F16) {
+            let what = format!("{search:?}: vectors are searched with as f32 or f16");
+            return Err(Error::invalid("encode", what));
+        }
+        self.search = search;
+        Ok(self)
     }
 
     /// Returns how many vectors the device takes at a time.
@@ -125,14 +145,10 @@ impl<'a> Encoder<'a> {
             codes: Vec::with_capacity(vectors.len() / dim * self.books.len()),
             distortion: 0.0,
         };
+        check_fits(self.search, vectors, dim)?;
         for part in vectors.chunks(self.rows(beam) * dim) {
             let codes = self.part(part, beam, 1)?;
-            let made = self.codebooks.decode(&codes)?;
-            let squares = part.iter().zip(&made).map(|(x, y)| {
-                let rest = f64::from(*x) - f64::from(*y);
-                rest * rest
-            });
-            coded.distortion += squares.sum::<f64>();
+            coded.distortion += self.codebooks.distortion(part, &codes)?;
             coded.codes.extend(codes);
         }
         Ok(coded)
@@ -146,10 +162,11 @@ impl<'a> Encoder<'a> {
         let rows = self.centre.from_here(vectors.to_vec());
         let x = Tensor::from_slice(&self.gpu, &[vectors.len() / dim, dim], &rows)?;
         let found = match self.codebooks.structure() {
-            Structure::Kmeans => vec![nearest(&x, &self.books[0].codes)?],
+            Structure::Kmeans => vec![nearest(&cast(&x, self.search)?, &self.books[0].codes)?],
             Structure::Product => {
                 let search = |(m, book): (usize, &Book)| {
-                    nearest(&slice_columns(&x, m * channels, channels)?, &book.codes)
+                    let own = slice_columns(&x, m * channels, channels)?;
+                    nearest(&cast(&own, self.search)?, &book.codes)
                 };
                 let books = self.books.iter().enumerate();
                 books.map(search).collect::<Result<_>>()?
@@ -158,7 +175,7 @@ impl<'a> Encoder<'a> {
             Structure::Residual => {
                 let (mut left, mut found) = (x, Vec::new());
                 for book in &self.books {
-                    let codes = nearest(&left, &book.codes)?;
+                    let codes = nearest(&cast(&left, self.search)?, &book.codes)?;
                     if let Some(negated) = &book.negated {
                         left = add(&left, &gather(negated, &codes)?)?;
                     }
@@ -208,6 +225,25 @@ impl<'a> Encoder<'a> {
         }
         Ok(codes)
     }
+}
+
+/// The largest number of f16.
+const MOST_HALF: f32 = 65_504.0;
+
+/// Checks that a type can hold the numbers of rows.
+pub(super) fn check_fits(search: DType, rows: &[f32], dim: usize) -> Result<()> {
+    let beyond = |v: &f32| search == DType::F16 && v.abs() > MOST_HALF;
+    let Some(at) = rows.iter().position(beyond) else {
+        return Ok(());
+    };
+    let what = format!(
+        "vectors: row {} of these holds {} at {}, and f16 at most {MOST_HALF}: search in f32, or scale \
+         the vectors",
+        at / dim,
+        rows[at],
+        at % dim
+    );
+    Err(Error::data(what))
 }
 
 /// Bytes of a tensor of vectors: `wanted`, where the device binds so many.

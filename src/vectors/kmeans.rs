@@ -73,9 +73,10 @@ pub(super) fn cluster(
     for iteration in 1..=iterations {
         let (mut sums, mut counts) = (vec![0f64; codes * d], vec![0u64; codes]);
         let mut squares = 0.0;
-        part.each(&mut |x| {
+        part.each(&mut |rows| {
+            let x = &rows.x;
             let codebook = Tensor::from_slice(x.gpu(), &[codes, d], &means)?;
-            let assigned = assign(&nearest(x, &codebook)?, codes)?;
+            let assigned = assign(&nearest(&rows.searched, &codebook)?, codes)?;
             let (of_part, sizes) = (assigned.sums(x)?, &assigned.counts);
             let flat = x.reshape(&[x.len()])?;
             squares += f64::from(dot(&flat, &flat)?.read::<f32>()?[0]);

@@ -2,7 +2,8 @@
 //! that k-means, product and residual quantization learn of them, and their codes.
 //!
 //! [`Vectors`] reads rows a part at a time, [`train`] learns [`Codebooks`], [`Encoder`] turns rows
-//! into codes, and [`CodeUse`] counts what came out. All walk the rows in parts, so that neither
+//! into codes, and [`CodeUse`] counts what came out. [`HeldOut`] and [`Standard`] are what a first
+//! stage over vectors is trained on; [`CodeFile`] reads codes back. All walk the rows in parts, so that neither
 //! the device nor the process has to hold them.
 //!
 //! ```
@@ -22,19 +23,26 @@
 //! # }
 //! ```
 
+mod array_file;
 mod centre;
+mod code_file;
 mod code_use;
 mod codebooks;
 mod encode;
+mod held_out;
 mod kmeans;
 mod part;
 mod source;
+mod standard;
 mod train;
 
+pub use code_file::CodeFile;
 pub use code_use::CodeUse;
-pub use codebooks::{Codebooks, Structure};
+pub use codebooks::{Codebooks, Structure, squared_distances};
 pub use encode::{Coded, Encoder};
+pub use held_out::HeldOut;
 pub use source::Vectors;
+pub use standard::Standard;
 pub use train::{Iteration, TrainOptions, train};
 
 /// Bytes of rows that are on the device at a time, at most.

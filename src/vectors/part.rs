@@ -1,10 +1,11 @@
 //! The rows that one codebook is learned of.
 
 use super::centre::Centre;
-use super::encode::bytes_of_a_part;
+use super::encode::{bytes_of_a_part, check_fits};
 use super::{Codebooks, Vectors};
 use crate::Result;
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::{DType, Gpu, Tensor};
+use crate::ops::elementwise::cast::cast;
 use crate::ops::quantize::vq_search::nearest;
 use std::ops::Range;
 
@@ -38,9 +39,19 @@ pub(super) struct Part<'a> {
     /// differences of large numbers.
     centre: Centre,
     /// All rows, where the device has room for them.
-    resident: Vec<Tensor>,
+    resident: Vec<Rows>,
+    /// The type of the rows that are searched with.
+    search: DType,
     /// Bytes of a tensor at most.
     part: usize,
+}
+
+/// Rows on the device.
+pub(super) struct Rows {
+    /// f32 [N', D'].
+    pub x: Tensor,
+    /// The same as the search reads them.
+    pub searched: Tensor,
 }
 
 impl<'a> Part<'a> {
@@ -49,6 +60,7 @@ impl<'a> Part<'a> {
         vectors: &'a Vectors,
         columns: Range<usize>,
         before: Option<Before<'a>>,
+        search: DType,
         part: usize,
     ) -> Result<Part<'a>> {
         let mut made = Part {
@@ -58,10 +70,12 @@ impl<'a> Part<'a> {
             before,
             centre: Centre::default(),
             resident: Vec::new(),
+            search,
             part,
         };
         made.centre = made.middle()?;
-        let bytes = 4 * made.rows() as u64 * made.channels() as u64;
+        let each = 4 + search.is_half() as u64 * 2;
+        let bytes = each * made.rows() as u64 * made.channels() as u64;
         let room = gpu
             .device_memory()
             .map_or(RESIDENT, |all| RESIDENT.min(all / 4));
@@ -111,8 +125,8 @@ impl<'a> Part<'a> {
             .map(move |start| start..n.min(start + each))
     }
 
-    /// Calls `f` with all rows, a tensor [N', D'] of them at a time, in their order.
-    pub fn each(&self, f: &mut dyn FnMut(&Tensor) -> Result<()>) -> Result<()> {
+    /// Calls `f` with all rows, some at a time, in their order.
+    pub fn each(&self, f: &mut dyn FnMut(&Rows) -> Result<()>) -> Result<()> {
         if !self.resident.is_empty() {
             return self.resident.iter().try_for_each(f);
         }
@@ -125,14 +139,14 @@ impl<'a> Part<'a> {
         let means = self.centre.from_here(means.to_vec());
         let means = Tensor::from_slice(self.gpu, &[means.len() / d, d], &means)?;
         let mut codes = Vec::with_capacity(self.rows());
-        self.each(&mut |x| {
-            codes.extend(nearest(x, &means)?.read::<u32>()?);
+        self.each(&mut |rows| {
+            codes.extend(nearest(&rows.searched, &means)?.read::<u32>()?);
             Ok(())
         })?;
         Ok(codes)
     }
 
-    fn tensor(&self, vectors: Range<usize>) -> Result<Tensor> {
+    fn tensor(&self, vectors: Range<usize>) -> Result<Rows> {
         let beams = self.beams();
         let shape = [vectors.len() * beams, self.channels()];
         let rows = vectors.start * beams..vectors.end * beams;
@@ -146,8 +160,11 @@ impl<'a> Part<'a> {
                 .copied()
                 .collect(),
         };
-        let rows = self.centre.from_here(self.left(read, rows)?);
-        Tensor::from_slice(self.gpu, &shape, &rows)
+        let left = self.centre.from_here(self.left(read, rows)?);
+        check_fits(self.search, &left, self.channels())?;
+        let x = Tensor::from_slice(self.gpu, &shape, &left)?;
+        let searched = cast(&x, self.search)?;
+        Ok(Rows { x, searched })
     }
 
     /// The numbers of chosen rows.

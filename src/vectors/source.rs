@@ -1,55 +1,16 @@
 //! Rows of numbers, in memory or in a file of NumPy's.
 
-use crate::data::read_npy_header;
-use crate::{Error, Result, files, memory};
+use super::array_file::{ArrayFile, Number, Wanted, numbers};
+use crate::{Error, Result};
 use half::f16;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-
-/// The type of a file's numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Number {
-    U8,
-    F16,
-    F32,
-    F64,
-}
-
-impl Number {
-    fn bytes(self) -> usize {
-        match self {
-            Number::U8 => 1,
-            Number::F16 => 2,
-            Number::F32 => 4,
-            Number::F64 => 8,
-        }
-    }
-
-    fn widened(self, bytes: &[u8]) -> Vec<f32> {
-        match self {
-            Number::U8 => bytes.iter().map(|b| f32::from(*b)).collect(),
-            Number::F16 => numbers(bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Number::F32 => numbers(bytes, f32::from_le_bytes),
-            Number::F64 => numbers(bytes, |b| f64::from_le_bytes(b) as f32),
-        }
-    }
-}
-
-fn numbers<const N: usize>(bytes: &[u8], one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks::<N>().0.iter().map(|b| one(*b)).collect()
-}
+use std::path::Path;
 
 #[derive(Debug)]
 enum Place {
     Memory(Vec<f32>),
-    File {
-        path: PathBuf,
-        number: Number,
-        /// Where the numbers begin.
-        start: u64,
-    },
+    File(ArrayFile),
 }
 
 /// Vectors [N, D], read a part at a time.
@@ -91,70 +52,18 @@ impl Vectors {
     /// # Errors
     /// Names the file: it is no such array, is in Fortran's order, or is shorter than it says.
     pub fn open(path: &Path) -> Result<Vectors> {
-        let wrong = |what: String| Error::file(path, what);
-        let mut file = files::open(path)?;
-        let header = read_npy_header(&mut file).map_err(wrong)?;
-        let unreadable = |e: std::io::Error| wrong(format!("cannot be read: {e}"));
-        let start = file.stream_position().map_err(unreadable)?;
-        let kind = header.dtype().descr();
-        let number = match kind.trim_matches('\'') {
-            "|u1" | "<u1" => Number::U8,
-            "<f2" => Number::F16,
-            "<f4" => Number::F32,
-            "<f8" => Number::F64,
-            other => {
-                let what = format!(
-                    "holds numbers of the type {other}; float32, float64, float16 and uint8 are \
-                     read: save `x.astype(\"float32\")`"
-                );
-                return Err(wrong(what));
-            }
+        let wanted = Wanted {
+            numbers: &[Number::U8, Number::F16, Number::F32, Number::F64],
+            advice: "float32, float64, float16 and uint8 are read: save `x.astype(\"float32\")`",
+            row: "vector",
         };
-        let shape = header.shape();
-        if header.order() == npyz::Order::Fortran && shape.len() > 1 {
-            let what = "is in Fortran's order: save it again after `numpy.ascontiguousarray`";
-            return Err(wrong(what.to_owned()));
-        }
-        let [rows, inner @ ..] = shape else {
-            return Err(wrong(
-                "holds a single number; vectors are an array [N, D]".into(),
-            ));
-        };
-        let size = |n: &u64| usize::try_from(*n).ok();
-        let dim = inner
-            .iter()
-            .try_fold(1, |all: usize, n| all.checked_mul(size(n)?));
-        let bytes = memory::product(&[
-            size(rows).unwrap_or(usize::MAX),
-            dim.unwrap_or(usize::MAX),
-            number.bytes(),
-        ]);
-        let there = file
-            .metadata()
-            .map_err(unreadable)?
-            .len()
-            .saturating_sub(start);
-        match (size(rows), dim, bytes) {
-            (Some(rows), Some(dim), Some(bytes)) if bytes <= there && rows > 0 && dim > 0 => {
-                let path = path.to_owned();
-                Ok(Vectors {
-                    shape: shape.iter().map(|n| *n as usize).collect(),
-                    rows,
-                    dim,
-                    place: Place::File {
-                        path,
-                        number,
-                        start,
-                    },
-                })
-            }
-            (Some(0), ..) | (_, Some(0), _) => Err(wrong(format!(
-                "is an array of shape {shape:?}, which holds no vector"
-            ))),
-            _ => Err(wrong(format!(
-                "is damaged: {there} bytes of numbers are no array of shape {shape:?}"
-            ))),
-        }
+        let array = ArrayFile::open(path, &wanted)?;
+        Ok(Vectors {
+            shape: array.shape.clone(),
+            rows: array.rows,
+            dim: array.dim,
+            place: Place::File(array),
+        })
     }
 
     /// Returns N.
@@ -189,11 +98,7 @@ impl Vectors {
         }
         let values = match &self.place {
             Place::Memory(values) => values[rows.start * self.dim..rows.end * self.dim].to_vec(),
-            Place::File { path, .. } => {
-                let mut file = File::open(path)
-                    .map_err(|e| Error::file(path, format!("cannot be opened: {e}")))?;
-                self.read_from(&mut file, rows.clone())?
-            }
+            Place::File(array) => widened(array, &mut array.file()?, rows.clone())?,
         };
         self.check(rows.start, &values)?;
         Ok(values)
@@ -207,15 +112,12 @@ impl Vectors {
         let mut found = Vec::with_capacity(rows.len() * self.dim);
         let mut file = match &self.place {
             Place::Memory(_) => None,
-            Place::File { path, .. } => Some(
-                File::open(path)
-                    .map_err(|e| Error::file(path, format!("cannot be opened: {e}")))?,
-            ),
+            Place::File(array) => Some((array, array.file()?)),
         };
         for &row in rows {
             match &mut file {
-                Some(file) if row < self.rows => {
-                    let values = self.read_from(file, row..row + 1)?;
+                Some((array, file)) if row < self.rows => {
+                    let values = widened(array, file, row..row + 1)?;
                     self.check(row, &values)?;
                     found.extend(values);
                 }
@@ -223,24 +125,6 @@ impl Vectors {
             }
         }
         Ok(found)
-    }
-
-    fn read_from(&self, file: &mut File, rows: Range<usize>) -> Result<Vec<f32>> {
-        let Place::File {
-            path,
-            number,
-            start,
-        } = &self.place
-        else {
-            return self.read(rows);
-        };
-        let each = self.dim * number.bytes();
-        let mut bytes = vec![0; rows.len() * each];
-        let at = start + rows.start as u64 * each as u64;
-        file.seek(SeekFrom::Start(at))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|e| Error::file(path, format!("cannot be read: {e}")))?;
-        Ok(number.widened(&bytes))
     }
 
     fn check(&self, first: usize, values: &[f32]) -> Result<()> {
@@ -261,9 +145,22 @@ impl Vectors {
         );
         Err(match &self.place {
             Place::Memory(_) => Error::data(format!("vectors: {what}")),
-            Place::File { path, .. } => Error::file(path, what),
+            Place::File(array) => Error::file(array.path(), what),
         })
     }
+}
+
+/// The numbers of some rows of an array.
+fn widened(array: &ArrayFile, file: &mut File, rows: Range<usize>) -> Result<Vec<f32>> {
+    let bytes = array.bytes(file, rows)?;
+    Ok(match array.number {
+        Number::U8 => bytes.iter().map(|b| f32::from(*b)).collect(),
+        Number::F16 => numbers(&bytes, |b| f16::from_le_bytes(b).to_f32()),
+        Number::F32 => numbers(&bytes, f32::from_le_bytes),
+        Number::F64 => numbers(&bytes, |b| f64::from_le_bytes(b) as f32),
+        // Only those are opened.
+        Number::U16 | Number::U32 | Number::U64 | Number::I32 | Number::I64 => Vec::new(),
+    })
 }
 
 #[cfg(test)]

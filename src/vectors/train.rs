@@ -3,7 +3,7 @@
 use super::kmeans::{cluster, distinct};
 use super::part::{Before, Part};
 use super::{Codebooks, Encoder, MOST_BEAMS, PART, Structure, Vectors};
-use crate::gpu::Gpu;
+use crate::gpu::{DType, Gpu};
 use crate::splitmix::splitmix64;
 use crate::{Error, Result, memory};
 
@@ -28,10 +28,13 @@ pub struct TrainOptions {
     pub seed: u64,
     /// The most vectors to learn of, chosen at random; `None` takes all.
     pub sample: Option<usize>,
+    /// The type in which vectors lie while the nearest codes are searched for, see
+    /// [`Encoder::with_search`]. Codebooks, sums and distances are f32.
+    pub search: DType,
 }
 
 impl TrainOptions {
-    /// Returns 256 codes, 8 codebooks (1 for k-means), 20 iterations, no beam, all vectors.
+    /// Returns 256 codes, 8 codebooks (1 for k-means), 20 iterations, no beam, all vectors, f32.
     pub fn new(structure: Structure) -> TrainOptions {
         TrainOptions {
             structure,
@@ -44,6 +47,7 @@ impl TrainOptions {
             beam: 1,
             seed: 0,
             sample: None,
+            search: DType::F32,
         }
     }
 
@@ -86,6 +90,14 @@ impl TrainOptions {
         }
         if !(1..=10_000).contains(&self.iterations) {
             return wrong("iterations", format!("{}: 1 to 10000", self.iterations));
+        }
+        if !matches!(self.search, DType::F32 | DType::F16) {
+            let what = format!("{:?}: vectors are searched with as f32 or f16", self.search);
+            return wrong("search", what);
+        }
+        if self.search == DType::F16 && self.beam > 1 {
+            let what = format!("{}: a search in f16 follows 1, the nearest", self.beam);
+            return wrong("beam", what);
         }
         match self.sample {
             Some(sample) if sample < k => wrong(
@@ -167,7 +179,7 @@ fn train_in_parts(
             codes,
             beams: *beams,
         });
-        let rows = Part::new(gpu, vectors, columns, left, part)?;
+        let rows = Part::new(gpu, vectors, columns, left, o.search, part)?;
         // A residual's codebooks begin at what is left of the same vectors: the codes before it
         // came near those, and means that begin near zero share the others out more evenly than
         // means that begin anywhere.
@@ -277,6 +289,49 @@ mod tests {
             let all = Encoder::new(&gpu, &all).unwrap().encode(&rows, beam);
             assert_eq!(few.codes, all.unwrap().codes, "{structure:?}, beam {beam}");
         }
+    }
+
+    /// Numbers that f16 holds give the codes of f32; others are near, and too large ones refused.
+    #[test]
+    fn a_search_in_f16_finds_what_f32_finds_in_vectors_that_f16_holds() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let (n, dim) = (300, 8);
+        let exact = |v: &f32| (v * 64.0).round() / 64.0;
+        let rows = vectors(n, dim).read(0..n).unwrap();
+        let exact = rows.iter().map(exact).collect();
+        let exact = Vectors::from_rows(dim, exact).unwrap();
+        for structure in [Structure::Kmeans, Structure::Product] {
+            let mut options = TrainOptions::new(structure);
+            (options.codes, options.iterations) = (12, 5);
+            options.codebooks = if structure == Structure::Product {
+                2
+            } else {
+                1
+            };
+            let learn = |x: &Vectors, search| {
+                let options = TrainOptions {
+                    search,
+                    ..options.clone()
+                };
+                train(&gpu, x, &options, &mut |_| true).unwrap().unwrap()
+            };
+            assert_eq!(
+                learn(&exact, DType::F32),
+                learn(&exact, DType::F16),
+                "{structure:?}"
+            );
+            let books = learn(&exact, DType::F32);
+            let encoder = Encoder::new(&gpu, &books).unwrap();
+            let wide = encoder.encode(&rows, 1).unwrap();
+            let encoder = encoder.with_search(DType::F16).unwrap();
+            let half = encoder.encode(&rows, 1).unwrap();
+            let ratio = half.distortion / wide.distortion;
+            assert!((1.0..1.001).contains(&ratio), "{structure:?}: {ratio}");
+            assert!(encoder.encode(&vec![7e4; dim], 1).is_err());
+        }
+        let mut options = TrainOptions::new(Structure::Residual);
+        (options.search, options.beam) = (DType::F16, 2);
+        assert!(options.check(dim).unwrap_err().to_string().contains("f16"));
     }
 
     /// In f32 alone, sums of so many rows would stand still.

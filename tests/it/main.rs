@@ -76,6 +76,7 @@ mod text2image;
 mod tiles;
 mod torture;
 mod vectors;
+mod vectors_model;
 mod vit;
 mod vq_pytorch;
 mod vqgan;

@@ -344,6 +344,11 @@ fn distortion_is_measured_beside_time() {
         line["results"][0]["distortion"].as_f64().unwrap()
     };
     assert!(of("kmeans_k30_rounds20") <= of("kmeans_k30_rounds1"));
+    let (half, wide) = (of("kmeans_k30_rounds20_f16"), of("kmeans_k30_rounds20"));
+    assert!(
+        (half - wide).abs() < 0.2 * wide,
+        "{half} searched in f16, {wide} in f32"
+    );
     assert!(of("residual_m4_k30_rounds10_beam1") < of("kmeans_k30_rounds20"));
     let table = std::fs::read_to_string(out.join("distortion.csv")).unwrap();
     assert_eq!(table.lines().count(), 1 + lines.len());

@@ -2,16 +2,50 @@
 
 use crate::cli::Global;
 use crate::cli::common::output;
-use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Args, ValueEnum};
 use std::path::Path;
 use std::sync::Arc;
 use wgvq::config::DottedConfig;
 use wgvq::config::presets::{preset, presets};
 use wgvq::config::run::{ModelKind, ResolvedConfig, RunConfig};
+use wgvq::config::vectors::VectorsConfig;
 use wgvq::data::{self, ImageSet};
 use wgvq::quantize::{self, Registry};
 use wgvq::{Error, Result};
+
+/// Architectures by the names of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Convolutions, and codes on one grid
+    VqVae,
+    /// Codes on several grids
+    VqVae2,
+    /// VQ-GAN, trained against a discriminator
+    VqGan,
+    /// ViT-VQGAN: transformers, trained against a discriminator
+    Vit,
+    /// A multilayer perceptron over vectors: --data is a .npy file with an array [N, D]
+    Mlp,
+}
+
+impl Architecture {
+    /// The model of images.
+    fn of_images(self) -> Result<ModelKind> {
+        Ok(match self {
+            Architecture::VqVae => ModelKind::VqVae,
+            Architecture::VqVae2 => ModelKind::VqVae2,
+            Architecture::VqGan => ModelKind::VqGan,
+            Architecture::Vit => ModelKind::Vit,
+            Architecture::Mlp => {
+                let what = "mlp is a model of vectors, which `wgvq train` alone trains; images \
+                            have vqvae, vqvae2, vqgan and vit";
+                return Err(Error::config("--model", what));
+            }
+        })
+    }
+}
 
 /// The keys of a configuration that have a flag of their own.
 #[derive(Args, Default)]
@@ -23,7 +57,7 @@ pub struct Keys {
     pub data: Option<String>,
     /// The model
     #[arg(long, value_enum)]
-    pub model: Option<ModelKind>,
+    pub model: Option<Architecture>,
     /// The quantizer
     #[arg(long, value_parser = quantizer_names())]
     pub quantizer: Option<String>,
@@ -51,24 +85,45 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Sets the keys that flags name.
-    pub fn apply(&self, config: &mut RunConfig) -> Result<()> {
+    /// The flags of keys that first stages of images and of vectors have.
+    fn flags(&self) -> [(&'static str, Option<String>); 7] {
         let text = |v: &Option<u64>| v.map(|v| v.to_string());
-        let flags = [
+        [
             ("data.source", self.data.clone()),
-            ("model.kind", self.model.map(|m| m.to_string())),
             ("quantizer.kind", self.quantizer.clone()),
             ("train.steps", text(&self.steps)),
             ("train.batch_size", text(&self.batch)),
             ("train.lr", self.lr.map(|v| v.to_string())),
             ("quantizer.codebook_size", text(&self.codes)),
             ("train.seed", text(&self.seed)),
-        ];
-        set_keys(config, flags, "--set", &[])?;
+        ]
+    }
+
+    /// Sets the keys that flags name.
+    pub fn apply(&self, config: &mut RunConfig) -> Result<()> {
+        let kind = self.model.map(Architecture::of_images).transpose()?;
+        let kind = [("model.kind", kind.map(|kind| kind.to_string()))];
+        set_keys(config, kind.into_iter().chain(self.flags()), "--set", &[])?;
         if self.auto_recover {
             config.train.auto_heal = true;
         }
         set_keys(config, [], "--set", &self.set)
+    }
+
+    /// Sets the keys that flags name in the configuration of a first stage over vectors.
+    pub fn apply_to_vectors(&self, config: &mut VectorsConfig) -> Result<()> {
+        if self.auto_recover {
+            let what = "is for models of images";
+            return Err(Error::config("--auto-recover", what));
+        }
+        if self.codes.is_some()
+            && self.quantizer.as_deref().unwrap_or(&config.quantizer.kind) == "fsq"
+        {
+            let what = "is of no use here: `fsq` has as many codes as the levels of its channels \
+                        make: set quantizer.levels, as in --set quantizer.levels=8,5,5,5";
+            return Err(Error::config("--codes", what));
+        }
+        set_keys(config, self.flags(), "--set", &self.set)
     }
 
     /// The options and keys that were given and that the configuration does not read, each with

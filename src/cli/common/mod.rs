@@ -2,6 +2,7 @@
 //! as files.
 
 pub mod apart;
+pub mod array;
 pub mod images;
 pub mod keys;
 pub mod made;

@@ -23,7 +23,7 @@ pub struct Bulk {
     /// A whole data set instead of image files: a folder, a file, or a named data set [default with
     /// --shard and --tokens: the run's own]
     #[arg(long, value_name = "DIR|FILE|NAME")]
-    data: Option<String>,
+    pub data: Option<String>,
     /// One part of the data set: the third of seven by 3/7, or by `auto` the one whose number a
     /// Slurm array or MPI has set. A file of codes and its manifest go into the folder; a part
     /// that is done is skipped
@@ -32,15 +32,40 @@ pub struct Bulk {
     /// Make the tokens of a prior, as `wgvq prior` does, instead of a file of codes
     #[arg(long)]
     tokens: bool,
-    /// The level of codes that the prior is to model, where there are several
-    #[arg(long, value_name = "NAME", requires = "tokens")]
-    level: Option<String>,
+    /// With --tokens or --latents: the level of codes, where there are several
+    #[arg(long, value_name = "NAME")]
+    pub level: Option<String>,
     /// Check that a folder has each shard of one data set, and merge them to what one process makes
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "data", "shard", "tokens"])]
     join: Option<PathBuf>,
 }
 
 impl Bulk {
+    /// Refuses options that are of no use here.
+    ///
+    /// # Errors
+    /// If one was given.
+    pub fn check(&self, latents: bool) -> Result<()> {
+        if self.level.is_some() && !self.tokens && !latents {
+            let what = "is read with --tokens and --latents alone: codes are of all levels";
+            return Err(Error::config("--level", what));
+        }
+        Ok(())
+    }
+
+    /// The first option that was given, all of which are of images.
+    pub fn given(&self) -> Option<&'static str> {
+        [
+            ("--data", self.data.is_some()),
+            ("--shard", self.shard.is_some()),
+            ("--tokens", self.tokens),
+            ("--level", self.level.is_some()),
+            ("--join", self.join.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(option, given)| given.then_some(option))
+    }
+
     /// Makes what goes into a folder: a shard or tokens. `None` where a file of codes is asked for.
     pub fn run(
         &self,

@@ -8,14 +8,16 @@ use crate::cli::common::place::Place;
 use crate::cli::common::place::refuse_existing;
 use crate::cli::first_stage::bulk::Bulk;
 use crate::cli::first_stage::decoded::Pictures;
+use crate::cli::first_stage::latents::Latents;
+use crate::cli::first_stage::vectors::{DecodeVectors, EncodeVectors};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use wgvq::codes::{Codes, load_all, save_all};
 use wgvq::gpu::Gpu;
-use wgvq::inference::FirstStageModel;
+use wgvq::inference::{FirstStageModel, VectorsModel};
 use wgvq::models::Level;
-use wgvq::{Result, data};
+use wgvq::{Error, Result, data};
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -27,18 +29,21 @@ Examples:
   wgvq encode --join shards -o codes.safetensors                     # once all seven are there
   wgvq encode runs/photos --tokens -o shards --shard 3/7             # the tokens of its prior
   wgvq encode --join shards -o runs/photos/prior/tokens
-  wgvq encode runs/photos 4096x4096.jpg --native-size -o codes.safetensors  # any size, in tiles")]
+  wgvq encode runs/photos 4096x4096.jpg --native-size -o codes.safetensors  # any size, in tiles
+  wgvq encode runs/photos --data photos --latents -o z.npy           # for quantize and bench
+  wgvq encode runs/items x.npy -o codes.npy                          # a model of vectors")]
 pub struct Encode {
     /// The run whose model encodes: its folder, or its final.safetensors
     #[arg(required_unless_present = "join")]
     run: Option<PathBuf>,
-    /// Image files
+    /// Image files; with a model of vectors one .npy file with an array [N, D]
     #[arg(
         required_unless_present_any = ["data", "shard", "tokens", "join"],
         conflicts_with_all = ["data", "shard", "tokens", "join"]
     )]
     images: Vec<PathBuf>,
-    /// The file of codes; the folder, with --shard or of tokens
+    /// The file of codes; the folder, with --shard or of tokens. Of vectors and latents, an array of
+    /// NumPy's
     #[arg(long, short, value_name = "CODES")]
     output: PathBuf,
     #[command(flatten)]
@@ -49,6 +54,10 @@ pub struct Encode {
     /// Keep every image at its own size, whatever it is; large ones go through the model in tiles
     #[arg(long, conflicts_with_all = ["npy", "data", "shard", "tokens", "join"])]
     native_size: bool,
+    /// Write the latents as they come to the quantizer, and no codes: a .npy file with an array of
+    /// float32 [N, D], of images a row to each cell
+    #[arg(long, conflicts_with_all = ["npy", "native_size", "shard", "tokens", "join"])]
+    latents: bool,
     #[command(flatten)]
     memory: Memory,
     /// Replace a file that is there; of shards, those that another model made, or of other data
@@ -59,14 +68,15 @@ pub struct Encode {
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  wgvq decode runs/emoji codes.safetensors -o decoded")]
+  wgvq decode runs/emoji codes.safetensors -o decoded
+  wgvq decode runs/items codes.npy -o y.npy               # a model of vectors")]
 pub struct Decode {
     /// The run whose model decodes: its folder, or its final.safetensors
     run: PathBuf,
     /// A file of codes, as `wgvq encode` writes it
     codes: PathBuf,
-    /// The folder for the images, one PNG each
-    #[arg(long, short, value_name = "DIR")]
+    /// The folder for the images, one PNG each; of vectors, a .npy file
+    #[arg(long, short, value_name = "DIR|FILE")]
     output: PathBuf,
     #[command(flatten)]
     memory: Memory,
@@ -79,6 +89,10 @@ pub struct Decode {
 impl Encode {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         self.memory.needs_own_size(self.native_size)?;
+        if let Some(run) = self.run.as_deref().filter(|run| VectorsModel::is_at(run)) {
+            return self.vectors(global, run);
+        }
+        self.bulk.check(self.latents)?;
         if let Some(done) = self
             .bulk
             .run(global, self.run.as_deref(), &self.output, self.overwrite)
@@ -102,6 +116,17 @@ impl Encode {
             apart(read(), std::iter::once(&self.output).chain(&arrays))?;
             Ok(arrays)
         };
+        if let (true, Some(run)) = (self.latents, run) {
+            let latents = Latents {
+                run,
+                images: &self.images,
+                data: self.bulk.data.as_deref(),
+                level: self.bulk.level.as_deref(),
+                output: &self.output,
+                place: &place,
+            };
+            return latents.write(global);
+        }
         let Some(run) = run else {
             let joined = self.bulk.joined(global)?;
             return self.write(global, &place, joined, arrays_of, None);
@@ -133,6 +158,36 @@ impl Encode {
             return Ok(CommandStatus::Abandoned);
         };
         self.write(global, &place, codes, arrays_of, Some(&gpu))
+    }
+
+    /// Writes codes or latents of vectors.
+    fn vectors(&self, global: &Global, run: &Path) -> Result<CommandStatus> {
+        let own = [("--npy", self.npy), ("--native-size", self.native_size)];
+        let own = own
+            .iter()
+            .find_map(|(option, given)| given.then_some(*option));
+        if let Some(option) = self.bulk.given().or(own) {
+            let what =
+                "is for images, and the run is of vectors: wgvq encode RUN x.npy -o codes.npy";
+            return Err(Error::config(option, what));
+        }
+        let [vectors] = &self.images[..] else {
+            let what = format!(
+                "{} files: a model of vectors encodes one .npy file with an array [N, D] at a time",
+                self.images.len()
+            );
+            return Err(Error::config("images", what));
+        };
+        let encode = EncodeVectors {
+            run,
+            vectors,
+            output: &self.output,
+            overwrite: self.overwrite,
+        };
+        match self.latents {
+            true => encode.latents(global),
+            false => encode.codes(global),
+        }
     }
 
     /// Writes codes of images of one size, and the arrays beside them.
@@ -267,6 +322,16 @@ fn grids(codes: &Codes) -> String {
 
 impl Decode {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        if VectorsModel::is_at(&self.run) {
+            self.memory.needs_own_size(false)?;
+            let decode = DecodeVectors {
+                run: &self.run,
+                codes: &self.codes,
+                output: &self.output,
+                overwrite: self.overwrite,
+            };
+            return decode.vectors(global);
+        }
         let all = load_all(&self.codes)?;
         let pictures = Pictures {
             global,

@@ -1,16 +1,16 @@
 //! `wgvq train`
 
-use crate::cli::common::keys::{Keys, configuration, open, preset_names};
+use crate::cli::common::keys::{Architecture, Keys, configuration, open, preset_names};
 use crate::cli::common::output;
 use crate::cli::common::output::Watch;
 use crate::cli::common::peaks::passes_chosen;
 use crate::cli::common::pictures;
 use crate::cli::common::signals::stop_flag;
+use crate::cli::first_stage::vectors;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wgvq::Result;
 use wgvq::config::DottedConfig;
 use wgvq::config::presets::{Reference, presets};
 use wgvq::config::run::{ResolvedConfig, RunConfig};
@@ -26,6 +26,7 @@ use wgvq::report::{Summary, summary};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, metrics_log};
 use wgvq::train::{Outcome, Start, check, keep_priors, resumed_run, run};
+use wgvq::{Error, Result};
 
 /// `wgvq train --preset emoji32 --out runs/emoji`
 #[derive(Args)]
@@ -39,6 +40,7 @@ Examples:
   wgvq train --preset photo128 --data ~/photographs --out runs/two-grids    # VQ-VAE-2
   wgvq train --preset gan64 --data ~/photographs --out runs/gan             # VQ-GAN
   wgvq train --quantizer fsq --out runs/fsq
+  wgvq train --model mlp --data x.npy --quantizer residual --out runs/items  # vectors [N, D]
   wgvq train mine.toml --steps 5000 --seed 3 --out runs/three
   wgvq train --resume runs/emoji           # after Ctrl-C or a crash: the same bytes as without")]
 pub struct Train {
@@ -76,6 +78,16 @@ impl Train {
         if let Some(path) = &self.resume {
             return self.resume(global, path);
         }
+        if self.is_of_vectors()? {
+            let new = vectors::New {
+                file: self.config.as_deref(),
+                keys: &self.keys,
+                out: &self.out,
+                overwrite: self.overwrite,
+                event_files: self.tensorboard,
+            };
+            return new.train(global);
+        }
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
         RunFolder::may_create(&self.out, self.overwrite)?;
         self.keys.tell_unread(global, &config)?;
@@ -100,8 +112,31 @@ impl Train {
         )
     }
 
+    /// Whether vectors are to be trained on, and not images.
+    fn is_of_vectors(&self) -> Result<bool> {
+        let asked = self.keys.model == Some(Architecture::Mlp);
+        let of_vectors = match &self.config {
+            Some(file) if self.keys.model.is_none() => vectors::is_in(file)?,
+            _ => asked,
+        };
+        let unread = [
+            ("--preset", self.preset.is_some()),
+            ("--auto-batch", self.auto_batch),
+        ];
+        match unread.iter().find(|(_, given)| *given) {
+            Some((option, _)) if of_vectors => Err(Error::config(
+                *option,
+                "is for models of images, and not for --model mlp",
+            )),
+            _ => Ok(of_vectors),
+        }
+    }
+
     fn resume(&self, global: &Global, path: &Path) -> Result<CommandStatus> {
         let folder = RunFolder::resume(path)?;
+        if vectors::is_in(&folder.config())? {
+            return vectors::resume(global, &folder, &self.keys, self.tensorboard);
+        }
         let kept = RunConfig::load(&folder.config())?;
         let config = resumed_config(&kept, &self.keys, "--resume")?;
         let data = own_pictures(path, &config, &self.keys)?;

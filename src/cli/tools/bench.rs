@@ -5,6 +5,7 @@ mod distortion;
 mod figures;
 mod print;
 mod processes;
+mod replay;
 mod report;
 mod units;
 
@@ -46,6 +47,7 @@ Examples:
   wgvq bench --suite quantizers            # each over codes and channels: a table and a chart
   wgvq bench vqvae_train_step_b32 --profile    # the device's time, kernel by kernel
   wgvq bench --suite distortion --vectors x.npy    # error of the codes against time
+  wgvq bench --replay runs/emoji           # the shapes of a run's own steps
   wgvq bench --suite standard --json > before.json
   wgvq bench --suite standard --compare before.json    # after a change
   wgvq bench --suite standard --processes 5 --share    # a file and a table for others
@@ -181,6 +183,10 @@ pub struct Bench {
     /// times, and then refused
     #[arg(long)]
     any_clock: bool,
+    /// Time the shapes that this run dispatches, each checked as all are: a training step of its
+    /// model and batch, its prior's, an encoding. A row's share is that of its calls in the step
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["names", "suite", "kernel"])]
+    replay: Option<PathBuf>,
     /// List what there is to time
     #[arg(long)]
     list: bool,
@@ -219,6 +225,9 @@ impl Bench {
         }
         if !(self.seconds >= 0.0 && self.seconds <= 3600.0) {
             return Err(Error::config("--seconds", "lies between 0 and 3600"));
+        }
+        if let Some(run) = &self.replay {
+            return self.replay(global, run);
         }
         let workloads = self.workloads(global)?;
         let baseline = self.compare.as_deref().map(Results::read).transpose()?;

@@ -3,7 +3,7 @@
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::{Args, ValueEnum};
-use wgvq::config::described::{Key, contrastive_keys, prior_keys, run_keys};
+use wgvq::config::described::{Key, contrastive_keys, prior_keys, run_keys, vectors_keys};
 use wgvq::{Error, Result};
 
 /// What is configured.
@@ -15,6 +15,8 @@ enum Kind {
     Prior,
     /// A contrastive model: `wgvq text2image train --judge`
     Contrastive,
+    /// A first stage over vectors: `wgvq train --model mlp`
+    Vectors,
 }
 
 /// `wgvq config quantizer`
@@ -28,12 +30,13 @@ Examples:
   wgvq config                              # a first stage
   wgvq config quantizer train.lr           # a section, a key
   wgvq config --of prior                   # a prior
+  wgvq config --of vectors                 # a model of vectors, --model mlp
   wgvq config > mine.toml")]
 pub struct Config {
     /// Sections, or keys by dotted names
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// What is configured: run, prior or contrastive
+    /// What is configured: run, prior, contrastive or vectors
     #[arg(long, value_enum, hide_possible_values = true, default_value = "run")]
     of: Kind,
 }
@@ -47,6 +50,7 @@ impl Config {
             Kind::Run => run_keys()?,
             Kind::Prior => prior_keys()?,
             Kind::Contrastive => contrastive_keys()?,
+            Kind::Vectors => vectors_keys()?,
         };
         let is = |key: &Key, name: &str| {
             key.section == name

@@ -1,13 +1,11 @@
 //! `wgvq quantize`
 
-mod array;
-
 use crate::cli::common::apart::apart;
+use crate::cli::common::array::{Array, Codes, Whole};
 use crate::cli::common::output::{self, Bar};
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
-use array::{Array, Codes, Whole};
 use clap::{Args, ValueEnum};
 use npyz::WriterBuilder;
 use std::path::{Path, PathBuf};

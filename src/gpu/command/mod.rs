@@ -1,5 +1,6 @@
 //! Recording and submitting, for this engine or into an encoder of its host's; time on the device.
 
+pub(crate) mod calls;
 pub(crate) mod clock;
 pub(crate) mod completion;
 pub(crate) mod host_encoder;
@@ -12,6 +13,7 @@ pub(crate) mod stream;
 pub(crate) mod timing;
 
 use crate::gpu::lock::Mutex;
+use calls::Calls;
 use completion::Completions;
 use host_encoder::{Arena, BufferSet};
 use recorder::Recorder;
@@ -34,6 +36,7 @@ pub(crate) struct Commands {
     /// Tracker of the batches that the device has finished.
     pub(in crate::gpu) completions: Arc<Completions>,
     pub(in crate::gpu) pace: Pace,
+    pub(in crate::gpu) calls: Calls,
 }
 
 impl Commands {
@@ -48,6 +51,7 @@ impl Commands {
             submitted: AtomicU64::new(0),
             completions: Default::default(),
             pace: Pace::new(guess),
+            calls: Calls::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The first stages: autoencoders with a quantizer at each of their levels of codes.
 
+pub mod mlp;
 pub mod vit;
 pub mod vqgan;
 pub mod vqvae;

@@ -6,31 +6,31 @@ pub mod health;
 mod measure;
 mod monitor;
 mod passes;
+mod recorded;
 mod spanning;
 mod state;
 mod trainer;
 
+pub(super) use recorded::record;
 pub use trainer::{check, levels_of};
 
 use super::objective::Objective;
 use super::optimizer_state::OptimizerState;
 use super::task::{Recovery, Task, View};
-use crate::autograd::{Tape, Var};
+use crate::autograd::Tape;
 use crate::config::Precision;
 use crate::config::run::ResolvedConfig;
 use crate::data::{DataStall, ImageSet};
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::inference::first_stage::{Coded, FirstStage};
+use crate::inference::first_stage::FirstStage;
 use crate::metrics::{
-    CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, MeanOfParts, PrecisionMetrics, Row,
-    Steps,
+    CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, PrecisionMetrics, Row, Steps,
 };
 use crate::models::Level;
 use crate::nn::{ForwardContext, HostTensors};
-use crate::ops::loss::loss::{Loss, loss};
 use crate::pace::MeasurementCost;
 use crate::parallel::Ranks;
-use crate::quantize::{CodebookBatch, MOST_SCALES, Term};
+use crate::quantize::{CodebookBatch, MOST_SCALES};
 use crate::storage::checkpoint::Checkpoint;
 use crate::{Error, Result};
 use batches::Batches;
@@ -40,10 +40,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Latents that k-means sees at least, where the first batches hold so many.
-const INIT_LATENTS: usize = 20_000;
+pub(super) const INIT_LATENTS: usize = 20_000;
 
 /// Returns the place of a level's metrics among those of a step: behind the losses.
-const fn level_slot(level: usize) -> usize {
+pub(super) const fn level_slot(level: usize) -> usize {
     LossMetrics::WIDTH + CodeMetrics::WIDTH * level
 }
 
@@ -127,49 +127,6 @@ impl FirstStageTask {
 
     fn wants_init(&self) -> bool {
         self.stage.quantizers.iter().any(|q| q.wants_init())
-    }
-
-    /// Takes down the metrics of a forward pass, but for how often each code was used.
-    fn record(
-        &self,
-        metrics: &mut MeanOfParts,
-        loss_var: &Var,
-        reconstruction: &Tensor,
-        coded: &[Coded],
-    ) -> Result<()> {
-        metrics.add(const { LossMetrics::slot("loss") }, loss_var.tensor())?;
-        metrics.add(
-            const { LossMetrics::slot("reconstruction") },
-            reconstruction,
-        )?;
-        let still = Tape::no_grad(&self.gpu);
-        for (slot, term) in [
-            (const { LossMetrics::slot("commitment") }, Term::Commitment),
-            (const { LossMetrics::slot("codebook") }, Term::Codebook),
-            (
-                const { LossMetrics::slot("regularizer") },
-                Term::Regularizer,
-            ),
-        ] {
-            let mut sum: Option<Var> = None;
-            for part in coded {
-                sum = match (sum, part.quantized.loss(&still, term)?) {
-                    (Some(sum), Some(more)) => Some(still.add(&sum, &more)?),
-                    (sum, more) => sum.or(more),
-                };
-            }
-            if let Some(sum) = sum {
-                metrics.add(slot, sum.tensor())?;
-            }
-        }
-        for (level, part) in coded.iter().enumerate() {
-            let error = loss(Loss::Mse, part.rows.tensor(), part.quantized.z_q.tensor())?;
-            metrics.add(
-                level_slot(level) + const { CodeMetrics::slot("quantization_error") },
-                &error,
-            )?;
-        }
-        Ok(())
     }
 
     /// The norm that gradients are clipped to; infinity where it is measured alone.

@@ -6,7 +6,7 @@
 //! that a codebook learns from, how often each was used. Where a model has more than that, several
 //! passes are refused (`spanning`).
 
-use super::{FirstStageTask, GAN_SLOT, level_slot};
+use super::{FirstStageTask, GAN_SLOT, level_slot, record};
 use crate::autograd::Tape;
 use crate::autograd::accumulate::{add_assign, add_counts};
 use crate::gpu::Tensor;
@@ -124,7 +124,7 @@ impl FirstStageTask {
                     loss = tape.add(&loss, &part)?;
                 }
             }
-            self.record(&mut metrics, &loss, &reconstruction, &coded)?;
+            record(&mut metrics, &loss, &reconstruction, &coded)?;
             for (slot, value) in gan {
                 metrics.add(GAN_SLOT + slot, &value)?;
             }

@@ -18,6 +18,9 @@ use wgvq::{Error, Result};
 /// How long another library may take for one setting.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// The largest number of f16.
+const MOST_HALF: f32 = 65_504.0;
+
 impl Bench {
     /// Refuses options that this suite does not read.
     fn check_distortion(&self) -> Result<()> {
@@ -56,7 +59,9 @@ impl Bench {
         let what = format!("{n} vectors, for each of those who take turns");
         let copies = 4 * (2 + self.peer.len());
         memory::check_available(what, memory::product(&[n, dim, copies]))?;
-        let vectors = Vectors::from_rows(dim, file.read(0..n)?)?;
+        let numbers = file.read(0..n)?;
+        let fits_half = numbers.iter().all(|v| v.abs() <= MOST_HALF);
+        let vectors = Vectors::from_rows(dim, numbers)?;
         let files = ["distortion.csv", "distortion.png"].map(|name| self.out.join(name));
         let _places = files
             .iter()
@@ -69,7 +74,16 @@ impl Bench {
         let peers = self.peers(global)?.into_iter();
         let mut peers: Vec<Peer> = peers.map(|peer| peer.with_patience(PATIENCE)).collect();
         let stop = stop_flag();
-        let settings = distortion_settings(n, dim);
+        let mut settings = distortion_settings(n, dim);
+        if !fits_half {
+            settings.retain(|setting| !setting.half);
+            output::note(
+                global,
+                &format!(
+                    "no search in f16: the vectors hold numbers beyond {MOST_HALF}; scale them"
+                ),
+            );
+        }
         let dim = dim as f64;
         let mut rows = Vec::new();
         for setting in settings {
@@ -163,7 +177,7 @@ fn csv(rows: &[DistortionRow]) -> String {
 /// Distortion against time, a line to each family; another library's thinly, in the same colour.
 fn chart(rows: &[DistortionRow], dim: f64, caption: &str) -> Result<Vec<u8>> {
     let mut series: Vec<Series> = Vec::new();
-    let families = rows.chunk_by(|a, b| a.setting.structure == b.setting.structure);
+    let families = rows.chunk_by(|a, b| a.setting.family() == b.setting.family());
     for family in families {
         let name = family[0].setting.family();
         for i in 0..=family[0].peers.len() {
@@ -173,6 +187,10 @@ fn chart(rows: &[DistortionRow], dim: f64, caption: &str) -> Result<Vec<u8>> {
                     .ok()
                     .map(|found| (found.ms / 1e3, found.distortion / dim))
             });
+            // What others are not asked for has no line.
+            if i > 0 && family[0].setting.half {
+                continue;
+            }
             let by = results(&family[0]).nth(i).map_or("", |(by, _)| by);
             let by = by.split(',').next().unwrap_or(by);
             series.push(Series {

@@ -198,7 +198,28 @@ pub fn attention(
         let (o, lse, _) = wide::forward([q, k, v], &p)?;
         return Ok((o, lse));
     }
-    kernels::forward([q, k, v], &p, &layout, options.mask, &[p.b, p.h, p.tq, p.d])
+    let shape = [p.b, p.h, p.tq, p.d];
+    let found = kernels::forward([q, k, v], &p, &layout, options.mask, &shape)?;
+    note(&found.0, &p, options, 0);
+    Ok(found)
+}
+
+/// Tells of a call without a mask; those with one are no cases of sizes alone.
+fn note(o: &Tensor, p: &Problem, options: Attention, packed: usize) {
+    if options.mask.is_some() || options.scale.is_some() {
+        return;
+    }
+    let sizes = [
+        ("b", p.b),
+        ("h", p.h),
+        ("tq", p.tq),
+        ("tk", p.tk),
+        ("d", p.d),
+        ("causal", usize::from(p.causal)),
+        ("packed", packed),
+        ("mask", 0),
+    ];
+    o.gpu().note_call(OP, o, sizes);
 }
 
 /// [`attention`] over queries, keys and values that one projection made: qkv [B, T, 3, H, D] to [B,
@@ -208,7 +229,10 @@ pub fn attention(
 /// As [`attention`]'s, or if D is above [`MOST_CHANNELS`].
 pub fn attention_packed(qkv: &Tensor, options: Attention) -> Result<(Tensor, Tensor)> {
     let (p, layout) = packed_problem(qkv, options)?;
-    kernels::forward([qkv; 3], &p, &layout, options.mask, &[p.b, p.tq, p.h, p.d])
+    let shape = [p.b, p.tq, p.h, p.d];
+    let found = kernels::forward([qkv; 3], &p, &layout, options.mask, &shape)?;
+    note(&found.0, &p, options, 1);
+    Ok(found)
 }
 
 /// [`attention`] of one sequence to another, whose keys and values one projection made: q [B, Tq,
@@ -218,13 +242,10 @@ pub fn attention_packed(qkv: &Tensor, options: Attention) -> Result<(Tensor, Ten
 /// As [`attention`]'s, or if D is above [`MOST_CHANNELS`].
 pub fn attention_cross(q: &Tensor, kv: &Tensor, options: Attention) -> Result<(Tensor, Tensor)> {
     let (p, layout) = cross_problem(q, kv, options)?;
-    kernels::forward(
-        [q, kv, kv],
-        &p,
-        &layout,
-        options.mask,
-        &[p.b, p.tq, p.h, p.d],
-    )
+    let shape = [p.b, p.tq, p.h, p.d];
+    let found = kernels::forward([q, kv, kv], &p, &layout, options.mask, &shape)?;
+    note(&found.0, &p, options, 2);
+    Ok(found)
 }
 
 impl Tape {

@@ -63,7 +63,7 @@ pub fn conv2d_as(
             format!("{r:?}"),
         ));
     }
-    forward(
+    let y = forward(
         x,
         w,
         &g,
@@ -74,7 +74,24 @@ pub fn conv2d_as(
             mask: None,
         },
         out,
-    )
+    )?;
+    // Others are no cases of the registry.
+    if c.after == 0 && [x, w].iter().all(|t| t.dtype() == DType::F32) {
+        let sizes = [
+            ("n", g.n),
+            ("h", g.h),
+            ("w", g.w),
+            ("i", g.i),
+            ("o", g.o),
+            ("kh", g.kh),
+            ("kw", g.kw),
+            ("s", g.stride),
+            ("p", g.pad),
+            ("relu", usize::from(c.relu)),
+        ];
+        y.gpu().note_call("conv2d", &y, sizes);
+    }
+    Ok(y)
 }
 
 impl Tape {

@@ -109,7 +109,7 @@ pub fn conv_transpose2d_as(
 ) -> Result<Tensor> {
     let g = geometry(x, w, c)?;
     check_bias("conv_transpose2d", bias, g.i)?;
-    grad_input(
+    let y = grad_input(
         x,
         w,
         &g,
@@ -119,7 +119,25 @@ pub fn conv_transpose2d_as(
             ..Default::default()
         },
         out,
-    )
+    )?;
+    if [x, w].iter().all(|t| t.dtype() == DType::F32) {
+        // The geometry is that of the convolution whose transpose this is.
+        let sizes = [
+            ("n", g.n),
+            ("h", g.oh),
+            ("w", g.ow),
+            ("i", g.o),
+            ("o", g.i),
+            ("kh", g.kh),
+            ("kw", g.kw),
+            ("s", g.stride),
+            ("p", g.pad),
+            ("op", c.output_pad),
+            ("relu", usize::from(c.relu)),
+        ];
+        y.gpu().note_call("conv_transpose2d", &y, sizes);
+    }
+    Ok(y)
 }
 
 impl Tape {

@@ -41,6 +41,7 @@ pub fn scale(x: &Tensor, a: f32, b: f32) -> Result<Tensor> {
         groups_for(x.len(), 256),
         work(x.len()),
     )?;
+    x.gpu().note_call("scale", &y, [("n", x.len())]);
     Ok(y)
 }
 

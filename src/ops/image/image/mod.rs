@@ -92,6 +92,14 @@ pub fn normalize(images: &Tensor, index: &Tensor) -> Result<Tensor> {
         groups,
         work(y.len()),
     )?;
+    let sizes = [
+        ("m", count),
+        ("b", batch),
+        ("h", height),
+        ("w", width),
+        ("c", channels),
+    ];
+    images.gpu().note_call("image", &y, sizes);
     Ok(y)
 }
 

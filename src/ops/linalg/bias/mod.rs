@@ -70,6 +70,7 @@ fn bias_in_parts(x: &Tensor, b: &Tensor, limit: u64) -> Result<Tensor> {
             work(n, cols),
         )?;
     }
+    x.gpu().note_call("bias", &y, [("r", rows), ("c", cols)]);
     Ok(y)
 }
 

@@ -307,10 +307,22 @@ fn matmul_to(
         groups,
         work(batch, m, n, k),
     )?;
-    match split {
-        Some(split) => split_sum_to(&split, shape, Some(&y)),
-        None => Ok(y),
+    let y = match split {
+        Some(split) => split_sum_to(&split, shape, Some(&y))?,
+        None => y,
+    };
+    if !halves.any() {
+        let sizes = [
+            ("b", batch),
+            ("m", m),
+            ("n", n),
+            ("k", k),
+            ("ta", usize::from(t.a)),
+            ("tb", usize::from(t.b)),
+        ];
+        gpu.note_call("matmul", &y, sizes);
     }
+    Ok(y)
 }
 
 /// Steps of K that a workgroup sums at least, where several share a tile: below, the second pass

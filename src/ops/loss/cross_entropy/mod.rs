@@ -126,6 +126,17 @@ impl CrossEntropy<'_> {
                 work(rows, v, 1),
             )?;
         }
+        if self.smoothing == 0.0 && self.ignore.is_none() {
+            let weighted = usize::from(self.weight.is_some());
+            let sizes = [
+                ("n", n),
+                ("v", v),
+                ("smooth", 0),
+                ("ignore", 0),
+                ("weighted", weighted),
+            ];
+            gpu.note_call("cross_entropy", &loss, sizes);
+        }
         Ok((loss, stats))
     }
 

@@ -52,13 +52,19 @@ fn grad_kernel(loss: Loss) -> Kernel {
 /// # Errors
 /// If the shapes differ or there is no element.
 pub fn loss(kind: Loss, prediction: &Tensor, target: &Tensor) -> Result<Tensor> {
-    reduce(
+    let y = reduce(
         "loss",
         kind.term(),
         prediction,
         Some(target),
         1.0 / prediction.len() as f32,
-    )
+    )?;
+    let sizes = [
+        ("mae", usize::from(kind == Loss::L1)),
+        ("n", prediction.len()),
+    ];
+    y.gpu().note_call("loss", &y, sizes);
+    Ok(y)
 }
 
 fn gradient(kind: Loss, a: &Tensor, b: &Tensor, g: &Tensor, sign: f32) -> Result<Tensor> {

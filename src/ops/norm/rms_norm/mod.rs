@@ -88,6 +88,8 @@ fn forward(x: &Tensor, w: &Tensor, eps: f32) -> Result<(Tensor, Tensor)> {
         groups_for(rows, 1),
         work(rows, d, 3),
     )?;
+    let sizes = [("n", rows), ("d", d)];
+    x.gpu().note_call("rms_norm", &y, sizes);
     Ok((y, stats))
 }
 

@@ -274,6 +274,15 @@ fn adam_in_chunks(
         };
         gpu.dispatch("adam", &kernel, &bindings, &params, groups, work(n))?;
     }
+    if copies.is_none() {
+        let sizes = [
+            ("n", weights.len()),
+            ("t", t.max(1) as usize),
+            ("decoupled", usize::from(hyper.decay == Decay::Decoupled)),
+            ("clip", usize::from(clip.is_some())),
+        ];
+        gpu.note_call("adam", weights, sizes);
+    }
     Ok(())
 }
 

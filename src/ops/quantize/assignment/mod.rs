@@ -148,6 +148,8 @@ impl Assignment {
             groups_for(codes * units, 64),
             work(n, codes, d),
         )?;
+        let sizes = [("n", n), ("k", codes), ("d", d)];
+        x.gpu().note_call("assignment", &sums, sizes);
         Ok(sums)
     }
 }

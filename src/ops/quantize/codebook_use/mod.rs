@@ -34,6 +34,8 @@ pub fn codebook_use(counts: &Tensor) -> Result<Tensor> {
         [1, 1, 1],
         work(q * k),
     )?;
+    let sizes = [("q", q), ("k", k)];
+    y.gpu().note_call("codebook_use", &y, sizes);
     Ok(y)
 }
 

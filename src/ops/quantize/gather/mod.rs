@@ -47,6 +47,7 @@ pub fn gather(table: &Tensor, index: &Tensor) -> Result<Tensor> {
         groups_for(n * units, 64),
         work(n, d),
     )?;
+    gpu.note_call("gather", &y, [("n", n), ("k", k), ("d", d)]);
     Ok(y)
 }
 

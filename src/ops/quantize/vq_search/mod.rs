@@ -188,6 +188,7 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
     } else {
         cast(latents, DType::F32)?
     };
+    let is_nearest = offsets.is_none();
     let norms = offsets.map_or_else(|| half_norms(codebook), |o| Ok(o.clone()))?;
     let index = Tensor::empty(gpu, &[n], DType::U32)?;
     // Rows beyond the binding limit go in parts; a part starts on the alignment that bindings need.
@@ -258,6 +259,9 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
             groups_for(rows, 64),
             picking,
         )?;
+    }
+    if is_nearest && latents.dtype() == DType::F32 {
+        gpu.note_call("vq_search", &index, [("n", n), ("k", k), ("d", d)]);
     }
     Ok(index)
 }
