@@ -229,28 +229,22 @@ impl Quantize {
             !stop.load(Ordering::Relaxed)
         });
         bar.finish();
-        let learned = learned?;
-        if let (Some(path), Some(codebooks)) = (&self.save_codebook, &learned) {
-            let [m, k, d] = codebooks.shape();
-            let shape = match codebooks.structure() {
-                Structure::Kmeans => vec![k as u64, d as u64],
-                _ => vec![m as u64, k as u64, d as u64],
-            };
-            let mut bytes = Vec::new();
-            let failed = unwritable(path);
-            let mut writer = npyz::WriteOptions::new()
-                .default_dtype()
-                .shape(&shape)
-                .writer(&mut bytes)
-                .begin_nd()
-                .map_err(&failed)?;
-            writer
-                .extend(codebooks.values().iter().copied())
-                .map_err(&failed)?;
-            writer.finish().map_err(&failed)?;
-            wgvq::storage::atomic::write(path, &bytes)?;
-        }
-        Ok(learned)
+        learned
+    }
+
+    /// Writes the codebooks that were learned, where they are to be kept, beside their place.
+    fn codebooks(&self, place: &Place, codebooks: &Codebooks) -> Result<Option<Whole>> {
+        let Some(path) = &self.save_codebook else {
+            return Ok(None);
+        };
+        let [m, k, d] = codebooks.shape().map(|n| n as u64);
+        let shape = match codebooks.structure() {
+            Structure::Kmeans => vec![k, d],
+            _ => vec![m, k, d],
+        };
+        let mut array = Array::<f32>::begin(place, path, &shape)?;
+        array.extend(codebooks.values().iter().copied())?;
+        array.whole().map(Some)
     }
 
     /// Writes codes and what they make up. `None` where it was stopped: nothing was written.
@@ -269,6 +263,10 @@ impl Quantize {
         let shape = match codebooks.structure() {
             Structure::Kmeans => vec![n],
             _ => vec![n, m as u64],
+        };
+        let kept = match places.0.get(1) {
+            Some(place) if self.codebook.is_none() => self.codebooks(place, codebooks)?,
+            _ => None,
         };
         let mut codes = Codes::begin(&places.0[0], &self.output, &shape, k)?;
         let mut rows = match (&self.reconstruction, places.0.last()) {
@@ -300,7 +298,11 @@ impl Quantize {
         }
         bar.finish();
         // All are whole before the first is put in its place.
-        let whole = [rows.map(Array::whole).transpose()?, Some(codes.whole()?)];
+        let whole = [
+            kept,
+            rows.map(Array::whole).transpose()?,
+            Some(codes.whole()?),
+        ];
         whole.into_iter().flatten().try_for_each(Whole::put)?;
         Ok(Some(found))
     }

@@ -88,7 +88,13 @@ impl Bench {
         let mut rows = Vec::new();
         for setting in settings {
             if stop.load(Ordering::Relaxed) {
-                output::note(global, "stopped: the table has what was measured");
+                let what = match rows.is_empty() {
+                    true => "stopped before anything was measured: nothing was written",
+                    false => {
+                        "stopped: the table has what was measured, and there is no chart of it"
+                    }
+                };
+                output::note(global, what);
                 return Ok(CommandStatus::Abandoned);
             }
             let row = distortion(
@@ -115,6 +121,10 @@ impl Bench {
                 }
             }
             rows.push(row);
+            if rows.len() == 1 && files[1].is_file() {
+                // It is of another table.
+                std::fs::remove_file(&files[1]).map_err(|e| Error::file(&files[1], e))?;
+            }
             // What took long to measure is kept at once.
             atomic::write(&files[0], csv(&rows).as_bytes())?;
         }
