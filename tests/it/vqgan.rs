@@ -15,6 +15,7 @@ fn config() -> Config {
         hidden: 32,
         multipliers: vec![1, 1, 2],
         residual_layers: 1,
+        mid_attention: true,
         attention: vec![2],
         latent_channels: 6,
         codebook_dim: 4,

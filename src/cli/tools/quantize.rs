@@ -7,7 +7,6 @@ use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
 use clap::{Args, ValueEnum};
-use npyz::WriterBuilder;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -340,10 +339,6 @@ fn figure(x: f64) -> String {
         x if x == 0.0 || (0.001..1e6).contains(&x) => format!("{x:.4}"),
         _ => format!("{x:.4e}"),
     }
-}
-
-fn unwritable(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    move |e| Error::file(path, format!("cannot be written: {e}"))
 }
 
 /// Reads codebooks that `--save-codebook` wrote, or others of such a shape.
