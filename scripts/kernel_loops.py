@@ -103,7 +103,9 @@ def graph_loops(text):
     for head, body in bodies.items():
         if not any(other != head and other in body for other in bodies):
             outer = min((o for o in bodies.values() if body < o), key=len, default=body)
-            lines = lambda chosen: [line for b in sorted(chosen) for line in blocks[b]]  # noqa: E731
+            def lines(chosen, blocks=blocks):
+                return [line for b in sorted(chosen) for line in blocks[b]]
+
             yield lines(body), lines(outer - body)
 
 

@@ -123,7 +123,8 @@ def main():
     model = livelier(JanusVQVAE(config))
     folder = WORK / "janus"
     folder.mkdir()
-    named = {f"model.vqmodel.{name}": t.float().contiguous() for name, t in model.state_dict().items()}
+    state = model.state_dict().items()
+    named = {f"model.vqmodel.{name}": t.float().contiguous() for name, t in state}
     save_file(named, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"model_type": "janus"}))
     check("janus", folder, model, of_janus)

@@ -7,9 +7,9 @@
 //
 // x, dy, y, dx: f32 [N, S, C]; w, b: [C], all as vec4 with VEC, where C is a multiple of 4; stats:
 // [N G, 2] = (mu, r); means: [N G, 2] = (m1, m2). One invocation has a unit of channels of
-// `positions` positions side by side; neighbours have neighbouring channels. With HALVES, which goes
-// with VEC, y is f16, rounded as `cast` rounds. Reads 4 N S C bytes (with GRAD 8), writes 4 N S C,
-// with HALVES 2.
+// `positions` positions side by side; neighbours have neighbouring channels. With HALVES, which
+// goes with VEC, y is f16, rounded as `cast` rounds. Reads 4 N S C bytes (with GRAD 8), writes 4 N
+// S C, with HALVES 2.
 struct Params { n: u32, s: u32, c: u32, g: u32, positions: u32 }
 var<immediate> p: Params;
 #import shared/rows

@@ -29,7 +29,7 @@ pub struct Encoder<'a> {
     codebooks: &'a Codebooks,
     books: Vec<Book>,
     /// What is taken off vectors and codes, [D], so that distances are not small differences of
-    /// large numbers: the codes' mean, of a residual that of the first codebook.
+    /// large numbers: the codes' middle, of a residual that of the first codebook.
     centre: Centre,
     /// The type of what is searched with.
     search: DType,
@@ -237,8 +237,8 @@ pub(super) fn check_fits(search: DType, rows: &[f32], dim: usize) -> Result<()> 
         return Ok(());
     };
     let what = format!(
-        "vectors: row {} of these holds {} at {}, and f16 at most {MOST_HALF}: search in f32, or scale \
-         the vectors",
+        "vectors: row {} of these holds {} at {}, and f16 at most {MOST_HALF}: search in f32, or \
+         scale the vectors",
         at / dim,
         rows[at],
         at % dim

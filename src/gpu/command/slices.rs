@@ -199,8 +199,8 @@ impl Gpu {
     /// budget, but for the first: every call goes on by one piece at least, and one dispatch is
     /// never cut. Recording counts too. Results are those of the same work at once, to the bit.
     ///
-    /// In browsers nothing waits: a call sends what is expected to fit, and nothing while the device
-    /// has not done what the last one sent.
+    /// In browsers nothing waits: a call sends what is expected to fit, and nothing while the
+    /// device has not done what the last one sent.
     ///
     /// Work left over is done when anything waits for it ([`Gpu::finish`], reading a tensor), and
     /// before work that is recorded outside.

@@ -115,8 +115,8 @@ impl FactorisedHeads {
         layers.second.forward(pass, &layers.last.forward(pass, &y)?)
     }
 
-    /// Returns the mean cross-entropy of codes of a codebook, in nats, from their halves: the sum of
-    /// that of the first half and that of the second, given the first.
+    /// Returns the mean cross-entropy of codes of a codebook, in nats, from their halves: the sum
+    /// of that of the first half and that of the second, given the first.
     pub(super) fn loss(
         &self,
         pass: &ForwardContext,

@@ -11,9 +11,9 @@ pub enum Head {
     #[default]
     Table,
     /// A code in two halves of about the square root of K values each, the second from the first:
-    /// no logits of all codes are ever made (hierarchical softmax: Morin and Bengio 2005, "Hierarchical
-    /// Probabilistic Neural Network Language Model"; halves of a code of an image: Luo et al. 2024,
-    /// "Open-MAGVIT2", section 3.2).
+    /// no logits of all codes are ever made (hierarchical softmax: Morin and Bengio 2005,
+    /// "Hierarchical Probabilistic Neural Network Language Model"; halves of a code of an image:
+    /// Luo et al. 2024, "Open-MAGVIT2", section 3.2).
     Factorised,
 }
 

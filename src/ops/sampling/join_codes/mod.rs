@@ -63,8 +63,8 @@ pub fn join_codes(from: Halves, codes: &Tensor, to: SampleOutputs) -> Result<()>
         && f32s.iter().all(|t| t.dtype() == DType::F32);
     let whole = from.values > 0 && k > 0 && k.is_multiple_of(from.values);
     if !(halves && logs && sequence && typed && whole) || images > rows {
-        let expected = "u32 halves and tokens [R], f32 logarithms [B] of B rows of them, codes [K], \
-                        K a multiple of the second half's values, and sequences [B, L]";
+        let expected = "u32 halves and tokens [R], f32 logarithms [B] of B rows of them, codes \
+                        [K], K a multiple of the second half's values, and sequences [B, L]";
         return Err(Error::shape(
             OP,
             expected,
