@@ -103,8 +103,8 @@ def graph_loops(text):
     for head, body in bodies.items():
         if not any(other != head and other in body for other in bodies):
             outer = min((o for o in bodies.values() if body < o), key=len, default=body)
-            lines = lambda chosen: [line for b in sorted(chosen) for line in blocks[b]]  # noqa: E731
-            yield lines(body), lines(outer - body)
+            parts = (sorted(body), sorted(outer - body))
+            yield tuple([line for b in part for line in blocks[b]] for part in parts)
 
 
 def text_loops(text):
