@@ -103,10 +103,8 @@ def graph_loops(text):
     for head, body in bodies.items():
         if not any(other != head and other in body for other in bodies):
             outer = min((o for o in bodies.values() if body < o), key=len, default=body)
-            def lines(chosen, blocks=blocks):
-                return [line for b in sorted(chosen) for line in blocks[b]]
-
-            yield lines(body), lines(outer - body)
+            parts = (sorted(body), sorted(outer - body))
+            yield tuple([line for b in part for line in blocks[b]] for part in parts)
 
 
 def text_loops(text):
