@@ -43,6 +43,11 @@ def of(op, sizes):
             return F.group_norm(x.permute(0, 3, 1, 2), g, w, b, 1e-5).permute(0, 2, 3, 1)
 
         return norm
+    if op == "group_norm_activation" and sizes.get("half", 0) == 0:
+        norm = of("group_norm", sizes)
+        if sizes["f"] == 0:
+            return lambda x, w, b: F.silu(norm(x, w, b))
+        return lambda x, w, b: F.leaky_relu(norm(x, w, b), 0.2)
     raise peer.Refused(f"no {op} like this here")
 
 
