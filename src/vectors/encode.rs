@@ -223,8 +223,8 @@ pub(super) fn check_fits(search: DType, rows: &[f32], dim: usize) -> Result<()> 
         return Ok(());
     };
     let what = format!(
-        "vectors: row {} of these holds {} at {}, and f16 at most {MOST_HALF}: search in f32, or scale \
-         the vectors",
+        "vectors: row {} of these holds {} at {}, and f16 at most {MOST_HALF}: search in f32, or \
+         scale the vectors",
         at / dim,
         rows[at],
         at % dim

@@ -3,8 +3,8 @@
 //!
 //! [`Vectors`] reads rows a part at a time, [`train`] learns [`Codebooks`], [`Encoder`] turns rows
 //! into codes, and [`CodeUse`] counts what came out. [`HeldOut`] and [`Standard`] are what a first
-//! stage over vectors is trained on; [`CodeFile`] reads codes back. All walk the rows in parts, so that neither
-//! the device nor the process has to hold them.
+//! stage over vectors is trained on; [`CodeFile`] reads codes back. All walk the rows in parts, so
+//! that neither the device nor the process has to hold them.
 //!
 //! ```
 //! use wgvq::gpu::{Gpu, Options};
