@@ -335,3 +335,69 @@ fn what_cannot_be_trained_on_says_the_way_out() {
     let said = run(&["reconstruct", text(&out), "a.png", "-o", text(&at("b.png"))]);
     refused(said, &["model of vectors"]);
 }
+
+/// A row to each cell, image behind image.
+#[test]
+fn latents_of_images_are_vectors() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (z, image) = (at("z.npy"), "tests/fixtures/runs/original.png");
+    let run_folder = "tests/fixtures/runs/ema";
+    let encode = [
+        "encode",
+        run_folder,
+        image,
+        image,
+        "--latents",
+        "-o",
+        text(&z),
+    ];
+    let said = line(&encode);
+    let (shape, values) = read::<f32>(&z);
+    // Two images of 4 x 4 cells, whose latents have 8 channels.
+    assert_eq!(shape, [32, 8]);
+    assert_eq!((&said["n"], &said["dim"]), (&32.into(), &8.into()));
+    assert_eq!(values[..16 * 8], values[16 * 8..]);
+    // Their nearest codes are those that the model gives the images.
+    let gpu = Gpu::new(Options::default()).unwrap();
+    let model = wgvq::inference::FirstStageModel::load(&gpu, run_folder.as_ref()).unwrap();
+    let [w, h, c] = model.image();
+    let pixels = wgvq::data::load_image(image, w, h, c).unwrap();
+    let codes = model.encode(&pixels).unwrap();
+    let state = model.quantizers()[0].save().unwrap();
+    let (_, book) = &state["codebook"];
+    let square =
+        |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum() };
+    for (latent, code) in values.chunks(8).zip(&codes) {
+        let own = square(latent, &book[*code as usize * 8..][..8]);
+        let least = book
+            .chunks(8)
+            .map(|b| square(latent, b))
+            .fold(f32::MAX, f32::min);
+        assert!(own <= least * 1.0001, "{own} of {least}");
+    }
+    refused(run(&encode), &["--overwrite"]);
+    refused(
+        run(&[
+            "encode",
+            run_folder,
+            image,
+            "--level",
+            "top",
+            "-o",
+            text(&at("c.st")),
+        ]),
+        &["--level"],
+    );
+    let other = at("c.npy");
+    let wrong = [
+        "encode",
+        run_folder,
+        image,
+        "--latents",
+        "--npy",
+        "-o",
+        text(&other),
+    ];
+    refused(run(&wrong), &["--npy"]);
+}

@@ -2,6 +2,7 @@
 //! what they say to bad input.
 
 mod quoted;
+mod replay;
 
 use crate::common::{run, stderr, stdout, wgvq};
 use std::time::Duration;
