@@ -2,10 +2,10 @@
 
 use crate::cli::common::keys::{Keys, configuration, open, preset_names};
 use crate::cli::common::output;
-use crate::cli::common::output::Watch;
 use crate::cli::common::peaks::passes_chosen;
 use crate::cli::common::pictures;
 use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watch::{Seen, Watch};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,7 @@ Examples:
   wgvq train --preset gan64 --data ~/photographs --out runs/gan             # VQ-GAN
   wgvq train --quantizer fsq --out runs/fsq
   wgvq train mine.toml --steps 5000 --seed 3 --out runs/three
+  wgvq train --preset emoji32 --out runs/emoji --tui     # curves and pictures in the terminal
   wgvq train --resume runs/emoji           # after Ctrl-C or a crash: the same bytes as without")]
 pub struct Train {
     /// A configuration in TOML
@@ -65,10 +66,8 @@ pub struct Train {
     /// (train.accumulate); a step is tried before the run begins
     #[arg(long, conflicts_with = "resume")]
     auto_batch: bool,
-    /// Write event files for TensorBoard into the run's folder: metrics, reconstructions, the use
-    /// of codes; a run that has some goes on with them
-    #[arg(long)]
-    tensorboard: bool,
+    #[command(flatten)]
+    seen: Seen,
 }
 
 impl Train {
@@ -96,7 +95,7 @@ impl Train {
             &folder,
             Start::Fresh,
             GO_ON,
-            self.tensorboard,
+            self.seen,
         )
     }
 
@@ -114,7 +113,7 @@ impl Train {
             &folder,
             Start::Resume,
             GO_ON,
-            self.tensorboard,
+            self.seen,
         )
     }
 }
@@ -165,7 +164,7 @@ pub fn train(
     folder: &RunFolder,
     start: Start,
     go_on: &str,
-    event_files: bool,
+    seen: Seen,
 ) -> Result<CommandStatus> {
     let (q, t) = (&config.quantizer, &config.train);
     // Each level's, where they have sizes of their own.
@@ -201,9 +200,16 @@ pub fn train(
             gpu.core().name()
         ),
     );
+    let title = format!(
+        "{}: {} with {codes} codes, on {} ({} core)",
+        data.name,
+        q.kind,
+        gpu.info().name,
+        gpu.core().name()
+    );
     let mut watch = Watch::new(global, t.steps)
-        .starting(gpu)
-        .with_event_files(event_files);
+        .seen(seen, &title, t.steps, gpu, (folder, start))
+        .starting(gpu);
     let outcome = run(gpu, config, data, folder, start, &mut watch, stop_flag());
     watch.finish();
     let mut outcome = outcome?;
