@@ -37,6 +37,7 @@ seeds() {
     tokens) find "$fixtures/runs" -name tokens.json ;;
     tokenizer) find "$fixtures/runs" -name tokenizer.json ;;
     config) find "$fixtures/runs" src/config/presets -name '*.toml' ;;
+    parquet) find "$fixtures" -name '*.parquet' ;;
     wgsl) find shaders -name '*.wgsl' ;;
     *) python3 fuzz/seeds.py "$1" "fuzz/corpus/$1" ;;
     esac

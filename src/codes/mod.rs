@@ -2,19 +2,24 @@
 
 #[cfg(feature = "pack")]
 pub mod entropy;
+mod labels;
 #[cfg(feature = "pack")]
 pub mod packed;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod shards;
 mod sized;
-
+#[cfg(feature = "parquet")]
+mod table;
 #[cfg(feature = "text")]
 pub mod tokenizer;
 pub mod tokens;
+mod webdataset;
 
 use crate::data::MAX_SIDE;
 use crate::models::Level;
+pub use labels::Labels;
 pub use sized::{load_all, save_all};
+pub use webdataset::ABOUT as WEBDATASET_ABOUT;
 
 use crate::storage::{atomic, checkpoint};
 use crate::{Error, Result};

@@ -1,6 +1,6 @@
-//! Images to train on, from a named data set, a folder (of images, tars or CIFAR's binary files) or
-//! a file (IDX, NumPy's `.npy`, a tar, JSON Lines of images and texts), and the order in which
-//! training sees them.
+//! Images to train on, from a named data set, a folder (of images, tars, Parquet files or CIFAR's
+//! binary files) or a file (IDX, NumPy's `.npy`, a tar, Parquet, JSON Lines of images and texts),
+//! and the order in which training sees them.
 //!
 //! [`open`] opens every source: whatever it is, it gives an [`ImageSet`] of 8-bit images of one
 //! size, split into train and test. Where the source brings a split, that is the split; otherwise
@@ -136,8 +136,10 @@ impl Options {
 
 /// Opens a set: a named one ([`NAMED_SETS`]), an IDX or `.npy` file of images (IDX gzipped or
 /// plain, its labels and the other half of a train/t10k pair beside it), a folder of images or of
-/// CIFAR's binary files, JSON Lines of images and texts, or a tar archive as WebDataset's or a
-/// folder of such. A named set goes before a folder of that name; `./emoji` means the folder.
+/// CIFAR's binary files, JSON Lines of images and texts, a tar archive as WebDataset's or a folder
+/// of such, or, with the feature `parquet`, a Parquet file of images, a folder of such or a pattern
+/// of their names (`data/train-*.parquet`). A named set goes before a folder of that name;
+/// `./emoji` means the folder.
 ///
 /// # Errors
 /// If there is no such thing, if it holds nothing that can be read, if it would take more than
@@ -173,7 +175,13 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(source::named::unknown(source));
+            return match source::parquet::is_pattern(source) {
+                true => {
+                    let files = source::parquet::matching(source)?;
+                    source::folder::open_parquet(path, &files, options)
+                }
+                false => Err(source::named::unknown(source)),
+            };
         }
         Err(error) => return Err(Error::file(path, format!("cannot be read: {error}"))),
     };
@@ -185,6 +193,8 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
         source::captions::open(path, options)
     } else if meta.is_file() && source::archive::is_archive(path) {
         source::archive::open(path, options)
+    } else if meta.is_file() && source::parquet::is_parquet(path) {
+        source::folder::open_parquet(path, &source::parquet::alone(path), options)
     } else if meta.is_file() {
         source::idx::open(path, options)
     } else {

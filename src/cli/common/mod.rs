@@ -1,8 +1,9 @@
-//! Parts that several commands share: options of keys, places of outputs, messages, signals, images
-//! as files.
+//! Parts that several commands share: options of keys, places of outputs, messages, runs to watch,
+//! signals, images as files.
 
 pub mod apart;
 pub mod array;
+pub mod dashboard;
 pub mod images;
 pub mod keys;
 pub mod made;
@@ -14,3 +15,4 @@ pub mod ranks;
 pub mod round;
 pub mod signals;
 pub mod starting;
+pub mod watch;

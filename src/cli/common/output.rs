@@ -1,18 +1,14 @@
 //! Output of commands: results to standard output, the rest to standard error.
 
-use super::starting::{self, Starting};
 use crate::cli::Global;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wgvq::data::DataStall;
-use wgvq::gpu::Gpu;
 use wgvq::pace::{Pace, Rest};
-use wgvq::train::{Observer, Progress};
 
 /// Prints a result; a closed pipe is no error.
 pub fn result(text: &str) {
@@ -61,7 +57,32 @@ fn one_line(text: &str) -> Cow<'_, str> {
 /// it.
 fn headed(head: &str, text: &str) {
     let space = if head.is_empty() { "" } else { " " };
+    if let Some(elsewhere) = &*ELSEWHERE.lock() {
+        return (elsewhere.say)(&format!("{head}{space}{}", one_line(text)));
+    }
     let _ = writeln!(io::stderr(), "{head}{space}{}", one_line(text));
+}
+
+/// Where lines go while something else has the terminal.
+pub struct Elsewhere {
+    pub say: Box<dyn Fn(&str) + Send>,
+    /// Gives the terminal back.
+    pub leave: fn(),
+}
+
+static ELSEWHERE: Mutex<Option<Elsewhere>> = Mutex::new(None);
+
+/// Has lines go elsewhere, or to standard error again.
+pub fn take_lines(to: Option<Elsewhere>) {
+    *ELSEWHERE.lock() = to;
+}
+
+/// Has whatever has the terminal give it back.
+pub fn leave_screen() {
+    let leave = ELSEWHERE.lock().as_ref().map(|elsewhere| elsewhere.leave);
+    if let Some(leave) = leave {
+        leave();
+    }
 }
 
 /// Does somebody see what is written to standard error?
@@ -71,7 +92,7 @@ pub fn is_seen() -> bool {
 
 /// Begins a new line behind what a terminal echoes (`^C`).
 pub fn break_line() {
-    if is_seen() {
+    if is_seen() && ELSEWHERE.lock().is_none() {
         let _ = writeln!(io::stderr());
     }
 }
@@ -142,27 +163,18 @@ impl Write for Lines {
 }
 
 /// Takes the bar away.
-fn clear(bar: Option<&ProgressBar>) {
+pub fn clear(bar: Option<&ProgressBar>) {
     if let Some(bar) = bar {
         *SHOWN.lock() = None;
         bar.finish_and_clear();
     }
 }
 
-/// Shows a run: a bar on a terminal, otherwise a plain line every few seconds.
-pub struct Watch<'a> {
-    global: &'a Global,
-    bar: Option<ProgressBar>,
-    last_line: Option<Instant>,
-    starting: Option<Starting>,
-    event_files: bool,
-}
-
-fn on_terminal(global: &Global) -> bool {
+pub fn on_terminal(global: &Global) -> bool {
     is_seen() && !global.quiet && !global.no_color
 }
 
-fn progress_bar(len: u64, style: &str) -> ProgressBar {
+pub fn progress_bar(len: u64, style: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr_with_hz(5));
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -232,75 +244,7 @@ impl<'a> Bar<'a> {
 }
 
 /// Between plain lines.
-const LINE_EVERY: Duration = Duration::from_secs(5);
-
-impl<'a> Watch<'a> {
-    pub fn new(global: &'a Global, steps: u64) -> Self {
-        let bar =
-            on_terminal(global).then(|| progress_bar(steps, "{bar:24.cyan/dim} {pos}/{len} {msg}"));
-        Watch {
-            global,
-            bar,
-            last_line: None,
-            starting: None,
-            event_files: false,
-        }
-    }
-
-    /// Has the run write TensorBoard's event files.
-    pub fn with_event_files(mut self, wanted: bool) -> Self {
-        self.event_files = wanted;
-        self
-    }
-
-    /// Says how many kernels are compiled, until the first step is done.
-    pub fn starting(mut self, gpu: &Gpu) -> Self {
-        if !self.global.quiet {
-            self.starting = Some(match self.bar.clone() {
-                Some(bar) => Starting::new(gpu, starting::BAR_EVERY, move |text| {
-                    bar.set_message(text.to_owned());
-                }),
-                None => starting::in_lines(gpu),
-            });
-        }
-        self
-    }
-
-    fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| note(self.global, text)),
-            None => note(self.global, text),
-        }
-    }
-
-    pub fn finish(&mut self) {
-        self.starting = None;
-        clear(self.bar.as_ref());
-    }
-}
-
-fn describe(p: &Progress) -> String {
-    let figures = p
-        .row
-        .as_ref()
-        .map(|row| format!("{row}  "))
-        .unwrap_or_default();
-    let waited = p
-        .waiting
-        .map(|w| format!("  {}", waited(w)))
-        .unwrap_or_default();
-    let pace = p
-        .per_second
-        .map(|n| format!("{n:.0} {}/s  ", p.unit))
-        .unwrap_or_default();
-    let left = p
-        .left
-        .map(|left| format!("{} left", duration(left)))
-        .unwrap_or_default();
-    format!("{figures}{pace}{left}{waited}")
-        .trim_end()
-        .to_owned()
-}
+pub const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// `2 % of the time waiting for data`
 pub fn waited(waiting: DataStall) -> String {
@@ -317,34 +261,6 @@ pub fn duration(d: Duration) -> String {
         0..60 => format!("{s} s"),
         60..3600 => format!("{} min {:02} s", s / 60, s % 60),
         _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
-    }
-}
-
-impl Observer for Watch<'_> {
-    fn step(&mut self, p: &Progress) {
-        // The first is recorded before the device has run it.
-        if p.step > 1 {
-            self.starting = None;
-        }
-        if let Some(bar) = &self.bar {
-            bar.set_position(p.step);
-            bar.set_message(describe(p));
-        } else if !self.global.quiet && self.last_line.is_none_or(|t| t.elapsed() >= LINE_EVERY) {
-            self.last_line = Some(Instant::now());
-            note(
-                self.global,
-                format!("step {}/{}  {}", p.step, p.steps, describe(p)).trim_end(),
-            );
-        }
-    }
-    fn evaluated(&mut self, step: u64, evaluation: &dyn Display) {
-        self.say(&format!("step {step}: {evaluation}"));
-    }
-    fn event_files(&self) -> bool {
-        self.event_files
-    }
-    fn note(&mut self, text: &str) {
-        self.say(text);
     }
 }
 

@@ -3,43 +3,43 @@
 
 use crate::cli::common::output;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Left at once, by a second Ctrl-C: nothing was saved, so this is not the code of what was
 /// interrupted and saved.
 const LEFT_AT_ONCE: i32 = 1;
 
+static STOP: AtomicBool = AtomicBool::new(false);
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+
 /// Returns the flag that the first signal sets which asks the command to stop. More of them change
 /// nothing: the save has begun, and only a second Ctrl-C leaves without it. A signal that was
 /// ignored when the program began, as `nohup` and shells' background jobs have it, stays ignored.
 pub fn stop_flag() -> &'static AtomicBool {
-    static STOP: AtomicBool = AtomicBool::new(false);
     static LISTENING: Once = Once::new();
-    LISTENING.call_once(|| listen(&STOP));
+    LISTENING.call_once(listen);
     &STOP
 }
 
-/// Counts what was heard.
-struct SignalCounter {
-    stop: &'static AtomicBool,
-    interrupts: u32,
+/// Does what Ctrl-C does, where a terminal hands it over as a key.
+pub fn interrupt() {
+    count(true);
 }
 
-impl SignalCounter {
-    /// A signal came; `interrupt` is Ctrl-C's. Nothing here may panic: there may be nobody left to
-    /// read what is said.
-    fn count(&mut self, interrupt: bool) {
-        let first = !self.stop.swap(true, Ordering::Relaxed);
-        self.interrupts += u32::from(interrupt);
-        if self.interrupts > 1 {
-            output::anyway("left at once: what came after the last checkpoint is not saved");
-            leave();
-        } else if interrupt {
-            output::break_line();
-            output::anyway("finishing this step and saving; Ctrl-C again leaves at once");
-        } else if first {
-            output::anyway("finishing this step and saving");
-        }
+/// A signal came; `interrupt` is Ctrl-C's. Nothing here may panic: there may be nobody left to read
+/// what is said.
+fn count(interrupt: bool) {
+    let first = !STOP.swap(true, Ordering::Relaxed);
+    let before = INTERRUPTS.fetch_add(u32::from(interrupt), Ordering::Relaxed);
+    if before + u32::from(interrupt) > 1 {
+        output::leave_screen();
+        output::anyway("left at once: what came after the last checkpoint is not saved");
+        leave();
+    } else if interrupt {
+        output::break_line();
+        output::anyway("finishing this step and saving; Ctrl-C again leaves at once");
+    } else if first {
+        output::anyway("finishing this step and saving");
     }
 }
 
@@ -55,7 +55,7 @@ fn leave() -> ! {
 }
 
 #[cfg(unix)]
-fn listen(stop: &'static AtomicBool) {
+fn listen() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let wanted = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
@@ -64,15 +64,7 @@ fn listen(stop: &'static AtomicBool) {
     let Ok(mut signals) = signal_hook::iterator::Signals::new(wanted) else {
         return;
     };
-    let mut heard = SignalCounter {
-        stop,
-        interrupts: 0,
-    };
-    std::thread::spawn(move || {
-        signals
-            .forever()
-            .for_each(|signal| heard.count(signal == SIGINT))
-    });
+    std::thread::spawn(move || signals.forever().for_each(|signal| count(signal == SIGINT)));
 }
 
 /// Whether the program was started with this signal ignored.
@@ -88,17 +80,13 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 #[cfg(windows)]
-fn listen(stop: &'static AtomicBool) {
-    let mut heard = SignalCounter {
-        stop,
-        interrupts: 0,
-    };
+fn listen() {
     // Fails where a handler is set already: then Ctrl-C does what that one does.
-    let _ = ctrlc::set_handler(move || heard.count(true));
+    let _ = ctrlc::set_handler(|| count(true));
 }
 
 #[cfg(not(any(unix, windows)))]
-fn listen(_: &'static AtomicBool) {}
+fn listen() {}
 
 /// Ignores the signals that ask to stop, in a process that stops when another says so.
 pub fn leave_to_rank_0() {

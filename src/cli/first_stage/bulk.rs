@@ -8,9 +8,9 @@ use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use wgvq::codes::Codes;
 use wgvq::codes::shards::{self, ShardManifest, ShardNumber, ShardSource, Shards};
 use wgvq::codes::tokens::Tokens;
+use wgvq::codes::{Codes, Labels};
 use wgvq::inference::tokenize::{
     ShardOptions, encode_shard, encode_whole, join_tokens, shard_source, tokenize,
 };
@@ -101,17 +101,19 @@ impl Bulk {
         shards::join(&shards)
     }
 
-    /// Encodes the whole data set; `None` if this was stopped.
+    /// Encodes the whole data set, and returns what is known of its images beside; `None` if this
+    /// was stopped.
     pub fn whole(
         &self,
         global: &Global,
         run: &Path,
         model: &FirstStageModel,
-    ) -> Result<Option<Codes>> {
+    ) -> Result<Option<(Codes, Labels)>> {
         let set = open(run, model, self.data.as_deref())?;
-        watched(global, "nothing was written", |progress| {
+        let codes = watched(global, "nothing was written", |progress| {
             encode_whole(model, &set, progress)
-        })
+        })?;
+        Ok(codes.map(|codes| (codes, Labels::of(&set))))
     }
 
     fn options(&self, model: &FirstStageModel) -> Result<ShardOptions> {

@@ -7,13 +7,14 @@ use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
 use crate::cli::common::place::refuse_existing;
 use crate::cli::first_stage::bulk::Bulk;
+use crate::cli::first_stage::codes_form::CodesForm;
 use crate::cli::first_stage::decoded::Pictures;
 use crate::cli::first_stage::latents::Latents;
 use crate::cli::first_stage::vectors::{DecodeVectors, EncodeVectors};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use wgvq::codes::{Codes, load_all, save_all};
+use wgvq::codes::{Codes, Labels, load_all, save_all};
 use wgvq::gpu::Gpu;
 use wgvq::inference::{FirstStageModel, VectorsModel};
 use wgvq::models::Level;
@@ -24,6 +25,8 @@ use wgvq::{Error, Result, data};
 Examples:
   wgvq encode runs/emoji a.png b.png -o codes.safetensors --npy
   wgvq encode runs/photos --data photos -o codes.safetensors         # a whole data set
+  wgvq encode runs/photos --data photos -o codes.parquet --format parquet
+  wgvq encode runs/photos --data photos -o tars --format webdataset  # with classes and texts
   wgvq encode runs/photos --data photos -o shards --shard 3/7        # the third of seven parts
   wgvq encode runs/photos --data photos -o shards --shard auto       # by a Slurm array, or MPI
   wgvq encode --join shards -o codes.safetensors                     # once all seven are there
@@ -42,12 +45,14 @@ pub struct Encode {
         conflicts_with_all = ["data", "shard", "tokens", "join"]
     )]
     images: Vec<PathBuf>,
-    /// The file of codes; the folder, with --shard or of tokens. Of vectors and latents, an array
-    /// of NumPy's
+    /// The file of codes; the folder, with --shard, of tokens or of tars. Of vectors and latents, an
+    /// array of NumPy's
     #[arg(long, short, value_name = "CODES")]
     output: PathBuf,
     #[command(flatten)]
     bulk: Bulk,
+    #[command(flatten)]
+    form: CodesForm,
     /// Also write the codes as a NumPy array, beside the file; of several levels, an array each
     #[arg(long, conflicts_with_all = ["shard", "tokens"])]
     npy: bool,
@@ -98,6 +103,9 @@ impl Encode {
             .run(global, self.run.as_deref(), &self.output, self.overwrite)
         {
             return done;
+        }
+        if self.form.is_foreign() {
+            return self.run_foreign(global);
         }
         let npy = self.output.with_extension("npy");
         let place = Place::file(global, &self.output, self.overwrite)?;
@@ -151,7 +159,10 @@ impl Encode {
             return Ok(CommandStatus::Done);
         }
         let codes = match self.images.is_empty() {
-            true => self.bulk.whole(global, run, &model)?,
+            true => self
+                .bulk
+                .whole(global, run, &model)?
+                .map(|(codes, _)| codes),
             false => Some(resized_images(&model, &self.images)?),
         };
         let Some(codes) = codes else {
@@ -188,6 +199,32 @@ impl Encode {
             true => encode.latents(global),
             false => encode.codes(global),
         }
+    }
+
+    /// Writes codes in another program's form.
+    fn run_foreign(&self, global: &Global) -> Result<CommandStatus> {
+        let place = self.form.place(global, &self.output, self.overwrite)?;
+        let read = self.images.iter().cloned();
+        let run = self.run.as_deref();
+        apart(read.chain(run.map(model_of)), std::iter::once(&self.output))?;
+        let (codes, labels, peak) = match run {
+            None => (self.bulk.joined(global)?, Labels::default(), 0),
+            Some(run) => {
+                let gpu = global.gpu()?;
+                let model = FirstStageModel::load(&gpu, run)?;
+                let made = match self.images.is_empty() {
+                    true => self.bulk.whole(global, run, &model)?,
+                    false => Some((resized_images(&model, &self.images)?, Labels::default())),
+                };
+                let Some((codes, labels)) = made else {
+                    return Ok(CommandStatus::Abandoned);
+                };
+                (codes, labels, gpu.memory().peak)
+            }
+        };
+        self.form.write(&place, &self.output, &codes, &labels)?;
+        self.form.tell(global, &self.output, &codes, peak);
+        Ok(CommandStatus::Done)
     }
 
     /// Writes codes of images of one size, and the arrays beside them.

@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod codes;
+pub mod codes_form;
 pub mod compare;
 pub mod decoded;
 pub mod export;

@@ -2,10 +2,10 @@
 
 use crate::cli::common::keys::{Architecture, Keys, configuration, open, preset_names};
 use crate::cli::common::output;
-use crate::cli::common::output::Watch;
 use crate::cli::common::peaks::passes_chosen;
 use crate::cli::common::pictures;
 use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watch::{Seen, Watch};
 use crate::cli::first_stage::vectors;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
@@ -42,6 +42,7 @@ Examples:
   wgvq train --quantizer fsq --out runs/fsq
   wgvq train --model mlp --data x.npy --quantizer residual --out runs/items  # vectors [N, D]
   wgvq train mine.toml --steps 5000 --seed 3 --out runs/three
+  wgvq train --preset emoji32 --out runs/emoji --tui     # curves and pictures in the terminal
   wgvq train --resume runs/emoji           # after Ctrl-C or a crash: the same bytes as without")]
 pub struct Train {
     /// A configuration in TOML
@@ -67,10 +68,8 @@ pub struct Train {
     /// (train.accumulate); a step is tried before the run begins
     #[arg(long, conflicts_with = "resume")]
     auto_batch: bool,
-    /// Write event files for TensorBoard into the run's folder: metrics, reconstructions, the use
-    /// of codes; a run that has some goes on with them
-    #[arg(long)]
-    tensorboard: bool,
+    #[command(flatten)]
+    seen: Seen,
 }
 
 impl Train {
@@ -84,7 +83,7 @@ impl Train {
                 keys: &self.keys,
                 out: &self.out,
                 overwrite: self.overwrite,
-                event_files: self.tensorboard,
+                seen: self.seen,
             };
             return new.train(global);
         }
@@ -108,7 +107,7 @@ impl Train {
             &folder,
             Start::Fresh,
             GO_ON,
-            self.tensorboard,
+            self.seen,
         )
     }
 
@@ -135,7 +134,7 @@ impl Train {
     fn resume(&self, global: &Global, path: &Path) -> Result<CommandStatus> {
         let folder = RunFolder::resume(path)?;
         if vectors::is_in(&folder.config())? {
-            return vectors::resume(global, &folder, &self.keys, self.tensorboard);
+            return vectors::resume(global, &folder, &self.keys, self.seen);
         }
         let kept = RunConfig::load(&folder.config())?;
         let config = resumed_config(&kept, &self.keys, "--resume")?;
@@ -149,7 +148,7 @@ impl Train {
             &folder,
             Start::Resume,
             GO_ON,
-            self.tensorboard,
+            self.seen,
         )
     }
 }
@@ -200,7 +199,7 @@ pub fn train(
     folder: &RunFolder,
     start: Start,
     go_on: &str,
-    event_files: bool,
+    seen: Seen,
 ) -> Result<CommandStatus> {
     let (q, t) = (&config.quantizer, &config.train);
     // Each level's, where they have sizes of their own.
@@ -236,9 +235,16 @@ pub fn train(
             gpu.core().name()
         ),
     );
+    let title = format!(
+        "{}: {} with {codes} codes, on {} ({} core)",
+        data.name,
+        q.kind,
+        gpu.info().name,
+        gpu.core().name()
+    );
     let mut watch = Watch::new(global, t.steps)
-        .starting(gpu)
-        .with_event_files(event_files);
+        .seen(seen, &title, t.steps, gpu, (folder, start))
+        .starting(gpu);
     let outcome = run(gpu, config, data, folder, start, &mut watch, stop_flag());
     watch.finish();
     let mut outcome = outcome?;

@@ -2,11 +2,12 @@
 
 mod entry;
 
-use crate::cli::common::output::{self, Watch};
+use crate::cli::common::output;
 use crate::cli::common::pictures;
 use crate::cli::common::place::Place;
 use crate::cli::common::round::{Round, ms_per_step};
 use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watch::{Seen, Watch};
 use crate::cli::prior::evaluate::{CLASSIFIER, Judge, Metric};
 use crate::cli::prior::stage::{PriorKeys, Training};
 use crate::cli::{CommandStatus, Global};
@@ -258,7 +259,7 @@ impl Work<'_> {
                 config: &first.config,
             },
             go_on: "the same command",
-            event_files: false,
+            seen: Seen::default(),
         };
         let source = TokenSource::of(self.set);
         let made =

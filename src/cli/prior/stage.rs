@@ -4,8 +4,9 @@
 use crate::cli::Global;
 use crate::cli::common::keys::set_keys;
 use crate::cli::common::output;
-use crate::cli::common::output::{Bar, Watch};
+use crate::cli::common::output::Bar;
 use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watch::{Seen, Watch};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -47,8 +48,8 @@ pub struct Training<'a> {
     pub stage: PriorStage<'a>,
     /// The command that goes on with it.
     pub go_on: &'a str,
-    /// Whether it writes event files.
-    pub event_files: bool,
+    /// How it is seen.
+    pub seen: Seen,
 }
 
 /// The outcome of a training that reached its last step.
@@ -142,9 +143,18 @@ impl Training<'_> {
     ) -> Result<Option<TrainedPrior>> {
         let PriorStage { gpu, config, .. } = self.stage;
         let tokens = self.stage.with_codes(tokens)?;
-        let mut watch = Watch::new(self.global, config.train.steps)
-            .starting(gpu)
-            .with_event_files(self.event_files);
+        let steps = config.train.steps;
+        let title = format!(
+            "{}: a prior of {} blocks of {} channels, on {} ({} core)",
+            tokens.info.data,
+            config.prior.layers,
+            config.prior.dim,
+            gpu.info().name,
+            gpu.core().name()
+        );
+        let mut watch = Watch::new(self.global, steps)
+            .seen(self.seen, &title, steps, gpu, (folder, start))
+            .starting(gpu);
         let outcome = run_prior(gpu, config, tokens, folder, start, &mut watch, stop_flag());
         watch.finish();
         let outcome = outcome?;

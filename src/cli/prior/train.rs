@@ -3,6 +3,7 @@
 use crate::cli::common::output;
 use crate::cli::common::peaks::passes_chosen;
 use crate::cli::common::pictures;
+use crate::cli::common::watch::Seen;
 use crate::cli::prior::stage::{PriorKeys, Training};
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
@@ -80,10 +81,8 @@ pub struct PriorCommand {
     /// (train.accumulate); a step is tried before the prior begins
     #[arg(long, conflicts_with = "resume")]
     pub auto_batch: bool,
-    /// Write event files for TensorBoard into the prior's folder: its metrics; a
-    /// prior that has some goes on with them
-    #[arg(long)]
-    pub tensorboard: bool,
+    #[command(flatten)]
+    pub seen: Seen,
 }
 
 /// Samples in the picture: of each class, and in all where there are none.
@@ -174,7 +173,7 @@ impl PriorCommand {
             global,
             stage,
             go_on: &self.go_on(),
-            event_files: self.tensorboard,
+            seen: self.seen,
         };
         let (folder, start, tokens) = match resumed {
             Some(folder) => {

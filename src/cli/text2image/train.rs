@@ -8,6 +8,7 @@ mod stages;
 use crate::cli::common::keys::{key_value, set_keys};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
+use crate::cli::common::watch::Seen;
 use crate::cli::first_stage::train::train as train_first_stage;
 use crate::cli::prior::stage::PriorKeys;
 use crate::cli::{CommandStatus, Global};
@@ -119,10 +120,8 @@ pub struct Train {
     /// Replace the prior and the contrastive model that the run holds; the first stage stays
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// Write event files for TensorBoard into the folder of each stage: metrics,
-    /// reconstructions, the use of codes; a run that has some goes on with them
-    #[arg(long)]
-    tensorboard: bool,
+    #[command(flatten)]
+    seen: Seen,
 }
 
 /// The command that goes on with a run, before its name.
@@ -218,7 +217,7 @@ impl Train {
                     &folder,
                     Start::Fresh,
                     GO_ON,
-                    self.tensorboard,
+                    self.seen,
                 )?
             }
             Stage::Begun(images, folder) => train_first_stage(
@@ -229,7 +228,7 @@ impl Train {
                 &folder,
                 Start::Resume,
                 GO_ON,
-                self.tensorboard,
+                self.seen,
             )?,
         };
         if !matches!(ended, CommandStatus::Done) {

@@ -1,6 +1,7 @@
 //! `wgvq demo`: the main job on the embedded data, both stages.
 
 use crate::cli::common::keys::open;
+use crate::cli::common::watch::Seen;
 use crate::cli::first_stage::train::{GO_ON, train};
 use crate::cli::prior::train::PriorCommand;
 use crate::cli::{CommandStatus, Global};
@@ -30,10 +31,8 @@ pub struct Demo {
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Write event files for TensorBoard into the run's folder: metrics, reconstructions, the use
-    /// of codes; a run that has some goes on with them
-    #[arg(long)]
-    tensorboard: bool,
+    #[command(flatten)]
+    seen: Seen,
 }
 
 impl Demo {
@@ -55,7 +54,7 @@ impl Demo {
             &folder,
             Start::Fresh,
             GO_ON,
-            self.tensorboard,
+            self.seen,
         )? {
             CommandStatus::Done if self.prior_steps > 0 => self.prior(global),
             ended => Ok(ended),
@@ -76,7 +75,7 @@ impl Demo {
                 set("train.eval_every", (self.prior_steps / 4).max(1)),
             ],
             overwrite: true,
-            tensorboard: self.tensorboard,
+            seen: self.seen,
             ..Default::default()
         };
         prior.run(global)

@@ -1,5 +1,7 @@
 //! Image files, from their bytes to pixels of the size asked for.
 
+#[cfg(feature = "parquet")]
+pub(super) mod column;
 mod jpeg;
 pub(super) mod memory_budget;
 pub(super) mod picture;

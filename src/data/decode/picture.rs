@@ -17,7 +17,7 @@ use image::{
 use rayon::prelude::*;
 
 use crate::data::decode::jpeg;
-use crate::data::decode::place::{FileSection, Place};
+use crate::data::decode::place::{Place, PlaceReader};
 use crate::data::{ImageSet, MAX_SIDE, Options, budget, check_channels, check_size};
 use crate::{Error, Result};
 
@@ -319,7 +319,7 @@ pub(crate) fn luma([r, g, b]: [u8; 3]) -> u8 {
 /// other people's files: should one panic, that is a damaged file and not the end of the program.
 fn guarded<T>(
     place: &Place,
-    work: impl FnOnce(BufReader<FileSection>) -> Result<T, String>,
+    work: impl FnOnce(BufReader<PlaceReader>) -> Result<T, String>,
 ) -> Result<T> {
     let unreadable = |error| place.error(format!("cannot be read: {error}"));
     if !place.is_file().map_err(unreadable)? {

@@ -1,5 +1,5 @@
-//! Places of an image's bytes: a file of its own, or one of many in a tar archive, from which they
-//! are read in place.
+//! Places of an image's bytes: a file of its own, one of many in a tar archive, from which they are
+//! read in place, or a row of a Parquet file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Error;
+#[cfg(feature = "parquet")]
+use crate::data::decode::column::Column;
 
 /// A file, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +19,15 @@ pub(crate) struct Place {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Part {
-    /// Name in the archive.
-    name: Arc<str>,
-    at: u64,
-    bytes: u64,
+enum Part {
+    Member {
+        /// Name in the archive.
+        name: Arc<str>,
+        at: u64,
+        bytes: u64,
+    },
+    #[cfg(feature = "parquet")]
+    Row { column: Arc<Column>, row: usize },
 }
 
 impl Place {
@@ -37,7 +43,7 @@ impl Place {
     pub(crate) fn within(archive: &Arc<Path>, name: &str, at: u64, bytes: u64) -> Place {
         Place {
             path: archive.clone(),
-            part: Some(Part {
+            part: Some(Part::Member {
                 name: name.into(),
                 at,
                 bytes,
@@ -45,12 +51,29 @@ impl Place {
         }
     }
 
+    /// Returns a row of a column, counted from 0.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn row(column: &Arc<Column>, row: usize) -> Place {
+        Place {
+            path: column.path().clone(),
+            part: Some(Part::Row {
+                column: column.clone(),
+                row,
+            }),
+        }
+    }
+
     /// Returns its name for errors.
     pub(crate) fn named(&self) -> PathBuf {
-        self.part.as_ref().map_or_else(
-            || self.path.to_path_buf(),
-            |part| self.path.join(&*part.name),
-        )
+        match &self.part {
+            None => self.path.to_path_buf(),
+            Some(Part::Member { name, .. }) => self.path.join(&**name),
+            #[cfg(feature = "parquet")]
+            Some(Part::Row { column, row }) => {
+                let path = self.path.display();
+                format!("{path}, column {}, row {row}", column.name()).into()
+            }
+        }
     }
 
     pub(crate) fn error(&self, what: impl std::fmt::Display) -> Error {
@@ -61,10 +84,19 @@ impl Place {
     pub(crate) fn identity(&self) -> Vec<u8> {
         let whole = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.to_path_buf());
         let mut out = whole.as_os_str().as_encoded_bytes().to_vec();
-        if let Some(part) = &self.part {
-            out.push(0);
-            out.extend(part.name.as_bytes());
-            out.extend(part.at.to_le_bytes());
+        match &self.part {
+            None => {}
+            Some(Part::Member { name, at, .. }) => {
+                out.push(0);
+                out.extend(name.as_bytes());
+                out.extend(at.to_le_bytes());
+            }
+            #[cfg(feature = "parquet")]
+            Some(Part::Row { column, row }) => {
+                out.push(0);
+                out.extend(column.name().as_bytes());
+                out.extend((*row as u64).to_le_bytes());
+            }
         }
         out
     }
@@ -81,11 +113,15 @@ impl Place {
         let changed = about.modified().unwrap_or(UNIX_EPOCH);
         match &self.part {
             None => Ok((about.len(), changed)),
-            Some(part) if part.at + part.bytes <= about.len() => Ok((part.bytes, changed)),
-            Some(_) => Err(io::Error::new(
+            Some(Part::Member { at, bytes, .. }) if at + bytes <= about.len() => {
+                Ok((*bytes, changed))
+            }
+            Some(Part::Member { .. }) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "its archive has become shorter",
             )),
+            #[cfg(feature = "parquet")]
+            Some(Part::Row { column, row }) => Ok((column.value(*row)?.len() as u64, changed)),
         }
     }
 
@@ -94,19 +130,24 @@ impl Place {
     }
 
     /// Returns a reader of its bytes and no others.
-    pub(crate) fn open(&self) -> io::Result<FileSection> {
-        let mut file = File::open(&self.path)?;
+    pub(crate) fn open(&self) -> io::Result<PlaceReader> {
         let (from, bytes) = match &self.part {
-            Some(part) => (part.at, part.bytes),
-            None => (0, file.metadata()?.len()),
+            Some(Part::Member { at, bytes, .. }) => (*at, Some(*bytes)),
+            None => (0, None),
+            #[cfg(feature = "parquet")]
+            Some(Part::Row { column, row }) => {
+                return Ok(PlaceReader::Value(io::Cursor::new(column.value(*row)?)));
+            }
         };
+        let mut file = File::open(&self.path)?;
+        let bytes = bytes.map_or_else(|| file.metadata().map(|about| about.len()), Ok)?;
         file.seek(SeekFrom::Start(from))?;
-        Ok(FileSection {
+        Ok(PlaceReader::Section(FileSection {
             file,
             from,
             bytes,
             at: 0,
-        })
+        }))
     }
 
     /// Its bytes, if they are no more than `most`.
@@ -114,6 +155,34 @@ impl Place {
         let mut bytes = Vec::new();
         self.open()?.take(most + 1).read_to_end(&mut bytes)?;
         Ok((bytes.len() as u64 <= most).then_some(bytes))
+    }
+}
+
+/// The bytes of a place, as if they were a file.
+#[derive(Debug)]
+pub(crate) enum PlaceReader {
+    Section(FileSection),
+    #[cfg(feature = "parquet")]
+    Value(io::Cursor<parquet::data_type::ByteArray>),
+}
+
+impl Read for PlaceReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            PlaceReader::Section(section) => section.read(out),
+            #[cfg(feature = "parquet")]
+            PlaceReader::Value(value) => value.read(out),
+        }
+    }
+}
+
+impl Seek for PlaceReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            PlaceReader::Section(section) => section.seek(to),
+            #[cfg(feature = "parquet")]
+            PlaceReader::Value(value) => value.seek(to),
+        }
     }
 }
 

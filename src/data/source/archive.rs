@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use crate::data::decode::place::Place;
 use crate::data::source::folder;
-use crate::data::source::folder::{ENDINGS, ImageFile, MAX_CAPTION, Sidecar};
+use crate::data::source::folder::ENDINGS;
+use crate::data::source::image_file::{ImageFile, MAX_CAPTION, Sidecar, first_few, too_long};
 use crate::data::{ImageSet, Options, cache_dir};
 use crate::text::decode_text;
 use crate::{Error, Result, files};
@@ -148,7 +149,7 @@ pub(crate) fn samples(
         notes.push(format!(
             "{} {what}: {}",
             beside.len(),
-            folder::first_few(beside.into_iter())
+            first_few(beside.into_iter())
         ));
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -269,7 +270,7 @@ fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
         } else if ["txt", "json", "cls"].contains(&&*ending) {
             let mut text = Vec::new();
             let text = if bytes > most {
-                Err(folder::too_long(most))
+                Err(too_long(most))
             } else {
                 entry.read_to_end(&mut text).map_err(damaged)?;
                 decode_text(&text)

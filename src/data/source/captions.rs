@@ -10,15 +10,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::data::source::folder;
-use crate::data::source::folder::{ImageFile, TEST, TRAIN};
+use crate::data::source::image_file::{ImageFile, TEST, TEXT, TRAIN};
 use crate::data::{ImageSet, Item, Options};
 use crate::text::one_line;
 use crate::{Error, Result, files};
 
 /// Names of the image's path.
 const IMAGE: [&str; 5] = ["image", "file_name", "file", "path", "image_path"];
-/// Names of the text.
-const TEXT: [&str; 3] = ["text", "caption", "prompt"];
 /// Images that are missing are passed over up to one in so many.
 const MISSING: usize = 100;
 /// Names that an error lists.

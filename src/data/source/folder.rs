@@ -4,23 +4,24 @@
 //! subfolders just below the folder are the classes; where these are `train` and one of `test`,
 //! `val`, `valid`, `validation`, they are the split, and the classes lie one deeper. A `.txt` file
 //! of the same stem is an image's caption, or one whose stem is the image's up to its first dot.
-//! A folder without images that has tar archives is the images of these. Images that
-//! differ only after an `@` in the file's name (`boat@2x.png`), and images with the same pixels,
-//! are variants of one. A file that cannot be read is skipped and told of, unless half or more
-//! cannot.
+//! A folder without images that has tar archives is the images of these, and one that has Parquet
+//! files is the rows of these. Images that differ only after an `@` in the file's name
+//! (`boat@2x.png`), and images with the same pixels, are variants of one. A file that cannot be
+//! read is skipped and told of, unless half or more cannot.
 //!
 //! A set that does not fit in memory stays on disk ([`stored`]): then images count as the same if
 //! their files are.
 
+mod classes;
 mod notes;
 pub(crate) mod stored;
 
 use crate::data::decode::memory_budget::{DECODING, MemoryBudget};
-pub(crate) use notes::{Skipped, first_few};
+use classes::classes;
+pub(crate) use notes::Skipped;
 use notes::{choose_size, note_sizes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -32,9 +33,12 @@ use crate::data::decode::place::Place;
 use crate::data::decode::resize::Resize;
 use crate::data::source::archive;
 use crate::data::source::grid::Grid;
+use crate::data::source::image_file::{
+    ImageFile, Sidecar, TEST, TRAIN, UnreadableTexts, first_few,
+};
+use crate::data::source::parquet;
 use crate::data::source::tiles;
 use crate::data::{ImageSet, Item, Options, budget, split};
-use crate::text::{decode_text, one_line};
 use crate::{Error, Result};
 use stored::SetLayout;
 
@@ -43,113 +47,18 @@ pub(crate) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp
 const UNREAD: [&str; 9] = [
     "tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd",
 ];
-/// Names of the two sides of a split.
-pub(crate) const TRAIN: [&str; 2] = ["train", "training"];
-pub(crate) const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
-/// A caption longer than this is not a caption.
-pub(crate) const MAX_CAPTION: u64 = 64 << 10;
 
-/// One image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ImageFile {
-    pub(crate) place: Place,
-    /// Path relative to the folder, `/`-separated.
-    pub(crate) name: String,
-    /// The part of the name that is an archive's, with the folders above it.
-    pub(crate) shard: Range<usize>,
-    pub(crate) caption: Sidecar,
-    pub(crate) class: Sidecar,
-}
-
-/// The text beside an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sidecar {
-    Nothing,
-    /// The content of this file.
-    At(Place),
-    Said(String),
-    /// The name of one that cannot be read, and why.
-    Damaged(String, String),
-}
-
-/// Texts that cannot be read, and why.
-#[derive(Debug, Default)]
-pub(crate) struct UnreadableTexts(Vec<(String, String)>);
-
-impl UnreadableTexts {
-    fn note(self, notes: &mut Vec<String>) {
-        let UnreadableTexts(all) = self;
-        if !all.is_empty() {
-            let count = all.len();
-            let reasons = all
-                .into_iter()
-                .map(|(name, what)| format!("{name} ({what})"))
-                .collect::<Vec<_>>();
-            let reasons = first_few(reasons.into_iter());
-            notes.push(format!(
-                "{count} texts beside images cannot be read and count as missing: {reasons}"
-            ));
-        }
-    }
-}
-
-impl Sidecar {
-    fn read(&self, unread: &mut UnreadableTexts) -> Option<String> {
-        let damaged = match self {
-            Sidecar::Nothing => return None,
-            Sidecar::Said(text) => return Some(one_line(text)).filter(|text| !text.is_empty()),
-            Sidecar::Damaged(name, what) => (name.clone(), what.clone()),
-            Sidecar::At(place) => {
-                let text = match place.read(MAX_CAPTION) {
-                    Ok(Some(bytes)) => decode_text(&bytes),
-                    Ok(None) => Err(too_long(MAX_CAPTION)),
-                    Err(error) => Err(format!("cannot be read: {error}")),
-                };
-                match text {
-                    Ok(text) => return Some(one_line(&text)).filter(|text| !text.is_empty()),
-                    Err(what) => (place.named().display().to_string(), what),
-                }
-            }
-        };
-        unread.0.push(damaged);
-        None
-    }
-}
-
-/// The words for a text that is too long to be one of an image.
-pub(crate) fn too_long(most: u64) -> String {
-    format!("is longer than the {} KiB that are read", most >> 10)
-}
-
-impl ImageFile {
-    /// Returns a file of its own, with nothing beside it.
-    pub(crate) fn file(path: PathBuf, name: String) -> ImageFile {
-        ImageFile {
-            place: Place::file(path),
-            name,
-            shard: 0..0,
-            caption: Sidecar::Nothing,
-            class: Sidecar::Nothing,
-        }
-    }
-
-    /// Returns the text beside it.
-    fn caption(&self, unread: &mut UnreadableTexts) -> Option<String> {
-        self.caption.read(unread)
-    }
-
-    /// The folders that it lies in, the outermost first: those of its archive, and those in it.
-    fn folders(&self) -> Vec<&str> {
-        let (shard, inner) = (&self.name[self.shard.clone()], &self.name[self.shard.end..]);
-        let above = |name: &str| name.split('/').count() - 1;
-        // The last of the shard's parts is empty, since it ends in a slash, and the one before it
-        // is the archive.
-        let outer = above(shard).saturating_sub(1);
-        shard
-            .split('/')
-            .take(outer)
-            .chain(inner.split('/').take(above(inner)))
-            .collect()
+/// Opens Parquet files, given with their names below `root`.
+pub(crate) fn open_parquet(
+    root: &Path,
+    files: &[(PathBuf, String)],
+    options: &Options,
+) -> Result<ImageSet> {
+    let mut notes = Vec::new();
+    let found = parquet::samples(files, &mut notes)?;
+    match found.is_empty() {
+        true => Err(Error::file(root, "holds no rows")),
+        false => load(root, found, options, notes),
     }
 }
 
@@ -280,7 +189,8 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
     let mut unread: BTreeMap<String, usize> = BTreeMap::new();
     let mut closed = Vec::new();
     let mut others = 0;
-    let (mut texts, mut shards) = (HashMap::<String, PathBuf>::new(), Vec::new());
+    let mut texts = HashMap::<String, PathBuf>::new();
+    let (mut shards, mut tables) = (Vec::new(), Vec::new());
     // A folder reached twice, through a link, holds the same images again, or itself.
     let mut seen = BTreeSet::new();
     let mut open = vec![(root.to_owned(), String::new())];
@@ -328,6 +238,8 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
                 }
             } else if archive::is_archive(&path) {
                 shards.push((path, name));
+            } else if parquet::is_parquet(&path) {
+                tables.push((path, name));
             } else if UNREAD.contains(&&*ending) {
                 *unread.entry(ending).or_default() += 1;
             } else {
@@ -349,6 +261,14 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
                     alone, or one of them";
         notes.push(format!("{} {what}", shards.len()));
     }
+    if found.is_empty() && !tables.is_empty() {
+        tables.sort_by(|(_, a), (_, b)| a.cmp(b));
+        found.extend(parquet::samples(&tables, notes)?);
+    } else if !tables.is_empty() {
+        let what = "Parquet files beside the images were passed over: give one of them, or a \
+                    folder of them alone";
+        notes.push(format!("{} {what}", tables.len()));
+    }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let passed: Vec<String> = unread
         .iter()
@@ -360,7 +280,7 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
         } else {
             format!(", {}", passed.join(", "))
         };
-        let others = others + shards.len();
+        let others = others + shards.len() + tables.len();
         let kinds = kinds();
         let what = format!(
             "holds no images ({kinds}), itself or in its subfolders; found {others} other \
@@ -411,41 +331,6 @@ fn official(files: &[ImageFile]) -> Option<(Vec<u32>, Vec<u32>)> {
     let (train, test): (Vec<u32>, Vec<u32>) =
         (0..files.len() as u32).partition(|&i| sides[i as usize]);
     (!train.is_empty() && !test.is_empty()).then_some((train, test))
-}
-
-/// Returns the names of the classes, and each image's place among them: what is said beside
-/// images, where that is so of any, else the names of the subfolders `depth` folders down.
-fn classes(
-    files: &[ImageFile],
-    depth: usize,
-    unread: &mut UnreadableTexts,
-) -> (Vec<String>, Vec<Option<u32>>) {
-    let said: Vec<Option<String>> = match files.iter().any(|file| file.class != Sidecar::Nothing) {
-        true => files.iter().map(|file| file.class.read(unread)).collect(),
-        false => files
-            .iter()
-            .map(|file| file.folders().get(depth).map(|name| (*name).to_owned()))
-            .collect(),
-    };
-    let mut names: Vec<&String> = said
-        .iter()
-        .flatten()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    // Numbers in their own order, where all are; so many digits or none more is as good as their
-    // value.
-    if files.iter().any(|file| file.class != Sidecar::Nothing)
-        && names.iter().all(|name| name.parse::<u64>().is_ok())
-    {
-        names.sort_by_key(|name| name.parse::<u64>().unwrap_or(0));
-    }
-    let place: HashMap<&String, u32> = names.iter().copied().zip(0..).collect();
-    let of = said
-        .iter()
-        .map(|name| name.as_ref().map(|name| place[name]))
-        .collect();
-    (names.into_iter().cloned().collect(), of)
 }
 
 /// Returns the first 8 bytes of SHA-256 of the name without its ending and without what follows an

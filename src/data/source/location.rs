@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::data::NAMED_SETS;
+use crate::data::source::parquet;
 
 /// The source under a name that holds from any working directory: a path in full, without `.` and
 /// without a slash at its end. Built-in names stay as they are, and so does what names nothing
 /// here.
 pub fn absolute(source: &str) -> String {
     let path = Path::new(source);
-    if is_built_in(source) || !path.exists() {
+    if is_built_in(source) || !is_there(source) {
         return source.to_owned();
     }
     let full = std::path::absolute(path).map(|full| full.components().collect::<PathBuf>());
@@ -21,7 +22,8 @@ pub fn absolute(source: &str) -> String {
 
 /// Whether something is there that [`crate::data::open`] could open.
 pub fn is_there(source: &str) -> bool {
-    is_built_in(source) || Path::new(source).exists()
+    let fits = || parquet::matching(source).is_ok();
+    is_built_in(source) || Path::new(source).exists() || parquet::is_pattern(source) && fits()
 }
 
 fn is_built_in(source: &str) -> bool {

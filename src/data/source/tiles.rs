@@ -17,8 +17,9 @@ use crate::data::decode::picture::Header;
 use crate::data::decode::place::Place;
 use crate::data::decode::resize::{Resize, scaled};
 use crate::data::source::folder;
+use crate::data::source::folder::Skipped;
 use crate::data::source::folder::stored::SetLayout;
-use crate::data::source::folder::{ImageFile, Skipped};
+use crate::data::source::image_file::ImageFile;
 use crate::data::{ImageSet, Item, Options, budget, split};
 use crate::{Error, Result};
 

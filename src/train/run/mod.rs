@@ -10,7 +10,7 @@ pub(super) use continuation::configured;
 use super::first_stage::FirstStageTask;
 #[cfg(not(target_arch = "wasm32"))]
 use super::jobs::Job;
-use super::task::Task;
+use super::task::{Task, View};
 use super::trainer::Trainer;
 use crate::config::DottedConfig;
 use crate::config::Resumable;
@@ -66,6 +66,11 @@ pub trait Observer {
     /// Likewise, with the measurement's columns by name. By default nothing.
     fn measured(&mut self, row: &[(String, f64)]) {
         let _ = row;
+    }
+    /// After a measurement: what there is to be seen of the model, which the run keeps as pictures.
+    /// By default nothing.
+    fn viewed(&mut self, step: u64, views: &[View]) {
+        let _ = (step, views);
     }
     /// Whether the run is to write TensorBoard's event files too. Asked once. By default it writes
     /// them where its folder holds some.

@@ -208,6 +208,7 @@ impl<'a, T: Task> Session<'a, T> {
         let row = metrics_log::named_values(&columns, &evaluation);
         self.observer.measured(&row);
         let views = self.trainer.views(&evaluation)?;
+        self.observer.viewed(step, &views);
         self.record.measured(self.folder, step, &row, &views)?;
         Ok(evaluation)
     }

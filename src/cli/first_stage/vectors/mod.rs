@@ -5,8 +5,9 @@ mod codes;
 pub use codes::{DecodeVectors, EncodeVectors, tell_latents};
 
 use crate::cli::common::keys::Keys;
-use crate::cli::common::output::{self, Watch};
+use crate::cli::common::output;
 use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watch::{Seen, Watch};
 use crate::cli::{CommandStatus, Global};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub struct New<'a> {
     pub keys: &'a Keys,
     pub out: &'a Path,
     pub overwrite: bool,
-    pub event_files: bool,
+    pub seen: Seen,
 }
 
 impl New<'_> {
@@ -51,14 +52,7 @@ impl New<'_> {
         let gpu = global.gpu()?;
         let trainer = trainer(&gpu, config, data)?;
         let folder = RunFolder::create(self.out, self.overwrite)?;
-        run(
-            global,
-            &gpu,
-            trainer,
-            &folder,
-            Start::Fresh,
-            self.event_files,
-        )
+        run(global, &gpu, trainer, &folder, Start::Fresh, self.seen)
     }
 }
 
@@ -67,7 +61,7 @@ pub fn resume(
     global: &Global,
     folder: &RunFolder,
     keys: &Keys,
-    event_files: bool,
+    seen: Seen,
 ) -> Result<CommandStatus> {
     let kept = VectorsConfig::load(&folder.config())?;
     let config = resumed_vectors(&kept, "--resume", |config| keys.apply_to_vectors(config))?;
@@ -75,7 +69,7 @@ pub fn resume(
     let data = open(&config)?;
     let gpu = global.gpu()?;
     let trainer = trainer(&gpu, config, data)?;
-    run(global, &gpu, trainer, folder, Start::Resume, event_files)
+    run(global, &gpu, trainer, folder, Start::Resume, seen)
 }
 
 /// Opens the array of a configuration.
@@ -107,7 +101,7 @@ fn run(
     trainer: VectorsTrainer,
     folder: &RunFolder,
     start: Start,
-    event_files: bool,
+    seen: Seen,
 ) -> Result<CommandStatus> {
     let (config, data) = (trainer.task().config().clone(), trainer.data());
     let q = &config.quantizer;
@@ -130,9 +124,18 @@ fn run(
             gpu.core().name()
         ),
     );
-    let mut watch = Watch::new(global, config.train.steps)
-        .starting(gpu)
-        .with_event_files(event_files);
+    let title = format!(
+        "{}: {} over vectors of {} numbers, on {} ({} core)",
+        config.data.source,
+        q.kind,
+        data.dim(),
+        gpu.info().name,
+        gpu.core().name()
+    );
+    let steps = config.train.steps;
+    let mut watch = Watch::new(global, steps)
+        .seen(seen, &title, steps, gpu, (folder, start))
+        .starting(gpu);
     let outcome = run_vectors(trainer, folder, start, &mut watch, stop_flag());
     watch.finish();
     let outcome = outcome?;

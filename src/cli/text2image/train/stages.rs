@@ -2,8 +2,8 @@
 
 use super::{GO_ON, Train};
 use crate::cli::common::output;
-use crate::cli::common::output::Watch;
 use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watch::Watch;
 use crate::cli::prior::stage::{TrainedPrior, Training};
 use crate::cli::{CommandStatus, Global};
 use std::path::Path;
@@ -49,7 +49,7 @@ impl Train {
             global,
             stage,
             go_on: &go_on,
-            event_files: self.tensorboard,
+            seen: self.seen,
         };
         let own = if resumed { stage.begun(&place)? } else { None };
         let (folder, tokens) = match (own, material) {
@@ -188,10 +188,15 @@ impl Train {
                 t.images()
             ),
         );
-        let mut watch = Watch::new(global, t.steps)
-            .starting(gpu)
-            .with_event_files(self.tensorboard);
         let start = if resumed { Start::Resume } else { Start::Fresh };
+        let title = format!(
+            "{}: a contrastive model, on {}",
+            m.set.name,
+            gpu.info().name
+        );
+        let mut watch = Watch::new(global, t.steps)
+            .seen(self.seen, &title, t.steps, gpu, (&folder, start))
+            .starting(gpu);
         let outcome = run_contrastive(trainer, &folder, start, &mut watch, stop_flag());
         watch.finish();
         let outcome = outcome?;

@@ -1,6 +1,7 @@
 //! Notes on the images of a folder, for the user who opens it.
 
 use crate::data::decode::picture::Header;
+use crate::data::source::image_file::first_few;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -114,14 +115,4 @@ pub(super) fn note_sizes(
         "{other} of {all} images have another size: cropped and scaled to \
          {width}x{height}{enlarged}"
     ));
-}
-
-pub(crate) fn first_few(names: impl ExactSizeIterator<Item = String>) -> String {
-    let more = names.len().saturating_sub(5);
-    let names = names.take(5).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        format!("{names} and {more} more")
-    } else {
-        names
-    }
 }

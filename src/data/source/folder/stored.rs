@@ -8,10 +8,10 @@ use rayon::prelude::*;
 use crate::data::cache::{ImageCache, Source, Stamp, View};
 use crate::data::decode::picture::Header;
 use crate::data::decode::resize::Resize;
-use crate::data::source::folder::{
-    ImageFile, Skipped, UnreadableTexts, classes, group, official, stem,
-};
+use crate::data::source::folder::classes::classes;
+use crate::data::source::folder::{Skipped, group, official, stem};
 use crate::data::source::grid::Grid;
+use crate::data::source::image_file::{ImageFile, UnreadableTexts};
 use crate::data::{ImageSet, Item, Options, Residency, cache_dir, split};
 use crate::{Error, Result};
 
