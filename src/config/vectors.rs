@@ -5,7 +5,9 @@ use crate::config::section::flat_section;
 use crate::config::train_common::{TrainCommon, embeds};
 use crate::config::words::word_keys;
 use crate::config::{DottedConfig, Resolved, check, learning_rate};
-use crate::models::first_stage::mlp::{self, Activation, HiddenNorm};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::models::first_stage::mlp;
+use crate::models::first_stage::mlp::{Activation, HiddenNorm};
 use crate::quantize::{Options, Registry};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -203,6 +205,7 @@ impl VectorsConfig {
 
     /// Returns the shape of the model for vectors of so many numbers, whose latents have
     /// `codebook_dim`.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn shape(&self, dim: usize, codebook_dim: usize) -> mlp::Config {
         let Model {
             hidden,
@@ -229,6 +232,7 @@ impl Train {
     }
 
     /// Returns the norm that gradients are clipped to, where they are.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn max_norm(&self) -> Option<f32> {
         (self.grad_clip > 0.0).then_some(self.grad_clip)
     }

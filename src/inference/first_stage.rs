@@ -163,6 +163,7 @@ fn quantizer(
 
 impl FirstStage {
     /// Returns a first stage of one level.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn of_one_level(
         model: Box<dyn Autoencoder>,
         quantizer: Box<dyn Quantizer>,

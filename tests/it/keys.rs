@@ -12,6 +12,7 @@ use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::presets::presets;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
+use wgvq::config::vectors::VectorsConfig;
 use wgvq::quantize::Registry;
 
 fn ok(args: &[&str]) -> Output {
@@ -88,6 +89,7 @@ fn every_key_takes_its_own_value() {
     set_to_itself(&PriorConfig::default());
     set_to_itself(&*PriorConfig::default().resolve().unwrap());
     set_to_itself(&ContrastiveConfig::default());
+    set_to_itself(&VectorsConfig::default());
     let mut prior = PriorConfig::default();
     for (given, written) in [
         ("row,column", r#"["row", "column"]"#),

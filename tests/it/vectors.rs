@@ -321,6 +321,8 @@ fn distortion_is_measured_beside_time() {
     write(&x, &[60, 4], &rows()[..240]);
     let bench = ["bench", "--suite", "distortion", "--out", text(&out)];
     refused(run(&bench), &["--vectors"]);
+    let of_run = [&bench[..], &["--vectors", "tests/fixtures/runs/ema"]].concat();
+    refused(run(&of_run), &["--latents"]);
     let args = [&bench[..], &["--vectors", text(&x), "--json"]].concat();
     for wrong in [
         ["--dtype", "f16"],

@@ -312,6 +312,8 @@ fn what_cannot_be_trained_on_says_the_way_out() {
     assert!(!out.exists(), "a refused run left its folder");
 
     assert!(train(&x, &[]).status.success());
+    let config = out.join("config.toml");
+    refused(run(&["plan", text(&config)]), &["model of vectors"]);
     refused(train(&x, &[]), &["--overwrite"]);
     let codes = at("codes.npy");
     let encode = |array: &Path, more: &[&str]| {

@@ -12,7 +12,7 @@ use wgvq::config::run::{ModelKind, ResolvedConfig, RunConfig};
 use wgvq::config::vectors::VectorsConfig;
 use wgvq::data::{self, ImageSet};
 use wgvq::quantize::{self, Registry};
-use wgvq::{Error, Result};
+use wgvq::{Error, Result, files};
 
 /// Architectures by the names of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -217,7 +217,13 @@ pub fn configuration(
     keys: &Keys,
 ) -> Result<ResolvedConfig> {
     let mut config = match (file, name) {
-        (Some(path), _) => RunConfig::load(path)?,
+        (Some(path), _) => {
+            if VectorsConfig::is_in(&files::read_text(path, files::TEXT)?) {
+                let what = "is of a model of vectors, which `wgvq train` alone reads";
+                return Err(Error::file(path, what));
+            }
+            RunConfig::load(path)?
+        }
         (None, Some(name)) => preset(name)?.config()?,
         (None, None) => RunConfig::default(),
     };

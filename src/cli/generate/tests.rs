@@ -1,10 +1,12 @@
 use super::*;
-use crate::cli::common::keys::{Keys, configuration};
+use crate::cli::common::keys::{Architecture, Keys, configuration};
 use clap::{ArgMatches, FromArgMatches};
 use wgvq::config::DottedConfig;
 use wgvq::config::contrastive::ContrastiveConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::run::RunConfig;
+use wgvq::config::vectors::VectorsConfig;
+use wgvq::quantize::Registry;
 
 /// Sets a key of a configuration to a value.
 type Setter = Box<dyn FnMut(&str, &str) -> wgvq::Result<()>>;
@@ -68,6 +70,9 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
     };
     let mut count = 0;
     let of_prior = name == "wgvq plan" && matches.contains_id("prior");
+    let of_keys = ["wgvq train", "wgvq plan", "wgvq compare"].contains(&name) && !of_prior;
+    let keys = of_keys.then(|| Keys::from_arg_matches(matches).expect("clap has read them"));
+    let of_vectors = |keys: &Keys| keys.model == Some(Architecture::Mlp);
     for option in command.get_arguments() {
         let value = option.get_value_names().unwrap_or_default().first();
         if value.is_none_or(|v| v.as_str() != "KEY=VALUE") {
@@ -87,6 +92,10 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
                 let mut config = PriorConfig::default();
                 Box::new(move |key, value| config.set(key, value))
             }
+            (_, "set") if keys.as_ref().is_some_and(of_vectors) => {
+                let mut config = VectorsConfig::default();
+                Box::new(move |key, value| config.set(key, value))
+            }
             ("wgvq text2image train", "stage1") | (_, "set") => {
                 let mut config = RunConfig::default();
                 Box::new(move |key, value| config.set(key, value))
@@ -100,7 +109,11 @@ fn set_keys(name: &str, matches: &ArgMatches, command: &Command) -> wgvq::Result
         }
     }
     // The whole configuration of a run, but for a file that it begins with.
-    if ["wgvq train", "wgvq plan", "wgvq compare"].contains(&name) && !of_prior {
+    if let Some(keys) = keys.filter(of_vectors) {
+        let mut config = VectorsConfig::default();
+        keys.apply_to_vectors(&mut config)?;
+        config.resolve(&Registry::default())?;
+    } else if of_keys {
         let keys = Keys::from_arg_matches(matches).expect("clap has read them");
         let preset = matches.get_one::<String>("preset");
         configuration(None, preset.map(String::as_str), &keys)?;

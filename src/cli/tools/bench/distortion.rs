@@ -53,6 +53,11 @@ impl Bench {
             return Err(Error::config("--vectors", what));
         };
         self.check_distortion()?;
+        if path.is_dir() {
+            let what = "is a folder: of a run, `wgvq encode RUN --data SET --latents -o z.npy` \
+                        writes the latents as an array";
+            return Err(Error::file(path, what));
+        }
         let file = Vectors::open(path)?;
         let (n, dim) = (file.len(), file.dim());
         // Others get them in memory too, and in a file.
