@@ -30,12 +30,17 @@ pub(crate) struct Column {
     number: usize,
     /// The first row of each group, and the number of all rows.
     firsts: Vec<usize>,
-    /// Readers that nobody uses now, the newest last.
-    idle: Mutex<Vec<Reader>>,
+    readers: Arc<Readers>,
 }
+
+/// The readers of the columns of a set that nobody uses now, the newest last: each has a page in
+/// memory, so that all columns share them.
+#[derive(Default)]
+pub(crate) struct Readers(Mutex<Vec<Reader>>);
 
 /// A reader of a chunk, and the value that it read last.
 struct Reader {
+    path: Arc<Path>,
     group: usize,
     /// Rows of the chunk that are behind it.
     next: usize,
@@ -59,11 +64,13 @@ impl Eq for Column {}
 
 impl Column {
     /// Returns the column of that number, which is one of bytes with at most one value to a row.
+    /// The columns of a set share their readers.
     pub(crate) fn new(
         path: &Arc<Path>,
         name: &str,
         metadata: &Arc<ParquetMetaData>,
         number: usize,
+        readers: &Arc<Readers>,
     ) -> Column {
         let mut firsts = vec![0usize];
         for group in metadata.row_groups() {
@@ -76,7 +83,7 @@ impl Column {
             metadata: metadata.clone(),
             number,
             firsts,
-            idle: Mutex::new(Vec::new()),
+            readers: readers.clone(),
         }
     }
 
@@ -104,37 +111,16 @@ impl Column {
         let at = row - self.firsts[group];
         // Other people's files: should the decoder panic, that is a damaged file.
         let read = catch_unwind(AssertUnwindSafe(|| {
-            let mut reader = match self.nearest(group, at) {
+            let mut reader = match self.readers.nearest(&self.path, group, at) {
                 Some(reader) => reader,
                 None => self.reader(group)?,
             };
             let value = reader.value(at)?;
-            self.give_back(reader);
+            self.readers.give_back(reader);
             Ok(value)
         }));
         let value = read.unwrap_or_else(|_| Err(invalid("the decoder gave up on it: damaged?")))?;
         value.ok_or_else(|| invalid("it is null: the file was written without its bytes"))
-    }
-
-    /// Takes an idle reader that stands at a row or a little before it.
-    fn nearest(&self, group: usize, at: usize) -> Option<Reader> {
-        let mut idle = self.idle.lock();
-        let full = idle.len() >= most_idle();
-        let suits = |r: &Reader| {
-            let is_near = r.next + NEAR > at || full;
-            r.group == group && (r.next <= at && is_near || r.next == at + 1)
-        };
-        let near = idle.iter().enumerate().filter(|(_, r)| suits(r));
-        let (place, _) = near.max_by_key(|(_, r)| r.next)?;
-        Some(idle.remove(place))
-    }
-
-    fn give_back(&self, reader: Reader) {
-        let mut idle = self.idle.lock();
-        if idle.len() >= most_idle() {
-            idle.remove(0);
-        }
-        idle.push(reader);
     }
 
     fn reader(&self, group: usize) -> io::Result<Reader> {
@@ -147,6 +133,7 @@ impl Column {
         let pages = SerializedPageReader::new(file, about.column(self.number), rows, pages);
         let descriptor = about.schema_descr().column(self.number);
         Ok(Reader {
+            path: self.path.clone(),
             group,
             next: 0,
             values: ColumnReaderImpl::new(descriptor, Box::new(pages.map_err(words)?)),
@@ -155,7 +142,31 @@ impl Column {
     }
 }
 
-/// Readers that are kept, each with a page in memory.
+impl Readers {
+    /// Takes a reader that stands at a row of a group or a little before it.
+    fn nearest(&self, path: &Arc<Path>, group: usize, at: usize) -> Option<Reader> {
+        let mut idle = self.0.lock();
+        let is_full = idle.len() >= most_idle();
+        let suits = |r: &Reader| {
+            let is_near = at < r.next + NEAR || is_full;
+            let stands = r.next == at + 1 || r.next <= at && is_near;
+            r.group == group && Arc::ptr_eq(&r.path, path) && stands
+        };
+        let near = idle.iter().enumerate().filter(|(_, r)| suits(r));
+        let (place, _) = near.max_by_key(|(_, r)| r.next)?;
+        Some(idle.remove(place))
+    }
+
+    fn give_back(&self, reader: Reader) {
+        let mut idle = self.0.lock();
+        if idle.len() >= most_idle() {
+            idle.remove(0);
+        }
+        idle.push(reader);
+    }
+}
+
+/// Readers that are kept.
 fn most_idle() -> usize {
     rayon::current_num_threads().clamp(1, 16)
 }

@@ -69,10 +69,13 @@ impl Dashboard {
         let (said, drawn) = (shared.clone(), shared.clone());
         let screen = Screen::take(move |text| said.state.lock().say(text))?;
         let thread = std::thread::Builder::new().spawn(move || screen.show(&drawn));
+        let Ok(thread) = thread else {
+            screen::give_back();
+            return None;
+        };
         Some(Dashboard {
             shared,
-            // Without a thread the terminal is given back at once.
-            thread: Some(thread.ok()?),
+            thread: Some(thread),
             gpu: gpu.clone(),
         })
     }

@@ -12,7 +12,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::columns::Columns;
-use crate::data::decode::column::{Column, words};
+use crate::data::decode::column::{Column, Readers, words};
 use crate::data::decode::place::Place;
 use crate::data::source::image_file::{ImageFile, MAX_CAPTION, Sidecar, too_long};
 use crate::text::decode_text;
@@ -27,7 +27,7 @@ pub(super) fn read(
     prefixes: &[String],
     notes: &mut Vec<String>,
 ) -> Result<Vec<ImageFile>> {
-    let mut found = Vec::new();
+    let (mut found, readers) = (Vec::new(), Arc::new(Readers::default()));
     let mut first: Option<(&Path, Columns)> = None;
     for ((path, _), prefix) in files.iter().zip(prefixes) {
         // Other people's files: should the reader panic, that is a damaged file.
@@ -42,7 +42,7 @@ pub(super) fn read(
             );
             return Err(Error::file(path, what));
         }
-        let rows = catch_unwind(AssertUnwindSafe(|| table.rows(prefix)));
+        let rows = catch_unwind(AssertUnwindSafe(|| table.rows(prefix, &readers)));
         found.extend(
             rows.unwrap_or_else(|_| Err(Error::file(path, "the reader gave up on it: damaged?")))?,
         );
@@ -102,9 +102,10 @@ impl Table {
     }
 
     /// Returns the rows as images, whose names begin with `prefix`.
-    fn rows(&self, prefix: &str) -> Result<Vec<ImageFile>> {
+    fn rows(&self, prefix: &str, readers: &Arc<Readers>) -> Result<Vec<ImageFile>> {
         let (number, name) = &self.columns.image;
-        let images = Arc::new(Column::new(&self.path, name, &self.metadata, *number));
+        let images = Column::new(&self.path, name, &self.metadata, *number, readers);
+        let images = Arc::new(images);
         let mut texts = match &self.columns.text {
             Some((number, name)) => self.texts(*number, name)?,
             None => Vec::new(),
