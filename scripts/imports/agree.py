@@ -51,7 +51,7 @@ def livelier(model):
             elif weight.ndim == 1:
                 weight.add_(0.1 * torch.randn_like(weight))
             else:
-                weight.mul_(1.5)
+                weight.normal_(std=weight[0].numel() ** -0.5)
     return model.eval().double()
 
 
@@ -89,8 +89,7 @@ def check(name, folder, model, compute):
     run("import", folder, "--size", SIDE, "--out", into)
     run("encode", into, place, "-o", WORK / f"{name}.safetensors")
     with safe_open(WORK / f"{name}.safetensors", "np") as file:
-        [key] = [key for key in file.keys() if "codes" in key]
-        own = file.get_tensor(key).reshape(-1).astype(np.int64)
+        own = file.get_tensor("indices").reshape(-1).astype(np.int64)
     run("decode", into, WORK / f"{name}.safetensors", "-o", WORK / f"decoded-{name}")
     decoded = np.asarray(Image.open(WORK / f"decoded-{name}" / f"{name}.png")).astype(np.float64)
     wanted = ((wanted[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
