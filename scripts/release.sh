@@ -59,6 +59,9 @@ check python "Python 3.10 (WGVQ_PYTHON names one) with PyPI" \
 check readers "Python 3.10 (WGVQ_PYTHON names one) with PyPI" \
     '"${WGVQ_PYTHON:-python3}" -c "import sys, venv; assert sys.version_info >= (3, 10)"' -- \
     scripts/readers.sh
+check distances "Python 3.11 (WGVQ_PYTHON names one) with PyPI" \
+    '"${WGVQ_PYTHON:-python3}" -c "import sys, venv; assert sys.version_info >= (3, 11)"' -- \
+    scripts/distances.sh
 check imports "Python 3.10 (WGVQ_PYTHON names one) with PyPI" \
     '"${WGVQ_PYTHON:-python3}" -c "import sys, venv; assert sys.version_info >= (3, 10)"' -- \
     scripts/imports.sh
