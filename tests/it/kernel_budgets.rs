@@ -272,11 +272,11 @@ fn what_the_hottest_loop_multiplies_by_is_counted() {
         .args([at("rtx1.off"), at("rx1.off")]));
     let table = fs::read_to_string(at("loops.csv")).unwrap();
     assert!(
-        table.contains("rtx1,off,matmul,128x64 8x8,2,4,5,0\n"),
+        table.contains("rtx1,off,matmul,128x64 8x8,2,4,5,0,2,10\n"),
         "{table}"
     );
     assert!(
-        table.contains("rx1,off,matmul,128x64 8x8,2,4,0,0\n"),
+        table.contains("rx1,off,matmul,128x64 8x8,2,4,0,0,0,0\n"),
         "{table}"
     );
 

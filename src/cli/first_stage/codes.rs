@@ -45,8 +45,8 @@ pub struct Encode {
         conflicts_with_all = ["data", "shard", "tokens", "join"]
     )]
     images: Vec<PathBuf>,
-    /// The file of codes; the folder, with --shard, of tokens or of tars. Of vectors and latents, an
-    /// array of NumPy's
+    /// The file of codes; the folder, with --shard, of tokens or of tars. Of vectors and latents,
+    /// an array of NumPy's
     #[arg(long, short, value_name = "CODES")]
     output: PathBuf,
     #[command(flatten)]

@@ -109,7 +109,7 @@ mod reference {
     }
 }
 
-/// The registry's row: R rows `r`, of which `b` have a condition, halves of `k1` and `k2` values,
+/// The registry's row: R rows `r`, of which `b` have a condition, halves of `first` and `second` values,
 /// and sequences of `l`, 0 for none.
 pub struct JoinCodes;
 
@@ -124,7 +124,7 @@ impl Operation for JoinCodes {
     }
     fn cases(&self) -> Vec<Case> {
         let of = |[r, b, k1, k2, l]: [usize; 5]| {
-            case(&[("r", r), ("b", b), ("k1", k1), ("k2", k2), ("l", l)])
+            case(&[("r", r), ("b", b), ("first", k1), ("second", k2), ("l", l)])
         };
         [
             [1, 1, 1, 1, 0],
@@ -141,13 +141,13 @@ impl Operation for JoinCodes {
         vec![case(&[
             ("r", 128),
             ("b", 64),
-            ("k1", 128),
-            ("k2", 128),
+            ("first", 128),
+            ("second", 128),
             ("l", 256),
         ])]
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
-        let [r, b, k1, k2] = ["r", "b", "k1", "k2"].map(|n| case.get(n));
+        let [r, b, k1, k2] = ["r", "b", "first", "second"].map(|n| case.get(n));
         vec![
             rng.indices(&[r], k1),
             rng.indices(&[r], k2),
@@ -165,7 +165,7 @@ impl Operation for JoinCodes {
         let from = Halves {
             halves: [first, second],
             log_probs: [a, b_log],
-            values: case.get("k2"),
+            values: case.get("second"),
         };
         let to = SampleOutputs {
             token: &token,
@@ -178,7 +178,7 @@ impl Operation for JoinCodes {
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [r, b, l] = ["r", "b", "l"].map(|n| case.get(n));
         let [first, second, codes] = [0, 1, 2].map(|i| inputs[i].as_u32());
-        let token = reference::join_codes(first, second, case.get("k2"), codes);
+        let token = reference::join_codes(first, second, case.get("second"), codes);
         let logs = inputs[3].as_f64().iter().zip(inputs[4].as_f64());
         let mut sequence = vec![0; b * l.max(1)];
         if let Some(column) = column(case) {
