@@ -31,13 +31,21 @@ async function within(mode, work) {
 // Keeps the pictures of a training that begins; what an earlier one had learned goes.
 export const keepPictures = (pictures) =>
   within("readwrite", (kept, progress) => {
+    pictures.id = `${Date.now()} ${Math.random()}`;
     progress.delete(KEY);
     return kept.put(pictures, KEY);
   });
 
-// Keeps what a training has learned.
-export const keepProgress = (state) =>
-  within("readwrite", (_, progress) => progress.put(state, KEY));
+// Keeps what a training has learned of pictures. Where another tab of this page has put its own in
+// their place meanwhile, they go back with it: what is kept belongs together.
+export const keepProgress = (state, pictures) =>
+  within("readwrite", (kept, progress) => {
+    const there = kept.get(KEY);
+    there.onsuccess = () => {
+      if (there.result?.id !== pictures.id) kept.put(pictures, KEY);
+      progress.put(state, KEY);
+    };
+  });
 
 // Returns the pictures and what was learned; nothing where either is not there.
 export async function kept() {

@@ -250,7 +250,8 @@ async function store(what) {
 
 async function keep() {
   const state = await training.save();
-  await store(() => keepProgress({ settings, rows, state, steps: $("train-steps").value }));
+  const progress = { settings, rows, state, steps: $("train-steps").value };
+  await store(() => keepProgress(progress, pictures));
 }
 
 // Trains until it is paused or all steps are done. The page lives on between two steps.
