@@ -36,7 +36,7 @@ impl Centre {
     }
 
     /// Returns rows [N, D] as seen from here.
-    pub fn from_here(&self, rows: Vec<f32>) -> Vec<f32> {
+    pub fn seen_from_here(&self, rows: Vec<f32>) -> Vec<f32> {
         self.moved(rows, |x, centre| x - centre)
     }
 
@@ -63,11 +63,11 @@ mod tests {
     fn rows_go_and_come_back() {
         let rows = vec![101.0, 10.0, 103.0, 30.0];
         let centre = Centre::of(&rows, 2);
-        let seen = centre.from_here(rows.clone());
+        let seen = centre.seen_from_here(rows.clone());
         assert_eq!(seen, [-1.0, -10.0, 1.0, 10.0]);
         assert_eq!(centre.in_place(seen), rows);
         let near = vec![1.0, 10.0, 3.0, 30.0];
-        assert_eq!(Centre::of(&near, 2).from_here(near.clone()), near);
-        assert_eq!(Centre::default().from_here(rows.clone()), rows);
+        assert_eq!(Centre::of(&near, 2).seen_from_here(near.clone()), near);
+        assert_eq!(Centre::default().seen_from_here(rows.clone()), rows);
     }
 }

@@ -68,7 +68,7 @@ impl<'a> Encoder<'a> {
             let mut codes = codebooks.codebook(m).to_vec();
             if m == 0 || !residual {
                 let own = Centre::of(&codes, d);
-                codes = own.from_here(codes);
+                codes = own.seen_from_here(codes);
                 centre.extend(own);
             }
             let codes = Tensor::from_slice(gpu, &[k, d], &codes)?;
@@ -159,7 +159,7 @@ impl<'a> Encoder<'a> {
     pub(super) fn part(&self, vectors: &[f32], beam: usize, kept: usize) -> Result<Vec<u32>> {
         let [_, _, channels] = self.codebooks.shape();
         let dim = self.codebooks.dim();
-        let rows = self.centre.from_here(vectors.to_vec());
+        let rows = self.centre.seen_from_here(vectors.to_vec());
         let x = Tensor::from_slice(&self.gpu, &[vectors.len() / dim, dim], &rows)?;
         let found = match self.codebooks.structure() {
             Structure::Kmeans => vec![nearest(&cast(&x, self.search)?, &self.books[0].codes)?],

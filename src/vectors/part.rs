@@ -136,7 +136,7 @@ impl<'a> Part<'a> {
     /// The nearest of `means` [K, D'], each in its place, to each row.
     pub fn nearest(&self, means: &[f32]) -> Result<Vec<u32>> {
         let d = self.channels();
-        let means = self.centre.from_here(means.to_vec());
+        let means = self.centre.seen_from_here(means.to_vec());
         let means = Tensor::from_slice(self.gpu, &[means.len() / d, d], &means)?;
         let mut codes = Vec::with_capacity(self.rows());
         self.each(&mut |rows| {
@@ -160,7 +160,7 @@ impl<'a> Part<'a> {
                 .copied()
                 .collect(),
         };
-        let left = self.centre.from_here(self.left(read, rows)?);
+        let left = self.centre.seen_from_here(self.left(read, rows)?);
         check_fits(self.search, &left, self.channels())?;
         let x = Tensor::from_slice(self.gpu, &shape, &left)?;
         let searched = cast(&x, self.search)?;
@@ -169,7 +169,7 @@ impl<'a> Part<'a> {
 
     /// The numbers of chosen rows.
     pub fn pick(&self, rows: &[usize]) -> Result<Vec<f32>> {
-        Ok(self.centre.from_here(self.rest(rows)?))
+        Ok(self.centre.seen_from_here(self.rest(rows)?))
     }
 
     /// The numbers of chosen rows, in their place.

@@ -390,8 +390,10 @@ mod tests {
 
     #[test]
     fn small_batches_go_together() {
-        let mut slices = Slices::default();
-        slices.length = Some(1.0);
+        let mut slices = Slices {
+            length: Some(1.0),
+            ..Default::default()
+        };
         assert!(slices.piece(1.0, 1.0).is_none());
         slices.rates = HashMap::from([(1, 0.1), (2, 5.0)]);
         assert!(!slices.full(2, 1.0, 1.0), "one dispatch is never cut");

@@ -109,8 +109,8 @@ mod reference {
     }
 }
 
-/// The registry's row: R rows `r`, of which `b` have a condition, halves of `first` and `second` values,
-/// and sequences of `l`, 0 for none.
+/// The registry's row: R rows `r`, of which `b` have a condition, halves of `first` and `second`
+/// values, and sequences of `l`, 0 for none.
 pub struct JoinCodes;
 
 /// The column of the sequences that is written: the last.
