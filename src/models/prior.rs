@@ -26,6 +26,7 @@ pub use code_order::CodeOrder;
 pub use decoding::NextCode;
 pub use factorised::HalfRows;
 pub use head::Head;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use head::halves;
 pub use order::Order;
 pub use pattern::Pattern;
