@@ -131,10 +131,12 @@ fn the_example_gives_what_the_program_gives() {
         "-o",
         text(&at("d.safetensors")),
     ]);
-    let part = [&[text(&at("d.safetensors")), "decoder"], &codes[..]].concat();
+    let decoder = at("d.safetensors");
+    let part = [&[text(&decoder), "decoder"], &codes[..]].concat();
     assert_eq!(ppm(&ok(c(&part))), expected);
 
     // Drawn: the same sample of the same seed.
+    let into = at("drawn");
     let drawn = [
         "--n",
         "1",
@@ -143,7 +145,7 @@ fn the_example_gives_what_the_program_gives() {
         "--seed",
         "5",
         "--out",
-        text(&at("drawn")),
+        text(&into),
     ];
     wgvq(&[&["sample", text(&run)], &drawn[..]].concat());
     let files = std::fs::read_dir(at("drawn"))
