@@ -36,6 +36,8 @@ test)
     cargo build --locked
     cargo fmt --check --manifest-path capi/Cargo.toml
     cargo clippy --locked --manifest-path capi/Cargo.toml --all-targets -- -D warnings
+    # A test alone does not build a library that it cannot link as Rust.
+    cargo build --locked --manifest-path capi/Cargo.toml
     WGVQ_PROGRAM=$target/debug/wgvq cargo test --locked --manifest-path capi/Cargo.toml
     ;;
 *)

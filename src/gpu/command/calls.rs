@@ -45,8 +45,8 @@ impl Drop for WithinGradient<'_> {
 
 impl Gpu {
     /// Runs what `record` records, and returns the calls of operations in it, in their order: of
-    /// operations that tell of themselves. What gradients call is not listed; the call that they are
-    /// of says that it had one. One thread is to record at a time.
+    /// operations that tell of themselves. What gradients call is not listed; the call that they
+    /// are of says that it had one. One thread is to record at a time.
     ///
     /// # Errors
     /// If `record` fails.
