@@ -75,7 +75,11 @@ impl Swatches {
             }
         }
         let most = ctx.input(|input| input.max_texture_side);
-        let image = shrunk(ColorImage::new([columns * w, rows * h], atlas), [w, h], most);
+        let image = shrunk(
+            ColorImage::new([columns * w, rows * h], atlas),
+            [w, h],
+            most,
+        );
         Swatches {
             texture: ctx.load_texture("swatches of wgvq", image, TextureOptions::NEAREST),
             count: layout.count,
