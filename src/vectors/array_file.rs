@@ -158,3 +158,18 @@ impl ArrayFile {
 pub(super) fn numbers<const N: usize, T>(bytes: &[u8], one: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks::<N>().0.iter().map(|b| one(*b)).collect()
 }
+
+/// Writes an array for tests.
+#[cfg(test)]
+pub(super) fn file_of<T: npyz::AutoSerialize + Copy>(
+    shape: &[u64],
+    values: &[T],
+) -> tempfile::NamedTempFile {
+    use npyz::WriterBuilder;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let options = npyz::WriteOptions::new().default_dtype().shape(shape);
+    let mut writer = options.writer(file.reopen().unwrap()).begin_nd().unwrap();
+    writer.extend(values.iter().copied()).unwrap();
+    writer.finish().unwrap();
+    file
+}

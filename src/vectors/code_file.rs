@@ -80,16 +80,7 @@ impl CodeFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use npyz::WriterBuilder;
-
-    fn file<T: npyz::AutoSerialize + Copy>(shape: &[u64], values: &[T]) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let options = npyz::WriteOptions::new().default_dtype().shape(shape);
-        let mut writer = options.writer(file.reopen().unwrap()).begin_nd().unwrap();
-        writer.extend(values.iter().copied()).unwrap();
-        writer.finish().unwrap();
-        file
-    }
+    use crate::vectors::array_file::file_of as file;
 
     #[test]
     fn whole_numbers_of_every_type_are_codes() {

@@ -12,6 +12,7 @@ use crate::ops::quantize::beam_select::beam_select;
 use crate::ops::quantize::gather::gather;
 use crate::ops::quantize::vq_search::{half_norms, nearest};
 use crate::{Error, Result};
+use half::f16;
 
 /// A codebook on the device.
 #[derive(Debug)]
@@ -227,21 +228,19 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// The largest number of f16.
-const MOST_HALF: f32 = 65_504.0;
-
 /// Checks that a type can hold the numbers of rows.
 pub(super) fn check_fits(search: DType, rows: &[f32], dim: usize) -> Result<()> {
-    let beyond = |v: &f32| search == DType::F16 && v.abs() > MOST_HALF;
+    let beyond = |v: &f32| search == DType::F16 && v.abs() > f16::MAX.to_f32();
     let Some(at) = rows.iter().position(beyond) else {
         return Ok(());
     };
     let what = format!(
-        "vectors: row {} of these holds {} at {}, and f16 at most {MOST_HALF}: search in f32, or \
-         scale the vectors",
+        "vectors: row {} of these holds {} at {}, and f16 at most {}: search in f32, or scale \
+         the vectors",
         at / dim,
         rows[at],
-        at % dim
+        at % dim,
+        f16::MAX
     );
     Err(Error::data(what))
 }

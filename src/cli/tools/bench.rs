@@ -8,6 +8,7 @@ mod processes;
 mod replay;
 mod report;
 mod units;
+mod unread;
 
 use crate::cli::common::apart::apart;
 use crate::cli::common::output;

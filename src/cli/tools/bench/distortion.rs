@@ -6,9 +6,10 @@ use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
+use half::f16;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use wgvq::bench::{Cache, DistortionRow, Peer, Reached, distortion, distortion_settings};
+use wgvq::bench::{DistortionRow, Peer, Reached, distortion, distortion_settings};
 use wgvq::memory;
 use wgvq::report::sweep::{Legend, Series, sweep};
 use wgvq::storage::{atomic, table};
@@ -18,32 +19,15 @@ use wgvq::{Error, Result};
 /// How long another library may take for one setting.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// The largest number of f16.
-const MOST_HALF: f32 = 65_504.0;
-
 impl Bench {
     /// Refuses options that this suite does not read.
     fn check_distortion(&self) -> Result<()> {
-        let given = [
-            ("--share", self.share.is_some()),
-            ("--plot", self.plot.is_some()),
-            ("--profile", self.profile),
-            ("--compare", self.compare.is_some()),
-            ("--against", self.against.is_some()),
-            ("--processes", self.processes.is_some()),
-            ("--fail-above", self.fail_above.is_some()),
-            ("--cache", self.cache != [Cache::Warm]),
+        let others = [
             ("--last-level-cache", self.last_level_cache.is_some()),
-            ("--dtype", self.dtype != ["f32"]),
             ("--any-clock", self.any_clock),
         ];
-        match given.iter().find(|(_, given)| *given) {
-            None => Ok(()),
-            Some((option, _)) => Err(Error::config(
-                *option,
-                "is not for --suite distortion, which writes a table and a chart to --out",
-            )),
-        }
+        let why = "is not for --suite distortion, which writes a table and a chart to --out";
+        self.refuse_of_suites(&others, why)
     }
 
     /// Measures how near codes come to vectors, for how much time.
@@ -65,7 +49,7 @@ impl Bench {
         let copies = 4 * (2 + self.peer.len());
         memory::check_available(what, memory::product(&[n, dim, copies]))?;
         let numbers = file.read(0..n)?;
-        let fits_half = numbers.iter().all(|v| v.abs() <= MOST_HALF);
+        let fits_half = numbers.iter().all(|v| v.abs() <= f16::MAX.to_f32());
         let vectors = Vectors::from_rows(dim, numbers)?;
         let files = ["distortion.csv", "distortion.png"].map(|name| self.out.join(name));
         let _places = files
@@ -85,7 +69,8 @@ impl Bench {
             output::note(
                 global,
                 &format!(
-                    "no search in f16: the vectors hold numbers beyond {MOST_HALF}; scale them"
+                    "no search in f16: the vectors hold numbers beyond {}; scale them",
+                    f16::MAX
                 ),
             );
         }

@@ -7,32 +7,18 @@ use crate::cli::{CommandStatus, Global};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use wgvq::bench::{self, Budget, Cache, Replay, Row, Shape};
-use wgvq::{Error, Result};
+use wgvq::Result;
+use wgvq::bench::{self, Budget, Replay, Row, Shape};
 
 impl Bench {
     /// Refuses options that a replay does not read.
     fn check_replay(&self) -> Result<()> {
-        let given = [
-            ("--share", self.share.is_some()),
-            ("--plot", self.plot.is_some()),
-            ("--profile", self.profile),
-            ("--compare", self.compare.is_some()),
-            ("--against", self.against.is_some()),
-            ("--processes", self.processes.is_some()),
-            ("--fail-above", self.fail_above.is_some()),
+        let others = [
             ("--peer", !self.peer.is_empty()),
-            ("--cache", self.cache != [Cache::Warm]),
-            ("--dtype", self.dtype != ["f32"]),
             ("--vectors", self.vectors.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given) {
-            None => Ok(()),
-            Some((option, _)) => Err(Error::config(
-                *option,
-                "is not for --replay: time its workloads by their names instead",
-            )),
-        }
+        let why = "is not for --replay: time its workloads by their names instead";
+        self.refuse_of_suites(&others, why)
     }
 
     /// Times the shapes that a run dispatches.
