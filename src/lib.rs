@@ -55,9 +55,10 @@
 //! tape), [`spec`] (specifications of operations), [`ops`], [`registry`] (the list of operations),
 //! [`verify`] (operations against their references), [`kernels`] (operations over a host's
 //! buffers), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`config`],
-//! [`storage`], [`metrics`] (metrics by name), [`codes`],
-//! [`vectors`] (codebooks of arrays), [`inference`], [`analysis`], [`train`],
-//! [`plan`] (time and memory of a configuration); and with the feature `cli` `report` (charts and
+//! [`storage`], [`metrics`] (metrics by name), [`objective`] (what
+//! reconstructions are judged by), [`codes`], [`vectors`] (codebooks of arrays), [`inference`],
+//! [`analysis`], [`trainer`] (the loop of every training), [`train`] (what is trained),
+//! `text2image` (its stages; feature `text`), [`plan`] (time and memory of a configuration); and with the feature `cli` `report` (charts and
 //! pages) and `bench` (workloads and their times). `ARCHITECTURE.md` tells more.
 
 mod error;
@@ -77,6 +78,7 @@ pub mod memory;
 pub mod metrics;
 pub mod models;
 pub mod nn;
+pub mod objective;
 pub mod ops;
 pub mod pace;
 pub mod parallel;
@@ -89,7 +91,10 @@ pub mod spec;
 mod splitmix;
 pub mod storage;
 pub mod text;
+#[cfg(all(feature = "text", not(target_arch = "wasm32")))]
+pub mod text2image;
 pub mod train;
+pub mod trainer;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod vectors;
 pub mod verify;

@@ -24,12 +24,12 @@ use wgvq::inference::{FirstStageModel, prior_folder};
 use wgvq::storage::folder_lock::FolderLock;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::staged::LOCK;
-use wgvq::train::contrastive::run_contrastive;
-use wgvq::train::prior::{PriorStage, TokenSource, run_prior};
-use wgvq::train::text2image::{
+use wgvq::text2image::{
     GivenOptions, Material, System, TrainRequest, begin_prior, check_places, check_stages, ended,
     judge_of, prior_of, same_images,
 };
+use wgvq::train::contrastive::run_contrastive;
+use wgvq::train::prior::{PriorStage, TokenSource, run_prior};
 use wgvq::train::{Observer, Start, Trainer};
 use wgvq::{Error, Result};
 

@@ -9,18 +9,18 @@
 
 mod baselines;
 mod info;
+mod shard;
 
 use crate::models::prior::{CodeOrder, Vocabulary};
-use crate::models::text::{Text, TextFormat, Texts};
+use crate::models::text::{Text, Texts};
 use crate::quantize::ScaleTables;
-use crate::storage::checkpoint;
 use crate::{Error, Result, files};
 pub use baselines::{Baselines, baselines};
 pub(crate) use info::made_by;
 #[allow(deprecated)]
 pub use info::{About, TokenDatasetInfo, vocabulary_of};
-use safetensors::tensor::{Dtype, Metadata};
 use serde::{Deserialize, Serialize};
+use shard::Shard;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -95,20 +95,6 @@ pub struct Split {
     open: RefCell<VecDeque<(usize, File)>>,
     no_class: u32,
     text: Option<Text>,
-}
-
-#[derive(Debug)]
-struct Shard {
-    path: PathBuf,
-    /// Number of its first image.
-    first: usize,
-    images: usize,
-    /// Bytes before the codes and the classes, and of a code.
-    codes_at: u64,
-    classes_at: u64,
-    /// Places in the file of the texts and of their lengths, where there are some.
-    text_at: Option<[u64; 2]>,
-    width: usize,
 }
 
 pub(crate) fn code_bytes(v: &Vocabulary) -> usize {
@@ -260,100 +246,6 @@ impl Tokens {
         Err(Error::data(format!(
             "the tokens are not those of this run: {what}; make them again with --overwrite"
         )))
-    }
-}
-
-impl Shard {
-    fn open(
-        folder: &Path,
-        entry: &ShardEntry,
-        info: &TokenDatasetInfo,
-        first: usize,
-    ) -> Result<Shard> {
-        let path = folder.join(&entry.file);
-        let cannot = |e: std::io::Error| Error::file(&path, format!("cannot be read: {e}"));
-        let plain = Path::new(&entry.file).components().count() == 1 && path.is_file();
-        if !plain {
-            return Err(Error::file(
-                &path,
-                "is not there, though the manifest of tokens names it; make them again with \
-                 --overwrite",
-            ));
-        }
-        let mut file = File::open(&path).map_err(cannot)?;
-        let sum = checkpoint::sum_of_rest(&mut file).map_err(cannot)?;
-        if sum != entry.sha256 {
-            return Err(Error::file(
-                &path,
-                "is damaged: its SHA-256 is not what the manifest says; make the tokens again \
-                 with --overwrite",
-            ));
-        }
-        // The sum vouches for what follows, but not for whoever wrote the manifest.
-        let mut length = [0; 8];
-        file.seek(SeekFrom::Start(0))
-            .and_then(|_| file.read_exact(&mut length))
-            .map_err(cannot)?;
-        let header = u64::from_le_bytes(length);
-        let wrong = || {
-            Error::file(
-                &path,
-                "does not hold the codes and classes that the manifest says",
-            )
-        };
-        if header > 1 << 20 {
-            return Err(wrong());
-        }
-        let mut text = vec![0; header as usize];
-        file.read_exact(&mut text).map_err(cannot)?;
-        let metadata: Metadata = serde_json::from_slice(&text).map_err(|_| wrong())?;
-        let width = code_bytes(&info.vocabulary);
-        let at = |name: &str, dtype: Dtype, elements: usize| -> Result<u64> {
-            let info = metadata.info(name).ok_or_else(wrong)?;
-            let size = if dtype == Dtype::U16 { 2 } else { 4 };
-            let (from, to) = info.data_offsets;
-            let fits = info.dtype == dtype
-                && elements
-                    .checked_mul(size)
-                    .is_some_and(|bytes| to.checked_sub(from) == Some(bytes));
-            if fits {
-                Ok(8 + header + from as u64)
-            } else {
-                Err(wrong())
-            }
-        };
-        let codes = entry
-            .images
-            .checked_mul(info.vocabulary.known() + info.vocabulary.tokens())
-            .ok_or_else(wrong)?;
-        let text_at = match &info.vocabulary.text {
-            Some(text) => {
-                let dtype = if matches!(text.form, TextFormat::Tokens(_)) {
-                    Dtype::U32
-                } else {
-                    Dtype::F32
-                };
-                let words = entry.images.checked_mul(text.words()).ok_or_else(wrong)?;
-                Some([
-                    at("text", dtype, words)?,
-                    at("text_lengths", Dtype::U32, entry.images)?,
-                ])
-            }
-            None => None,
-        };
-        Ok(Shard {
-            text_at,
-            codes_at: at(
-                "codes",
-                if width == 2 { Dtype::U16 } else { Dtype::U32 },
-                codes,
-            )?,
-            classes_at: at("classes", Dtype::U32, entry.images)?,
-            first,
-            images: entry.images,
-            width,
-            path,
-        })
     }
 }
 

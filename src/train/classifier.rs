@@ -1,6 +1,5 @@
 //! Training a small classifier on the images of a set that have a class.
 
-use super::optimizer_state::named;
 use crate::autograd::Tape;
 use crate::data::{ImageSet, batch_indices};
 use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
@@ -12,6 +11,7 @@ use crate::nn::{Adam, ForwardContext, Parameters};
 use crate::ops::loss::cross_entropy::CrossEntropy;
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::storage::checkpoint::{self, Checkpoint};
+use crate::trainer::optimizer_state::named;
 use crate::{Error, Result};
 use std::path::Path;
 

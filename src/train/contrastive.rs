@@ -1,8 +1,6 @@
 //! Training a contrastive model on the captioned images of a set, and what is read back of it.
 
-use super::optimizer_state::{OptimizerOptions, OptimizerState, named};
 use super::prior::batch_fits;
-use super::task::{StepMetrics, Task, check_losses, descend};
 use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::Tape;
 use crate::config::contrastive::ContrastiveConfig;
@@ -24,6 +22,8 @@ use crate::pace::MeasurementCost;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
+use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState, named};
+use crate::trainer::task::{StepMetrics, Task, check_losses, descend};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;

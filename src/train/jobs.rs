@@ -1,7 +1,6 @@
 //! What rank 0 trains, as the other ranks learn of it: they build the same trainer and follow.
 
 use super::Trainer;
-use super::ranks::follow;
 use crate::codes::tokens::Tokens;
 use crate::config::DottedConfig;
 use crate::config::prior::PriorConfig;
@@ -11,6 +10,7 @@ use crate::gpu::Gpu;
 use crate::models::prior::CodeOrder;
 use crate::parallel::Ranks;
 use crate::quantize::Registry;
+use crate::trainer::ranks::follow;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

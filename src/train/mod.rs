@@ -1,38 +1,35 @@
-//! Training in a folder: the loop, the tasks (first stages, priors, contrastive models), what they
-//! log, and what they do where a run diverges.
+//! What can be trained: first stages of images and of vectors, priors, contrastive models and
+//! classifiers, each a [`Task`] of the one [`Trainer`].
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod classifier;
 pub mod contrastive;
 pub mod first_stage;
-pub mod objective;
 pub mod prior;
-#[cfg(all(feature = "text", not(target_arch = "wasm32")))]
-pub mod text2image;
 
 mod deprecated;
 #[cfg(not(target_arch = "wasm32"))]
 mod jobs;
-mod optimizer_state;
-mod ranks;
 mod resumed;
-mod run;
-mod task;
-mod trainer;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod vectors;
 
+pub use crate::objective;
+pub use crate::trainer::{
+    BackOff, Observer, OptimizerOptions, OptimizerState, Progress, Recovery, Schedule, Start,
+    StepMetrics, Task, View, follow, train_loop,
+};
 #[allow(deprecated)]
 pub use deprecated::{
     Arriving, Asked, DECODER_FORMAT, Decoder, Draw, Drawing, Given, Priors, Tiled, Tiling, Trained,
     TrainedPrior, Underway, prior_folder, priors_of,
 };
-pub use first_stage::{FirstStageTask, check, levels_of};
+pub use first_stage::{FirstStageTask, check, levels_of, run, run_with};
 #[cfg(not(target_arch = "wasm32"))]
 pub use jobs::{dismiss, serve};
-pub use optimizer_state::{OptimizerOptions, OptimizerState};
-pub use ranks::follow;
 pub use resumed::{check_steps, keep_priors, resumed_prior, resumed_run, steps_alone};
-pub use run::{Observer, Outcome, Progress, Schedule, Start, run, run_with, train_loop};
-pub use task::{BackOff, Recovery, StepMetrics, Task, View};
-pub use trainer::Trainer;
+
+/// Something in training: by default a first stage.
+pub type Trainer<T = FirstStageTask> = crate::trainer::Trainer<T>;
+/// The result of a run: by default of a first stage.
+pub type Outcome<T = FirstStageTask> = crate::trainer::Outcome<T>;

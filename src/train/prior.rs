@@ -11,10 +11,6 @@ pub use stage::{PriorStage, TokenSource, level_of, made};
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::jobs::Job;
-use super::optimizer_state::{OptimizerOptions, OptimizerState, named};
-use super::ranks::pass_of_rank;
-use super::run::configured;
-use super::task::{StepMetrics, Task, check_losses, descend, skipped};
 use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::accumulate::add_assign;
 use crate::codes::tokens::{Split, Tokens};
@@ -33,6 +29,10 @@ use crate::parallel::Ranks;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
+use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState, named};
+use crate::trainer::ranks::pass_of_rank;
+use crate::trainer::run::configured;
+use crate::trainer::task::{StepMetrics, Task, check_losses, descend, skipped};
 use crate::{Error, Result, memory};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -17,7 +17,7 @@ use wgvq::report::grid::Shape;
 use wgvq::report::samples::headed_rows;
 use wgvq::report::sweep::{Legend, Series, lines as curves};
 use wgvq::storage::{atomic, table};
-use wgvq::train::text2image::{captioned, read_rows, tokens};
+use wgvq::text2image::{captioned, read_rows, tokens};
 use wgvq::{Error, Result};
 
 #[derive(Args)]

@@ -25,10 +25,10 @@ use wgvq::inference::{FirstStageModel, prior_folder};
 use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::parallel::Ranks;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::Start;
-use wgvq::train::text2image::{
+use wgvq::text2image::{
     self, GivenOptions, TrainRequest, check_stages, ended, judge_of, prior_of, same_images,
 };
+use wgvq::train::Start;
 use wgvq::{Error, Result};
 
 /// The system by which texts become images.

@@ -9,7 +9,7 @@ use crate::data::{Batch, BatchPlan, DataStall, ImageSet, Prefetcher, no_photogra
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::image::image::{FLIP, normalize};
 use crate::parallel::Ranks;
-use crate::train::ranks::pass_of_rank;
+use crate::trainer::ranks::pass_of_rank;
 use crate::{Result, memory};
 use std::ops::Range;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use crate::gpu::{Gpu, Tensor};
 use crate::inference::first_stage::FirstStage;
 use crate::nn::HostTensors;
 use crate::ops::elementwise::lerp::lerp_assign;
-use crate::train::optimizer_state::exchange;
+use crate::trainer::optimizer_state::exchange;
 use crate::{Error, Result};
 
 /// Under what a checkpoint keeps it.

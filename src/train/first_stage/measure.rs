@@ -9,8 +9,8 @@ use crate::inference::level_ablation::LevelAblation;
 use crate::metrics::{Evaluation, LevelUse};
 use crate::nn::ForwardContext;
 use crate::quantize::Mode;
-use crate::train::optimizer_state::OptimizerState;
-use crate::train::task::View;
+use crate::trainer::optimizer_state::OptimizerState;
+use crate::trainer::task::View;
 use std::time::{Duration, Instant};
 
 /// The use of each codebook: `use`, behind the level's name where there are several, and with a

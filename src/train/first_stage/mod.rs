@@ -7,16 +7,17 @@ mod measure;
 mod monitor;
 mod passes;
 mod recorded;
+mod run;
 mod spanning;
 mod state;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub(super) use recorded::record;
+pub use run::{run, run_with};
 pub use trainer::{check, levels_of};
 
-use super::objective::Objective;
-use super::optimizer_state::OptimizerState;
-use super::task::{Recovery, Task, View};
 use crate::autograd::Tape;
 use crate::config::Precision;
 use crate::config::run::ResolvedConfig;
@@ -28,10 +29,13 @@ use crate::metrics::{
 };
 use crate::models::Level;
 use crate::nn::{ForwardContext, HostTensors};
+use crate::objective::Objective;
 use crate::pace::MeasurementCost;
 use crate::parallel::Ranks;
 use crate::quantize::{CodebookBatch, MOST_SCALES};
 use crate::storage::checkpoint::Checkpoint;
+use crate::trainer::optimizer_state::OptimizerState;
+use crate::trainer::task::{Recovery, Task, View};
 use crate::{Error, Result};
 use batches::Batches;
 use code_average::CodeAverage;

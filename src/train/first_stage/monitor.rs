@@ -5,9 +5,9 @@ use super::FirstStageTask;
 use super::health::{Capacity, Health, Warning};
 use crate::metrics::Row;
 use crate::models::Level;
+use crate::objective::guard::{Guard, Sample};
 use crate::storage::checkpoint::Checkpoint;
-use crate::train::objective::guard::{Guard, Sample};
-use crate::train::task::{BackOff, Recovery, Task};
+use crate::trainer::task::{BackOff, Recovery, Task};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

@@ -13,10 +13,10 @@ use crate::gpu::Tensor;
 use crate::inference::first_stage::Coded;
 use crate::metrics::{CodeMetrics, MeanOfParts};
 use crate::nn::{ForwardContext, GradientSum, Handle};
+use crate::objective::Judged;
 use crate::ops::quantize::codebook_use::codebook_use;
 use crate::quantize::{CodebookBatch, Mode};
-use crate::train::objective::Judged;
-use crate::train::optimizer_state::OptimizerState;
+use crate::trainer::optimizer_state::OptimizerState;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 

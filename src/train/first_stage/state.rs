@@ -7,7 +7,7 @@ use crate::nn::HostTensors;
 use crate::parallel::Ranks;
 use crate::storage::checkpoint::{self, Checkpoint, HostTensor};
 use crate::storage::weights;
-use crate::train::optimizer_state::{OptimizerState, named};
+use crate::trainer::optimizer_state::{OptimizerState, named};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -11,7 +11,7 @@ use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
 use crate::nn::{ForwardContext, Handle};
 use crate::ops::sampling::random::{Key, philox};
-use crate::train::optimizer_state::OptimizerState;
+use crate::trainer::optimizer_state::OptimizerState;
 use std::ops::Range;
 
 /// The stream of random numbers that decides which classes are hidden: "clas".

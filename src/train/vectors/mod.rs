@@ -5,8 +5,6 @@ mod evaluation;
 pub use evaluation::VectorsEvaluation;
 
 use super::first_stage::{INIT_LATENTS, level_slot, record};
-use super::optimizer_state::{OptimizerOptions, OptimizerState};
-use super::task::Task;
 use super::{Observer, Outcome, Schedule, Start, Trainer, train_loop};
 use crate::autograd::Tape;
 use crate::config::vectors::VectorsConfig;
@@ -24,6 +22,8 @@ use crate::pace::MeasurementCost;
 use crate::quantize::{Mode, Registry};
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::run_folder::RunFolder;
+use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState};
+use crate::trainer::task::Task;
 use crate::vectors::{HeldOut, Standard};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -257,7 +257,7 @@ impl Task for VectorsTask {
     }
 
     fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
-        let quantizers = super::optimizer_state::named("", self.model.stage.save()?);
+        let quantizers = crate::trainer::optimizer_state::named("", self.model.stage.save()?);
         checkpoint.tensors.extend(quantizers);
         checkpoint.state["data"] = self.data.sum().into();
         Ok(())

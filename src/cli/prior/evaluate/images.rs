@@ -10,7 +10,7 @@ use wgvq::codes::tokens::TokenDatasetInfo;
 use wgvq::config::run::Crop;
 use wgvq::data::{self, ImageSet, spread};
 use wgvq::inference::{FirstStageModel, Hierarchy, SampleRequest};
-use wgvq::train::text2image::captioned;
+use wgvq::text2image::captioned;
 use wgvq::{Error, Result, memory};
 
 impl Evaluate {

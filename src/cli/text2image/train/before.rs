@@ -18,7 +18,7 @@ use wgvq::inference::texts::text_folder;
 use wgvq::models::Level;
 use wgvq::storage::atomic;
 use wgvq::storage::run_folder::RunFolder;
-use wgvq::train::text2image::{Material, TrainRequest, check_places, ended};
+use wgvq::text2image::{Material, TrainRequest, check_places, ended};
 use wgvq::train::{check, levels_of};
 use wgvq::{Error, Result};
 

@@ -11,7 +11,7 @@ use wgvq::inference::prior_folder;
 use wgvq::inference::texts::contrastive_folder;
 use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::models::text::TextFormat;
-use wgvq::train::text2image::{TrainRequest, other_options};
+use wgvq::text2image::{TrainRequest, other_options};
 
 /// What may be more when a training goes on.
 const MORE: &str = "--steps, --stage1-steps and --judge-steps";

@@ -16,9 +16,9 @@ use wgvq::inference::texts::{contrastive_folder, text_folder};
 use wgvq::inference::{Conditioning, FirstStageModel, PriorModel, prior_folder};
 use wgvq::models::prior::TextKind;
 use wgvq::storage::run_folder::RunFolder;
+use wgvq::text2image::{Material, TrainRequest, begin_prior};
 use wgvq::train::contrastive::run_contrastive;
 use wgvq::train::prior::{PriorStage, TokenSource};
-use wgvq::train::text2image::{Material, TrainRequest, begin_prior};
 use wgvq::train::{Start, Trainer};
 use wgvq::{Error, Result};
 

@@ -9,7 +9,7 @@ use crate::storage::run_folder::RunFolder;
 
 /// The configuration under which a run goes on in `folder`, and the identities by which earlier
 /// versions may have known it.
-pub(in crate::train) fn configured<C: Resumable>(
+pub(crate) fn configured<C: Resumable>(
     config: &Resolved<C>,
     folder: &RunFolder,
     start: Start,

@@ -6,7 +6,7 @@ use crate::storage::event_file::{EventLog, TEST, TRAIN};
 use crate::storage::run_folder::RunFolder;
 use crate::storage::sessions::{self, SessionRecord};
 use crate::storage::{atomic, event_file};
-use crate::train::task::View;
+use crate::trainer::task::View;
 use crate::{Error, Result};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};

@@ -5,31 +5,22 @@ mod first_step;
 mod record;
 mod session;
 
-pub(super) use continuation::configured;
+pub(crate) use continuation::configured;
 
-use super::first_stage::FirstStageTask;
-#[cfg(not(target_arch = "wasm32"))]
-use super::jobs::Job;
-use super::task::{Task, View};
-use super::trainer::Trainer;
-use crate::config::DottedConfig;
-use crate::config::Resumable;
 use crate::config::learning_rate;
-use crate::config::run::ResolvedConfig;
-use crate::data::{DataStall, ImageSet, absolute};
-use crate::gpu::{Gpu, clock::Instant};
-use crate::parallel::Ranks;
-use crate::quantize::Registry;
+use crate::data::DataStall;
+use crate::gpu::clock::Instant;
 use crate::storage::atomic;
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::run_folder::RunFolder;
+use crate::trainer::task::{Task, View};
+use crate::trainer::trainer::Trainer;
 use crate::{Error, Result};
 use first_step::FirstStep;
 use session::{Session, Setback};
 use std::fmt::Display;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -110,7 +101,7 @@ pub enum Start {
 }
 
 /// The result of a run.
-pub struct Outcome<T: Task = FirstStageTask> {
+pub struct Outcome<T: Task> {
     /// The trainer, at its last step.
     pub trainer: Trainer<T>,
     /// The last measurement; `None` for a run that was stopped.
@@ -121,86 +112,12 @@ pub struct Outcome<T: Task = FirstStageTask> {
     pub elapsed: Duration,
 }
 
-/// Trains a VQ-VAE in `folder` until the configured steps are done or `stop` is set; the step at
-/// hand is finished then, and saved.
-///
-/// # Errors
-/// If the configuration or the data cannot be used, a file cannot be written, the device fails, or
-/// the run diverges. The folder holds the last checkpoint then.
-///
-/// Of several ranks ([`Ranks::world`]), rank 0 calls it, and leads the others, which
-/// [`serve`](super::serve).
-pub fn run(
-    gpu: &Gpu,
-    config: &ResolvedConfig,
-    data: Arc<ImageSet>,
-    folder: &RunFolder,
-    start: Start,
-    observer: &mut dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Outcome> {
-    run_with(
-        gpu,
-        config,
-        data,
-        folder,
-        start,
-        observer,
-        stop,
-        &Registry::default(),
-    )
-}
-
-/// [`run`] where a program has quantizers of its own.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_with(
-    gpu: &Gpu,
-    config: &ResolvedConfig,
-    data: Arc<ImageSet>,
-    folder: &RunFolder,
-    start: Start,
-    observer: &mut dyn Observer,
-    stop: &AtomicBool,
-    registry: &Registry,
-) -> Result<Outcome> {
-    let config = folder.or_nothing(config.on(gpu))?;
-    let (config, earlier) = configured(&config, folder, start)?;
-    let config = &config.map(|mut config| {
-        // The run may be gone on with from another working directory.
-        config.data.source = absolute(&config.data.source);
-        config
-    });
-    data.notes.iter().for_each(|n| observer.note(n));
-    config
-        .without_effect()
-        .iter()
-        .for_each(|n| observer.note(n));
-    let ranks = Ranks::world();
-    let trainer = Trainer::with(gpu, config, data, registry);
-    let trainer = trainer.and_then(|trainer| trainer.among(ranks.clone()));
-    let trainer = folder.or_nothing(trainer)?;
-    let t = &config.train;
-    let schedule = Schedule {
-        steps: t.steps,
-        eval_every: t.eval_every,
-        checkpoint_every: t.checkpoint_every,
-        keep_checkpoints: t.keep_checkpoints,
-        toml: config.to_toml()?,
-        identity: config.identity()?,
-        earlier,
-    };
-    #[cfg(not(target_arch = "wasm32"))]
-    Job::FirstStage(schedule.toml.clone()).announce(&ranks)?;
-    train_loop(trainer, &schedule, folder, start, observer, stop)
-}
-
 /// Trains in `folder` by a schedule, until its steps are done or `stop` is set; the step at hand is
 /// finished then, and saved.
 ///
 /// # Errors
-/// As [`run`].
+/// If a file cannot be written, the device fails, or the run diverges. The folder holds the last
+/// checkpoint then.
 pub fn train_loop<T: Task>(
     mut trainer: Trainer<T>,
     schedule: &Schedule,

@@ -65,7 +65,7 @@ impl Command {
 ///
 /// # Errors
 /// If not; the message names what to change.
-pub(super) fn pass_of_rank(ranks: &Ranks, batch: usize, passes: usize) -> Result<usize> {
+pub(crate) fn pass_of_rank(ranks: &Ranks, batch: usize, passes: usize) -> Result<usize> {
     let size = ranks.size();
     if passes.is_multiple_of(size) {
         return Ok(batch);
@@ -96,13 +96,13 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Leads the other ranks from here on, where there are some: first of all to this state.
-    pub(super) fn lead(&mut self) -> Result<()> {
+    pub(crate) fn lead(&mut self) -> Result<()> {
         self.leads = self.state.ranks().leads();
         self.share()
     }
 
     /// Brings the other ranks to the state of this one.
-    pub(super) fn share(&mut self) -> Result<()> {
+    pub(crate) fn share(&mut self) -> Result<()> {
         if !self.leads {
             return Ok(());
         }
@@ -119,12 +119,12 @@ impl<T: Task> Trainer<T> {
     }
 
     /// The others take a step, too.
-    pub(super) fn tell_step(&self) -> Result<()> {
+    pub(crate) fn tell_step(&self) -> Result<()> {
         self.tell(Command::Step)
     }
 
     /// Does what comes before the first step, with all ranks.
-    pub(super) fn prepare(&mut self) -> Result<()> {
+    pub(crate) fn prepare(&mut self) -> Result<()> {
         if self.task.wants_preparation() {
             self.tell(Command::Prepare)?;
             self.task.prepare(&mut self.state)?;
@@ -133,13 +133,13 @@ impl<T: Task> Trainer<T> {
     }
 
     /// The others learn that the run's folder was moved.
-    pub(super) fn tell_place(&self, from: &Path, to: &Path) -> Result<()> {
+    pub(crate) fn tell_place(&self, from: &Path, to: &Path) -> Result<()> {
         self.tell(Command::Relocate(from.into(), to.into()))
     }
 
     /// Compares what is trained with the other ranks; where they differ, all go on from
     /// `checkpoint`, the state of this rank. Returns what is to be said then.
-    pub(super) fn compare_ranks(&mut self, checkpoint: &Checkpoint) -> Result<Option<String>> {
+    pub(crate) fn compare_ranks(&mut self, checkpoint: &Checkpoint) -> Result<Option<String>> {
         if !self.leads {
             return Ok(None);
         }
@@ -154,12 +154,12 @@ impl<T: Task> Trainer<T> {
     }
 
     /// Returns the ranks that train together.
-    pub(super) fn ranks(&self) -> Ranks {
+    pub(crate) fn ranks(&self) -> Ranks {
         self.state.ranks().clone()
     }
 
     /// Lets the other ranks go.
-    pub(super) fn part(&mut self) -> Result<()> {
+    pub(crate) fn part(&mut self) -> Result<()> {
         self.tell(Command::End)?;
         self.leads = false;
         self.state.set_ranks(Ranks::alone());

@@ -3,14 +3,15 @@
 
 use super::first_step::FirstStep;
 use super::record::Record;
+use super::{Observer, Progress, Schedule};
 use crate::gpu::clock::Instant;
 use crate::pace::{Break, Pace, Rest};
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
 use crate::storage::metrics_log::{self, Log};
 use crate::storage::run_folder::RunFolder;
-use crate::train::task::{Recovery, Task};
-use crate::train::{Observer, Progress, Schedule, Trainer};
+use crate::trainer::task::{Recovery, Task};
+use crate::trainer::trainer::Trainer;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The first step of a run, taken before anything is written.
 
 use crate::storage::checkpoint::Checkpoint;
-use crate::train::Trainer;
-use crate::train::task::Task;
+use crate::trainer::task::Task;
+use crate::trainer::trainer::Trainer;
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 
