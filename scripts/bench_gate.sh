@@ -6,19 +6,21 @@
 #   scripts/bench_gate.sh [ROUNDS]
 #
 #   ROUNDS          rounds of the three comparisons (20)
-#   GATE_PAIRS      processes of each side in a comparison (10)
-#   GATE_SECONDS    seconds for the workload in a process, at most (1)
+#   GATE_PAIRS      processes of each side in a comparison (24)
+#   GATE_SECONDS    seconds for the workload in a process, at most (0.3)
 #   GATE_WORKLOAD   what is timed; the work is planted in layer_norm (layer_norm_n8192_c256)
 #   GATE_PROFILE    the profile of the builds: release, or dev for a quick look
 #   GATE_BUILDS     a folder for both builds, which are made anew only where it has none of them
 #   GATE_FLAGS      further options of `wgvq bench`, such as --any-clock on a shared machine
 #   CARGO           the cargo to build with
+#   LP_NUM_THREADS  threads of Mesa's software Vulkan (1: with several, a process may take the time of
+#                   all cores or that of one, for as long as it lives)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${1:-20}
-pairs=${GATE_PAIRS:-10}
-seconds=${GATE_SECONDS:-1}
+pairs=${GATE_PAIRS:-24}
+seconds=${GATE_SECONDS:-0.3}
 workload=${GATE_WORKLOAD:-layer_norm_n8192_c256}
 profile=${GATE_PROFILE:-release}
 read -ra flags <<<"${GATE_FLAGS:-}"
@@ -94,6 +96,7 @@ compare() { # WHAT NEW OLD VERDICT-PATTERN CODE
     fi
 }
 
+export LP_NUM_THREADS=${LP_NUM_THREADS:-1}
 begun=$SECONDS
 for round in $(seq "$rounds"); do
     compare "round $round, 10 % more work" slow base SLOWER 1

@@ -21,6 +21,29 @@ pub struct Peak {
     pub launch_us: f64,
 }
 
+impl Peak {
+    /// Returns the ceilings in words, for a process that is not to measure them anew.
+    pub fn to_words(self) -> String {
+        format!("{},{},{}", self.gflops, self.gbps, self.launch_us)
+    }
+
+    /// Reads what [`Peak::to_words`] wrote.
+    pub fn from_words(words: &str) -> Option<Peak> {
+        let numbers = words.split(',').map(|word| word.parse().ok());
+        let numbers = numbers.collect::<Option<Vec<f64>>>()?;
+        match numbers[..] {
+            [gflops, gbps, launch_us] if gflops > 0.0 && gbps > 0.0 && launch_us >= 0.0 => {
+                Some(Peak {
+                    gflops,
+                    gbps,
+                    launch_us,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// The resource that bounds a workload by the roofline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
@@ -119,6 +142,19 @@ pub fn peak(gpu: &Gpu) -> Result<Peak> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ceilings_are_told_in_words_and_nonsense_is_measured_anew() {
+        let peak = Peak {
+            gflops: 133.25,
+            gbps: 0.1 + 0.2,
+            launch_us: 0.0,
+        };
+        assert_eq!(Peak::from_words(&peak.to_words()), Some(peak));
+        for words in ["", "1,2", "1,2,3,4", "0,1,1", "1,NaN,1", "1,1,-1", "a,b,c"] {
+            assert_eq!(Peak::from_words(words), None, "{words}");
+        }
+    }
 
     #[test]
     fn what_takes_longest_at_the_peak_binds() {

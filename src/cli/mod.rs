@@ -126,6 +126,9 @@ enum Command {
     /// Make a run of a VQ-GAN that others trained: a checkpoint of taming-transformers, diffusers,
     /// LlamaGen or Janus
     Import(first_stage::import::Import),
+    /// Make a run of a trained model: one that is part of the program, or a file of `wgvq export
+    /// --bundle`
+    Get(tools::get::Get),
     /// List the configurations that there are by name, or print one, to be copied
     Presets(tools::presets::Presets),
     /// Print every key of a configuration with its meaning and its default
@@ -149,8 +152,8 @@ enum Command {
     Pack(first_stage::pack::Pack),
     /// Turn packed codes into images
     Unpack(first_stage::pack::Unpack),
-    /// Write a trained model, or a part of it, for other programs: its decoder, a folder for the
-    /// Hugging Face Hub, ONNX files, NumPy arrays
+    /// Write a trained model, or a part of it, for others: the whole run as one small file, its
+    /// decoder, a folder for the Hugging Face Hub, ONNX files, NumPy arrays, a web page
     Export(first_stage::export::Export),
     /// Train a transformer over the codes of a trained model: the second stage
     Prior(prior::train::PriorCommand),
@@ -265,6 +268,7 @@ fn run(cli: &Cli) -> Result<CommandStatus> {
         Command::Train(c) => c.run(global),
         Command::Compare(c) => c.run(global),
         Command::Import(c) => c.run(global),
+        Command::Get(c) => c.run(global),
         Command::Presets(c) => c.run(global),
         Command::Config(c) => c.run(global),
         Command::Plan(c) => c.run(global),

@@ -76,6 +76,12 @@ pub(crate) fn description(
             "is a prior; name the run that it belongs to",
         ));
     }
+    if !file.state["bundle"].is_null() {
+        return Err(Error::file(
+            path,
+            "is a bundle: `wgvq get FILE` makes a run of it",
+        ));
+    }
     if !file.state["vectors"].is_null() {
         return Err(Error::file(
             path,

@@ -8,6 +8,7 @@
 //! | [`PriorModel`], [`Hierarchy`] | samples codes, of one level or of all |
 //! | [`VectorsModel`] | vectors to codes and codes to vectors |
 //! | [`ClassifierModel`] | features and classes of images |
+//! | [`Bundle`] | a whole run in one small file |
 //! | [`ContrastiveModel`] | scores images against texts |
 //!
 //! Sampling goes [`SampleRequest`] → [`SamplingSession`] → [`Samples`]. What waits for the device
@@ -18,6 +19,8 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod arrays;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bundle;
 #[cfg(not(target_arch = "wasm32"))]
 mod classifier_model;
 pub(crate) mod contrastive_model;
@@ -34,6 +37,8 @@ pub(crate) mod level_ablation;
 pub(crate) mod loading;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod onnx;
+#[cfg(all(feature = "pretrained", not(target_arch = "wasm32")))]
+pub mod pretrained;
 pub(crate) mod prior_measure;
 mod prior_model;
 mod progress;
@@ -49,6 +54,8 @@ pub mod tokenize;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod vectors_model;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use bundle::Bundle;
 #[cfg(not(target_arch = "wasm32"))]
 pub use classifier_model::{ClassifierInfo, ClassifierModel, Seen};
 pub use contrastive_model::ContrastiveModel;

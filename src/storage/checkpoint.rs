@@ -109,9 +109,14 @@ struct Manifest {
 /// # Errors
 /// If a tensor's bytes do not fit its shape.
 pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+    to_bytes_of(checkpoint, FORMAT, env!("CARGO_PKG_VERSION"))
+}
+
+/// Returns the bytes as that version of the program wrote them, in that format.
+pub(crate) fn to_bytes_of(checkpoint: &Checkpoint, format: u32, version: &str) -> Result<Vec<u8>> {
     let sum = tensor_sum(&checkpoint.tensors);
     let state = serde_json::json!({
-        "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "sha256": sum,
+        "format": format, "version": version, "sha256": sum,
         "state": checkpoint.state,
     });
     // One key, so that the order of a hash map cannot show; its JSON is sorted.

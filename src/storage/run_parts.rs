@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 /// Name of the folder of the tokens that a prior is trained on.
 pub(crate) const TOKENS: &str = "tokens";
 pub(crate) const LOCK: &str = "run.lock";
+/// Name of the file of a trained model.
+pub(crate) const MODEL: &str = "final.safetensors";
 /// Name of the file in which `wgvq compare` records a run that it trained.
 pub const COMPARED: &str = "comparison.json";
 /// Name of the file in which `wgvq compare --priors` records what a prior drew.
@@ -23,8 +25,8 @@ const INSPECTED: [&str; 6] = ["codes", "patches", "usage", "map", "overlay", "ro
 /// The second stage, and behind a line the level that it is of.
 const PRIOR: &str = "prior";
 /// Name of the folder that `wgvq text2image` adds, with the tokenizer and measurements.
-const TEXT: &str = "text";
-const CONTRASTIVE: &str = "contrastive";
+pub(crate) const TEXT: &str = "text";
+pub(crate) const CONTRASTIVE: &str = "contrastive";
 const REPORT: &str = "report";
 const EVALUATION: [&str; 3] = ["evaluation.csv", "evaluation.png", "evaluation-samples.png"];
 
@@ -63,6 +65,25 @@ fn is_own(folder: &str, name: &str) -> bool {
         TEXT => matches!(name, "tokenizer.json" | "characters.txt" | "asked.toml"),
         _ => false,
     }
+}
+
+/// The files of a folder of a run that a bundle of it holds, beside the models.
+pub(crate) fn bundled_files(folder: &str) -> &'static [&'static str] {
+    match folder {
+        TEXT => &["tokenizer.json", "characters.txt"],
+        _ => &["config.toml", "metrics.csv", "test.csv"],
+    }
+}
+
+/// Whether a folder of a run, by its name, holds a model that a bundle has: the run's own, a prior
+/// or the judge.
+pub(crate) fn is_bundled_folder(folder: &str) -> bool {
+    ["", PRIOR, CONTRASTIVE].contains(&folder) || is_prior_of_level(folder)
+}
+
+/// Whether a bundle may hold that file of that folder.
+pub(crate) fn is_bundled_file(folder: &str, file: &str) -> bool {
+    (folder == TEXT || is_bundled_folder(folder)) && bundled_files(folder).contains(&file)
 }
 
 /// The folders of a run beside the runs that hang on it.

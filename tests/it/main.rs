@@ -13,6 +13,7 @@ mod add_an_op;
 mod archive;
 mod bench;
 mod bulk;
+mod bundle;
 mod cli;
 mod compat;
 mod configurations;

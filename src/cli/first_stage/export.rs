@@ -10,7 +10,7 @@ use crate::cli::first_stage::page::Page;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use wgvq::inference::{DECODER_FORMAT, FirstStageModel};
+use wgvq::inference::{Bundle, DECODER_FORMAT, FirstStageModel};
 use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result};
@@ -23,7 +23,8 @@ Examples:
   wgvq export runs/emoji --hf hub/emoji      # config.json, model.safetensors, README.md
   wgvq export runs/emoji --onnx onnx/emoji   # encoder.onnx, quantizer.onnx, decoder.onnx
   wgvq export runs/emoji --npy arrays/emoji  # codebook.npy
-  wgvq export runs/emoji --page page/emoji   # index.html and what belongs to it")]
+  wgvq export runs/emoji --page page/emoji   # index.html and what belongs to it
+  wgvq export runs/emoji --bundle emoji.bundle    # all of the run, for `wgvq get` elsewhere")]
 pub struct Export {
     /// The run whose model is exported: its folder, or its final.safetensors
     run: PathBuf,
@@ -34,23 +35,23 @@ pub struct Export {
         long,
         short,
         value_name = "FILE",
-        required_unless_present_any = ["hf", "onnx", "npy", "page"],
-        conflicts_with_all = ["hf", "onnx", "npy", "page"]
+        required_unless_present_any = ["hf", "onnx", "npy", "page", "bundle"],
+        conflicts_with_all = ["hf", "onnx", "npy", "page", "bundle"]
     )]
     output: Option<PathBuf>,
     /// The prior that the page draws with: its folder, or the run that has it [default: the run's
     /// own, where it has one]
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["decoder", "hf", "onnx", "npy"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["decoder", "hf", "onnx", "npy", "bundle"])]
     prior: Option<PathBuf>,
     /// The page's title [default: the run's name]
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["decoder", "hf", "onnx", "npy"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["decoder", "hf", "onnx", "npy", "bundle"])]
     title: Option<String>,
     /// The images of the run, where they lie elsewhere now: the page offers some that were held out
-    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["decoder", "hf", "onnx", "npy"])]
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["decoder", "hf", "onnx", "npy", "bundle"])]
     data: Option<String>,
     /// The folder of the page's engine, which releases have in share/wgvq/page, and scripts/web.sh
     /// builds
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["decoder", "hf", "onnx", "npy"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["decoder", "hf", "onnx", "npy", "bundle"])]
     engine: Option<PathBuf>,
     /// Replace files that are there; also delete files of an earlier export of the same kind
     #[arg(long)]
@@ -81,6 +82,10 @@ struct What {
     /// of whoever visits it
     #[arg(long, value_name = "DIR")]
     page: Option<PathBuf>,
+    /// The run as one file for `wgvq get`: first stage, priors, texts' tokenizer, configurations and
+    /// logs, with tensors in 16 bits; nothing of where the images lay, no checkpoints
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
 }
 
 impl Export {
@@ -90,8 +95,12 @@ impl Export {
             onnx,
             npy,
             page,
+            bundle,
             ..
         } = &self.what;
+        if let Some(file) = bundle {
+            return self.bundle(global, file);
+        }
         if let Some(folder) = page {
             let page = Page {
                 run: &self.run,
@@ -182,6 +191,29 @@ impl Export {
                 let kib = bytes.len().div_ceil(1 << 10);
                 output::result(&format!("{}: {kib} KiB", path.display()));
             }
+        }
+        Ok(CommandStatus::Done)
+    }
+
+    fn bundle(&self, global: &Global, output: &Path) -> Result<CommandStatus> {
+        let _place = Place::file(global, output, self.overwrite)?;
+        let bundle = Bundle::of_run(&self.run)?;
+        let folder = folder_of(&self.run);
+        let read: Vec<PathBuf> = bundle.names().map(|name| folder.join(name)).collect();
+        apart(&read, [output])?;
+        let bytes = bundle.to_bytes()?;
+        atomic::write(output, &bytes)?;
+        let names: Vec<&str> = bundle.names().collect();
+        if global.json {
+            let line = serde_json::json!({
+                "file": output::shown(output), "bytes": bytes.len(), "files": names,
+                "parameters": bundle.parameter_count(),
+            });
+            output::result(&line.to_string());
+        } else {
+            let kib = bytes.len().div_ceil(1 << 10);
+            let all = names.join(", ");
+            output::result(&format!("{}: {kib} KiB of {all}", output.display()));
         }
         Ok(CommandStatus::Done)
     }

@@ -6,12 +6,11 @@ use crate::cli::common::images::png;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::inspect::{chosen, name_of, open};
-use crate::cli::first_stage::model_card::data_name;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use wgvq::data::NO_SOURCE;
 use wgvq::files;
+use wgvq::inference::bundle::{public_model, public_prior};
 use wgvq::inference::texts::{text_folder, text_reader};
 use wgvq::inference::{FirstStageModel, Hierarchy, PriorModel};
 use wgvq::models::text::TextFormat;
@@ -75,7 +74,8 @@ impl Page<'_> {
         let gpu = global.gpu()?;
         let model = FirstStageModel::load(&gpu, self.run)?;
         check(self.run, &model)?;
-        let (bytes, hash) = public_model(&model_of(self.run))?;
+        let bytes = checkpoint::to_bytes(&public_model(&model_of(self.run))?)?;
+        let hash = hex::encode(Sha256::digest(&bytes));
         all.push(("model/model.safetensors".into(), bytes));
         let prior = self.prior_folder();
         let mut reads_texts = false;
@@ -83,7 +83,7 @@ impl Page<'_> {
             let own = PriorModel::load(&gpu, folder, &model)?;
             let texts = texts_of(folder, own)?;
             reads_texts = !texts.is_empty();
-            let bytes = public_prior(&model_of(folder), &hash)?;
+            let bytes = checkpoint::to_bytes(&public_prior(&model_of(folder), &hash)?)?;
             all.push(("model/prior.safetensors".into(), bytes));
             all.extend(texts);
         }
@@ -265,32 +265,6 @@ fn texts_of(prior: &Path, model: PriorModel) -> Result<Vec<File>> {
             Ok((format!("model/{name}"), bytes))
         })
         .collect()
-}
-
-/// Returns a model's file without what is no one's business, where its images lay and what else
-/// its training read, and the file's SHA-256.
-fn public_model(file: &Path) -> Result<(Vec<u8>, String)> {
-    let (mut model, _) = checkpoint::load_file(file)?;
-    let config = &mut model.state["config"];
-    config["data"]["source"] = json!(NO_SOURCE);
-    if let Some(lpips) = config["loss"]["lpips"]
-        .as_str()
-        .filter(|path| !path.is_empty())
-    {
-        config["loss"]["lpips"] = json!(data_name(lpips));
-    }
-    let bytes = checkpoint::to_bytes(&model)?;
-    let hash = hex::encode(Sha256::digest(&bytes));
-    Ok((bytes, hash))
-}
-
-/// Returns a prior's file, likewise, as one over the codes of the model of that hash.
-fn public_prior(file: &Path, model: &str) -> Result<Vec<u8>> {
-    let (mut prior, _) = checkpoint::load_file(file)?;
-    let tokens = &mut prior.state["prior"]["tokens"];
-    tokens["model"] = json!(model);
-    tokens["data"] = json!(NO_SOURCE);
-    checkpoint::to_bytes(&prior)
 }
 
 /// What this version's engine calls itself.

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod get;
 pub mod info;
 pub mod kernels;
 pub mod presets;

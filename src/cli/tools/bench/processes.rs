@@ -7,10 +7,15 @@ use crate::cli::{CommandStatus, Global};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use wgvq::bench::{Cache, Change, Comparison, Pairing, Results, Row, Threshold, Workload, compare};
+use wgvq::bench::{
+    Cache, Change, Comparison, Pairing, Peak, Results, Row, Run, Threshold, Workload, compare,
+};
 use wgvq::gpu::RobustAccess;
 use wgvq::{Error, Result};
 
+/// The variable by which a process learns the adapter's ceilings from the one that started it: with
+/// several cores they are those of the first.
+pub(super) const PEAKS: &str = "WGVQ_BENCH_PEAKS";
 /// Processes of each side where none are asked for: an interval of pairs needs six.
 const PAIRS: usize = 6;
 /// Processes that `--compare` needs on each side for a verdict.
@@ -207,6 +212,9 @@ impl Bench {
         let this = std::env::current_exe()
             .map_err(|e| Error::data(format!("the program's own file cannot be found: {e}")))?;
         let (mut new, mut old) = (Vec::new(), Vec::new());
+        // What is refused is measured again, at most as often as there are processes of a side.
+        let mut told: Option<Peak> = None;
+        let mut spare = if self.any_clock { 0 } else { self.count() };
         for turn in 0..self.count() {
             let mut sides = vec![(&this, &mut new)];
             if let Against::Program(program) = against {
@@ -216,24 +224,39 @@ impl Bench {
                     sides.reverse();
                 }
             }
-            for (program, texts) in sides {
+            for (program, runs) in sides {
                 let (turn, all) = (turn + 1, self.count());
                 let program = program.as_path();
                 output::note(global, &format!("{turn} of {all}: {}", program.display()));
-                texts.push(self.child(global, program, names)?);
+                let run = Run::steady(names, &mut spare, |names, again| {
+                    if again {
+                        let said = names.join(", ");
+                        output::note(global, &format!("once more, the clock moved: {said}"));
+                    }
+                    self.child(global, program, names, told)
+                })?;
+                // By turns times are compared as they are: one process's ceilings serve all.
+                if let Against::Program(_) = against {
+                    let h = &run.header;
+                    told = Some(Peak {
+                        gflops: h.peak_gflops,
+                        gbps: h.peak_gbps,
+                        launch_us: h.peak_launch_us,
+                    });
+                }
+                runs.push(run);
             }
         }
-        let read = |texts: &[String]| {
-            let results = Results::parse(&texts.concat());
-            let results = results.map_err(|what| Error::data(format!("a process {what}")))?;
-            even(&results).map(|()| results)
-        };
-        let new = read(&new)?;
+        let (new, old) = (Results { runs: new }, Results { runs: old });
+        even(&new)?;
         let rows: Vec<&Row> = new.kinds();
         let old = match against {
             Against::Nothing => None,
             Against::File(results) => Some(results.clone()),
-            Against::Program(_) => Some(read(&old)?),
+            Against::Program(_) => {
+                even(&old)?;
+                Some(old)
+            }
         };
         if let Some(old) = &old {
             old.comparable(new.header(), &rows)?;
@@ -242,17 +265,30 @@ impl Bench {
     }
 
     /// Runs one process, and returns what it wrote: rows of everything that was asked for.
-    fn child(&self, global: &Global, program: &Path, names: &[&str]) -> Result<String> {
-        let out = Command::new(program)
+    fn child(
+        &self,
+        global: &Global,
+        program: &Path,
+        names: &[&str],
+        told: Option<Peak>,
+    ) -> Result<Run> {
+        let mut command = Command::new(program);
+        // Another build may pass over variables that it does not know, and measures again.
+        match told {
+            Some(peak) => command.env(PEAKS, peak.to_words()),
+            None => command.env_remove(PEAKS),
+        };
+        let out = command
             .args(self.words(global, names))
-            // As here, where the variable says otherwise; another build passes over it.
+            // As here, where the variable says otherwise.
             .env("WGVQ_ROBUST_ACCESS", global.robust_access.name())
             .stdin(Stdio::null())
             .output()
             .map_err(|e| Error::file(program, format!("cannot be run: {e}")))?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        let Err(what) = whole(&text, names, out.status) else {
-            return Ok(text);
+        let what = match whole(&text, names, out.status) {
+            Ok(run) => return Ok(run),
+            Err(what) => what,
         };
         let said = end(&String::from_utf8_lossy(&out.stderr));
         Err(Error::file(
@@ -319,10 +355,14 @@ fn middle(results: &Results, workloads: &[Workload]) -> Vec<(Workload, Row)> {
 }
 
 /// Checks that a process measured all that was asked of it.
-fn whole(text: &str, names: &[&str], status: ExitStatus) -> std::result::Result<(), String> {
+fn whole(text: &str, names: &[&str], status: ExitStatus) -> std::result::Result<Run, String> {
     let results = Results::parse(text);
     let results = results.map_err(|what| format!("{status}, and what it wrote is {what}"))?;
-    let rows: Vec<&Row> = results.runs.iter().flat_map(|run| &run.rows).collect();
+    let mut runs = results.runs.into_iter();
+    let (Some(run), None) = (runs.next(), runs.next()) else {
+        return Err(format!("{status}, and it wrote no results, or several"));
+    };
+    let rows = &run.rows;
     if let Some(name) = names
         .iter()
         .find(|name| rows.iter().all(|row| row.name != **name))
@@ -332,7 +372,7 @@ fn whole(text: &str, names: &[&str], status: ExitStatus) -> std::result::Result<
     // A row that is wrong or refused is a failure too, and a result: it has no time then.
     let failed = rows.iter().any(|row| row.ms.is_none());
     match status.success() || failed {
-        true => Ok(()),
+        true => Ok(run),
         false => Err(format!("{status}, though all of its rows are right")),
     }
 }

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Trains the models that are part of the program (`wgvq get`), and puts them in assets/models.
+#
+#   scripts/pretrained.sh [emoji32|drawings64]     both without a name
+#
+#   RUNS      where the runs go (target/pretrained)
+#   FOLDER    where the bundles go (assets/models)
+#   STEPS     steps of each tokenizer (4000), PRIOR_STEPS those of the prior (3000); a handful makes
+#             models for a look in seconds
+#   WGVQ      the program, where it is built already (else cargo builds it)
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+runs=${RUNS:-target/pretrained}
+folder=${FOLDER:-assets/models}
+steps=${STEPS:-4000}
+prior_steps=${PRIOR_STEPS:-3000}
+wgvq() { if [ -n "${WGVQ:-}" ]; then "$WGVQ" "$@"; else cargo run --release --quiet -- "$@"; fi; }
+
+# What learns fast and ends low: a high rate that falls to a hundredth, and the average of the
+# weights.
+fast=(--set train.lr=0.001 --set "train.decay_steps=$steps" --set train.ema_decay=0.99
+    --set "train.eval_every=$((steps / 4))")
+
+emoji32() {
+    wgvq train --preset emoji32 --steps "$steps" --set model.hidden=64 --set data.split=captions \
+        --quantizer cosine "${fast[@]}" --out "$runs/emoji32" --overwrite
+    wgvq text2image train --out "$runs/emoji32" --steps "$prior_steps" --batch 32 --overwrite \
+        --set prior.layers=4 --set prior.dim=96 --set prior.heads=4 \
+        --judge-steps 280 --set "train.eval_every=$((prior_steps / 3))"
+}
+
+# Drawings, since they are in the public domain: the photographs that scripts/data.sh fetches are
+# under the GPL, and what is learned of them is not to be part of a program under other licences.
+drawings64() {
+    wgvq train --data openclipart --set data.width=64 --set data.height=64 --set data.channels=3 \
+        --set data.flip=true --codes 1024 --batch 32 --steps "$steps" --set model.hidden=64 \
+        "${fast[@]}" --out "$runs/drawings64" --overwrite
+}
+
+mkdir -p -- "$folder"
+for name in ${1:-emoji32 drawings64}; do
+    "$name"
+    wgvq export "$runs/$name" --bundle "$folder/$name.bundle" --overwrite
+done
+ls -l -- "$folder"
