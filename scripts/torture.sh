@@ -9,6 +9,7 @@
 #   scripts/torture.sh engines [COUNT]           engines opened and closed, one after another
 #   scripts/torture.sh device                    too little memory, a device that is lost
 #   scripts/torture.sh kernels [COUNT [SEED [OPERATION..]]]    faults planted in kernels, which the checks have to find
+#   scripts/torture.sh shapes [COUNT [SEED [OPERATION..]]]     random shapes and values of operations, against f64
 #   scripts/torture.sh fuzz [MINUTES]            scripts/fuzz.sh: every target so long
 #   scripts/torture.sh all                       all of them, as long as they take
 #
@@ -57,9 +58,14 @@ kernels)
     for operation in "$@"; do planted+=,$operation; done
     WGVQ_PLANTED=$planted cargo test --test ops planted::all -- --nocapture
     ;;
+shapes)
+    made_up=${count:-2000},${seed:-1}
+    for operation in "$@"; do made_up+=,$operation; done
+    WGVQ_SHAPES=$made_up cargo test --test ops shapes::all -- --nocapture
+    ;;
 fuzz) scripts/fuzz.sh ${count:+--minutes "$count"} ;;
 all)
-    for each in kill disk load shards engines device kernels fuzz; do
+    for each in kill disk load shards engines device kernels shapes fuzz; do
         printf '== %s\n' "$each"
         "$self" "$each"
     done

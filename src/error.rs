@@ -2,6 +2,7 @@
 //! out.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Every way in which a call into this library can fail. Nothing panics on a caller's mistake.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,20 @@ pub enum Error {
     DeviceLost {
         /// The driver's words.
         reason: String,
+    },
+    /// The device finishes nothing, for a long time.
+    #[error(
+        "the device finished nothing for {} s while {what} was waited for: its driver hangs, or \
+         has more to do at once than it can in that time; choose another adapter (--adapter), or \
+         allow more time (--device-timeout SECONDS or WGVQ_DEVICE_TIMEOUT, 0 for no end; \
+         `gpu::Options::device_timeout`); training can go on from the last checkpoint with \
+         --resume", after.as_secs_f64()
+    )]
+    DeviceHung {
+        /// The thing that was waited for.
+        what: String,
+        /// The time in which nothing was finished.
+        after: Duration,
     },
     /// The device lacks a feature that this operation needs.
     #[error("{op} needs the device feature {feature}")]

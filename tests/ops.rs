@@ -9,6 +9,8 @@ mod faults;
 mod places;
 #[path = "ops/planted.rs"]
 mod planted;
+#[path = "ops/shapes.rs"]
+mod shapes;
 #[path = "common/skip.rs"]
 mod skip;
 
@@ -340,14 +342,18 @@ fn main() {
     if planted::tried() {
         return;
     }
-    let by_hand = std::env::var_os("WGVQ_PLANTED").is_none();
+    let by_hand = |variable: &str| std::env::var_os(variable).is_none();
     let mut trials = vec![
         Trial::test("operations_with_a_gradient", operations_with_a_gradient),
         Trial::test("classes_differ", classes_differ),
         Trial::test("without_f16_arithmetic", without_f16_arithmetic),
         Trial::test("planted::kinds_are_found", faults::kinds_are_found),
         Trial::test("planted::some_are_found", planted::some),
-        Trial::test("planted::all_are_found", planted::all).with_ignored_flag(by_hand),
+        Trial::test("planted::all_are_found", planted::all)
+            .with_ignored_flag(by_hand("WGVQ_PLANTED")),
+        Trial::test("shapes::cases_are_made_up", shapes::cases_are_made_up),
+        Trial::test("shapes::some_agree", shapes::some),
+        Trial::test("shapes::all_agree", shapes::all).with_ignored_flag(by_hand("WGVQ_SHAPES")),
     ];
     for op in operations() {
         let (op, name): (&'static dyn Operation, _) = (*op, op.name());

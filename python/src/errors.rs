@@ -15,7 +15,10 @@ fn class(error: &Error) -> &'static str {
         Error::OutOfMemory { .. } | Error::Budget { .. } | Error::Limit { .. } => "OutOfMemory",
         Error::Memory { .. } => "OutOfMemory",
         Error::Diverged { .. } => "Diverged",
-        Error::NoAdapter { .. } | Error::DeviceLost { .. } | Error::Feature { .. } => "DeviceError",
+        Error::NoAdapter { .. }
+        | Error::DeviceLost { .. }
+        | Error::DeviceHung { .. }
+        | Error::Feature { .. } => "DeviceError",
         _ => "Error",
     }
 }

@@ -10,6 +10,7 @@ mod tools;
 use clap::{Args, Parser, Subcommand};
 use common::ranks::Processes;
 use std::process::ExitCode;
+use std::time::Duration;
 use wgvq::gpu::{Core, Gpu, Options, RobustAccess};
 use wgvq::parallel::Ranks;
 use wgvq::train::dismiss;
@@ -60,6 +61,16 @@ struct Global {
         default_value = "on"
     )]
     robust_access: RobustAccess,
+    /// How long the device may finish nothing while it is waited for, before it is taken to hang,
+    /// which is an error; 0 waits without an end [default: 600]
+    #[arg(
+        long,
+        global = true,
+        env = "WGVQ_DEVICE_TIMEOUT",
+        value_name = "SECONDS",
+        value_parser = device_timeout
+    )]
+    device_timeout: Option<Duration>,
     /// Print results and errors only
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -92,26 +103,36 @@ impl Global {
         self.gpu_with(self.one_core()?)
     }
 
-    /// Without the stored table, which may be what is wrong.
-    fn untuned_gpu(&self) -> Result<Gpu> {
-        Gpu::new(Options {
-            adapter: self.adapter.clone(),
-            core: self.one_core()?,
-            robust_access: self.robust_access,
-            ..Default::default()
-        })
-    }
-
-    fn gpu_with(&self, core: Option<Core>) -> Result<Gpu> {
-        let gpu = Gpu::new(Options {
+    /// The options of an engine, as the command line has them.
+    fn engine(&self, core: Option<Core>) -> Options {
+        Options {
             adapter: self.adapter.clone(),
             core,
             robust_access: self.robust_access,
+            device_timeout: self.device_timeout,
             ..Default::default()
-        })?;
+        }
+    }
+
+    /// Without the stored table, which may be what is wrong.
+    fn untuned_gpu(&self) -> Result<Gpu> {
+        Gpu::new(self.engine(self.one_core()?))
+    }
+
+    fn gpu_with(&self, core: Option<Core>) -> Result<Gpu> {
+        let gpu = Gpu::new(self.engine(core))?;
         wgvq::bench::apply_stored_tuning(&gpu, core)?;
         Ok(gpu)
     }
+}
+
+/// Reads seconds; 0 is no end.
+fn device_timeout(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "takes seconds".to_owned())?;
+    if seconds == 0.0 {
+        return Ok(Duration::MAX);
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| "takes seconds, 0 for no end".to_owned())
 }
 
 #[derive(Subcommand)]
@@ -217,6 +238,7 @@ enum CommandStatus {
 }
 
 pub fn main() -> ExitCode {
+    common::losses::quiet_losses();
     let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

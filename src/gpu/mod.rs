@@ -17,6 +17,7 @@ pub(crate) use command::clock;
 pub use command::profile::Span;
 pub use command::slices::SliceProgress;
 pub use command::stream::{Counters, Submission};
+pub use command::waiting::{DEVICE_TIMEOUT, LOST_WHILE_POLLED};
 #[cfg(not(target_arch = "wasm32"))]
 pub use device::adapter::adapters;
 pub use device::adapter::{AdapterReport, Core};
@@ -51,6 +52,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// A map whose keys are our own, so that its hash need not withstand anybody.
 pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<rustc_hash::FxHasher>>;
@@ -93,6 +95,10 @@ pub struct Options {
     pub robust_access: RobustAccess,
     /// Bytes of device memory that the engine may hold, see [`Gpu::set_memory_budget`].
     pub memory_budget: Option<u64>,
+    /// The time for which the device may finish nothing while it is waited for, before that is
+    /// [`Error::DeviceHung`]: 10 minutes unless it is said here, and no end for `Duration::MAX`. A
+    /// browser waits for itself.
+    pub device_timeout: Option<Duration>,
     /// Read this file of `shaders/` in place of the embedded one of its name. For tests: a fault
     /// that is planted in a kernel is found.
     pub planted: Option<&'static Source>,
@@ -146,6 +152,11 @@ pub(crate) struct Inner {
     failure: Arc<Mutex<Option<Error>>>,
     /// Why the device is gone, once it is.
     gone: Arc<OnceLock<String>>,
+    /// The batch after the last that was finished when the device was found to hang; 0 if it never
+    /// was.
+    hung: AtomicU64,
+    /// Whether the device is the engine's, and not a host's.
+    own: bool,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -222,7 +233,7 @@ impl Gpu {
             RobustAccess::Off => robust::device_without(&adapter, &descriptor)?,
         };
         let heap = adapter::heap(&adapter);
-        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, heap);
+        let gpu = Gpu::assemble(adapter.get_info(), device, queue, options, heap, true);
         // The device is ours, so its handlers are too: errors become values at the next call that
         // can return one.
         let failure = gpu.inner.failure.clone();
@@ -282,7 +293,7 @@ impl Gpu {
             robust_access: RobustAccess::On,
             ..options
         };
-        Gpu::assemble(info, device, queue, options, None)
+        Gpu::assemble(info, device, queue, options, None, false)
     }
 
     fn assemble(
@@ -291,6 +302,7 @@ impl Gpu {
         queue: wgpu::Queue,
         options: Options,
         heap: Option<u64>,
+        own: bool,
     ) -> Gpu {
         let limits = device.limits();
         let immediates = features::has_immediates(device.features(), &limits);
@@ -327,6 +339,8 @@ impl Gpu {
             ids: AtomicU64::new(1),
             failure: Default::default(),
             gone: Default::default(),
+            hung: Default::default(),
+            own,
         };
         Gpu {
             inner: Arc::new(inner),
@@ -353,10 +367,12 @@ impl Gpu {
         let Some(error) = self.inner.failure.lock().take() else {
             return Ok(());
         };
-        // A device that is gone refuses whatever comes, and says that it is gone when it is asked.
-        let _ = self.inner.device.poll(wgpu::PollType::Poll);
-        self.check_lost()?;
-        Err(error)
+        // A device that is gone refuses whatever comes, and says that it is gone when it is asked,
+        // once it has ended what it was at.
+        match self.inner.wait_for(None, "the cause of an error") {
+            Err(lost @ Error::DeviceLost { .. }) => Err(lost),
+            _ => self.check_lost().and(Err(error)),
+        }
     }
 
     /// The adapter's name, driver and kind.

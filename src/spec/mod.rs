@@ -13,7 +13,7 @@ mod verdict;
 
 pub use case::{Case, case, cases};
 pub use host_tensor::{Data, HostTensor, Real};
-pub use operation::{ErrorInputs, Gradient, Operation, refused};
+pub use operation::{ErrorInputs, Extremes, Gradient, Operation, refused};
 pub use rng::Rng;
 pub use tolerance::Tolerance;
 pub use verdict::{Verdict, compare};

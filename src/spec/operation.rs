@@ -17,6 +17,33 @@ pub fn refused<T>(wrong: &'static str, outcome: Result<T>) -> (&'static str, Res
     (wrong, outcome.map(drop))
 }
 
+/// The inputs of an operation, by their positions, that may hold more than what
+/// [`Operation::inputs`] draws: its outputs and gradients stay within their tolerances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extremes {
+    /// Those that may hold numbers up to 1e30.
+    pub huge: &'static [usize],
+    /// Those that may hold infinities.
+    pub infinite: &'static [usize],
+}
+
+impl Extremes {
+    /// Returns the promise that these inputs may hold any number.
+    pub const fn any(inputs: &'static [usize]) -> Extremes {
+        Extremes {
+            huge: inputs,
+            infinite: inputs,
+        }
+    }
+    /// Returns the promise that these inputs may hold finite numbers up to 1e30.
+    pub const fn huge(inputs: &'static [usize]) -> Extremes {
+        Extremes {
+            huge: inputs,
+            infinite: &[],
+        }
+    }
+}
+
 /// An operation of the registry.
 pub trait Operation: Sync {
     /// The operation's name: its folder's.
@@ -42,6 +69,11 @@ pub trait Operation: Sync {
     /// Returns the case with those inputs as f16, where the operation takes them.
     fn in_f16(&self, case: &Case) -> Option<Case> {
         (!self.halves().is_empty()).then(|| case.clone().and("half", 1))
+    }
+    /// Returns which inputs may be huge or infinite, where the operation promises something of
+    /// them. NaN is never drawn.
+    fn extremes(&self) -> Extremes {
+        Extremes::default()
     }
     /// Random inputs of a case.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor>;

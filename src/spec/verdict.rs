@@ -87,8 +87,13 @@ pub fn compare(what: &str, got: &HostTensor, want: &HostTensor, tolerance: Toler
         ));
     }
     for (i, (g, w)) in pairs.iter().enumerate() {
-        let error = (g - w).abs();
-        let allowed = tolerance.abs + tolerance.rel * w.abs();
+        // Infinities of the same sign are equal, though their difference is NaN.
+        let error = if g == w { 0.0 } else { (g - w).abs() };
+        // Nothing else is near an infinity.
+        let allowed = match w.is_finite() {
+            true => tolerance.abs + tolerance.rel * w.abs(),
+            false => 0.0,
+        };
         let ratio = if error == 0.0 { 0.0 } else { error / allowed };
         // Written so that NaN lands in the failing branch.
         let holds = error <= allowed;
@@ -120,4 +125,27 @@ pub fn compare(what: &str, got: &HostTensor, want: &HostTensor, tolerance: Toler
         }
     }
     verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinities_are_equal_to_themselves_alone() {
+        let tolerance = Tolerance { abs: 1.0, rel: 1.0 };
+        let passes = |got: f32, want: f64| {
+            let (got, want) = (
+                HostTensor::f32(&[1], vec![got]),
+                HostTensor::f64(&[1], vec![want]),
+            );
+            compare("", &got, &want, tolerance).pass
+        };
+        let (inf, wide) = (f32::INFINITY, f64::INFINITY);
+        assert!(passes(inf, wide) && passes(-inf, -wide) && passes(2.0, 1.0));
+        for (got, want) in [(inf, -wide), (3e38, wide), (inf, 3e38), (f32::NAN, wide)] {
+            assert!(!passes(got, want), "{got} for {want}");
+        }
+        assert!(!passes(0.0, f64::NAN) && !passes(f32::NAN, f64::NAN));
+    }
 }

@@ -193,6 +193,12 @@ impl RunFolder {
         self.staged.as_ref().is_some_and(|s| !s.is_put())
     }
 
+    /// Whether the run can be gone on with by [`RunFolder::resume`]: it is in its place, with its
+    /// configuration.
+    pub fn has_begun(&self) -> bool {
+        !self.replaces() && self.config().is_file()
+    }
+
     /// The folder of this name beside this one, where what belongs to the run is written; it gets
     /// there together with the run.
     pub fn beside(&self, name: &str) -> PathBuf {

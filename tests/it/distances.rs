@@ -2,14 +2,17 @@
 //! scikit-learn, which `scripts/fixtures/distances.py` stored, and `wgvq evaluate` end to end.
 
 use crate::common::fixture::Fixture;
-use crate::common::{SMALLEST_PRIOR, ok, refused, run, stdout, text, train_tiny};
-use std::collections::BTreeMap;
+use crate::common::{SMALLEST_PRIOR, ok, refused, run, stdout, text, tiny_config_over, train_tiny};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use wgvq::analysis::distribution::Features;
 use wgvq::analysis::distribution::frechet::frechet_distance;
 use wgvq::analysis::distribution::kernel::kernel_distance;
 use wgvq::analysis::distribution::neighbours::{NEIGHBOURS, precision_recall};
 use wgvq::analysis::distribution::wavelets::frechet_wavelet_distance;
+use wgvq::config::DottedConfig;
+use wgvq::config::run::RunConfig;
+use wgvq::data::{self, spread};
 
 /// Checks that the figure is the other program's to four digits.
 fn agrees(f: &Fixture, name: &str, got: f64) {
@@ -197,4 +200,91 @@ fn measures_that_cannot_be_taken_are_named() {
         &["accuracy", "--images"],
     );
     assert!(!out.join("distances.csv").exists());
+}
+
+/// Photographs of 96 x 64 in two classes, no two alike.
+fn photographs(folder: &Path) {
+    for i in 0..24u32 {
+        let class = folder.join(["bands", "rings"][i as usize % 2]);
+        std::fs::create_dir_all(&class).unwrap();
+        let photograph = image::RgbImage::from_fn(96, 64, |x, y| {
+            let at = match i % 2 {
+                0 => x * 3 + y * (i + 1),
+                _ => (x.abs_diff(40).pow(2) + y.abs_diff(30).pow(2)) / (i + 2),
+            };
+            image::Rgb([at + i * 9, at * 2 + i * 5, x + y].map(|v| v as u8))
+        });
+        photograph.save(class.join(format!("{i:02}.png"))).unwrap();
+    }
+}
+
+/// A run that saw random crops of photographs is judged beside their tiles, those that training may
+/// draw from and those held out, whatever it drew; and its prior, which saw tiles, too.
+#[test]
+fn runs_of_random_crops_are_judged_beside_tiles() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, config) = (folder.path().join("photos"), folder.path().join("a.toml"));
+    photographs(&source);
+    let crops = "width = 32\nheight = 32\nstore = 'memory'\ncrop = 'random'\nflip = true\n\
+                 color = 0.2\ncrop_scale_max = 1.0\n";
+    tiny_config_over(&config, 6, &source, crops);
+    let run_path = folder.path().join("run");
+    let train = ["train", text(&config), "--out", text(&run_path), "--quiet"];
+    ok(run(&train));
+    let steps = ["--steps", "4", "--batch", "8", "--quiet"];
+    ok(run(&[
+        &["prior", text(&run_path)][..],
+        &SMALLEST_PRIOR,
+        &steps,
+    ]
+    .concat()));
+
+    let kept = folder.path().join("kept");
+    let judged = ok(evaluate(&run_path, &["--keep", text(&kept), "--quiet"]));
+    let judged = figures(&stdout(&judged));
+    assert_eq!(judged.len(), 7, "{judged:?}");
+    for (name, (value, floor, _)) in &judged {
+        assert!(value.is_finite() && floor.is_finite(), "{name}: {judged:?}");
+    }
+    // Tiles of the photographs, by the library.
+    let options = RunConfig::load(&run_path.join("config.toml"));
+    let options = options.unwrap().data.options();
+    let set = data::open(text(&source), &options).unwrap();
+    for (name, indices) in [("training", &set.train), ("held-out", &set.test)] {
+        let n = std::fs::read_dir(kept.join(name)).unwrap().count();
+        assert_eq!(n, set.train.len().min(set.test.len()), "{name}");
+        let tiles = set.gather(&spread(indices, n)).unwrap();
+        let mut images = Vec::new();
+        for i in 0..n {
+            let image = image::open(kept.join(name).join(format!("{i:06}.png")));
+            images.extend(image.unwrap().to_rgb8().into_raw());
+        }
+        assert!(images == tiles, "{name}: other images than the tiles");
+    }
+    // No photograph is on both sides.
+    let photographs = |indices: &[u32]| -> BTreeSet<u64> {
+        let of = |i: &u32| set.items[*i as usize].group;
+        indices.iter().map(of).collect()
+    };
+    let sides = [&set.train, &set.test].map(|indices| photographs(indices));
+    assert!(
+        sides[0].is_disjoint(&sides[1]) && sides[1].len() > 1,
+        "{sides:?}"
+    );
+
+    // Again, and from elsewhere.
+    let again = |more: &[&str]| {
+        let args = ["--overwrite", "--quiet", "--metric", "fwd,fd"];
+        figures(&stdout(&ok(evaluate(&run_path, &[&args, more].concat()))))
+    };
+    let mut two = judged.clone();
+    two.retain(|name, _| ["fwd", "fd"].contains(&name.as_str()));
+    assert_eq!(again(&[]), two);
+    let moved = folder.path().join("moved");
+    std::fs::rename(&source, &moved).unwrap();
+    refused(evaluate(&run_path, &["--overwrite"]), &["photos", "--data"]);
+    assert_eq!(again(&["--data", text(&moved)]), two);
+    let reconstructed = again(&["--data", text(&moved), "--reconstructions"]);
+    assert_eq!(reconstructed["fd"].1, judged["fd"].1);
+    assert_ne!(reconstructed["fwd"].0, judged["fwd"].0);
 }

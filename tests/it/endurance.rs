@@ -1,13 +1,14 @@
 //! Engines that are opened and closed many times, and a device that is lost in the middle.
 
-use crate::common::{text, tiny_config};
+use crate::common::{self, refused, text, tiny_config};
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use wgvq::config::DottedConfig;
 use wgvq::config::run::RunConfig;
-use wgvq::gpu::{Gpu, Options, Tensor};
+use wgvq::gpu::{DType, Gpu, Options, Tensor};
 use wgvq::ops::linalg::matmul::{Transpose, matmul};
 use wgvq::quantize::Registry;
 use wgvq::storage::run_folder::RunFolder;
@@ -151,4 +152,60 @@ fn a_lost_device_is_an_error_value_and_not_the_end() {
         made.and_then(|x| x.read::<f32>().map(drop)),
     );
     works(&Gpu::new(Options::default()).unwrap());
+}
+
+/// An engine that takes its device to hang at once, and has given it more than that to do.
+fn hung() -> (Gpu, Tensor) {
+    let gpu = Gpu::new(Options {
+        device_timeout: Some(Duration::from_nanos(1)),
+        ..Default::default()
+    });
+    let gpu = gpu.unwrap();
+    let x = Tensor::zeros(&gpu, &[2048, 2048], DType::F32).unwrap();
+    let y = matmul(&x, &x, Transpose::B, None).unwrap();
+    let ended = y.read::<f32>().map(drop);
+    let Err(error @ Error::DeviceHung { .. }) = ended else {
+        panic!("{ended:?}");
+    };
+    let said = error.to_string();
+    for named in ["the copy of a result", "--device-timeout", "--resume"] {
+        assert!(said.contains(named), "does not name {named}: {said}");
+    }
+    (gpu, y)
+}
+
+/// A device that finishes nothing in the time that it has is an error. It is waited for again where
+/// it goes on, and not when the engine is closed.
+#[test]
+fn a_device_that_hangs_is_an_error_value_and_not_the_end() {
+    let (gpu, y) = hung();
+    loop {
+        match gpu.finish() {
+            Ok(()) => break,
+            Err(Error::DeviceHung { what, .. }) => assert_eq!(what, "work that was submitted"),
+            Err(other) => panic!("{other}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop((gpu, y));
+    drop(hung());
+    works(&Gpu::new(Options::default()).unwrap());
+}
+
+#[test]
+fn a_command_does_not_wait_for_a_device_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, out) = (folder.path().join("tiny.toml"), folder.path().join("run"));
+    tiny_config(&config, 16);
+    let args = ["train", text(&config), "--out", text(&out)];
+    let ended = |timeout: &'static str| common::run(&[&args[..], &["--quiet", timeout]].concat());
+    refused(
+        ended("--device-timeout=0.000000001"),
+        &["finished nothing", "waited for"],
+    );
+    for wrong in ["--device-timeout=soon", "--device-timeout=-1"] {
+        refused(ended(wrong), &["--device-timeout", "takes seconds"]);
+    }
+    let resume = ["train", "--resume", text(&out), "-q", "--device-timeout=0"];
+    common::ok(common::run(&resume));
 }

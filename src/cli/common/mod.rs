@@ -1,11 +1,12 @@
 //! Parts that several commands share: options of keys, places of outputs, messages, runs to watch,
-//! signals, images as files.
+//! signals, lost devices, images as files.
 
 pub mod apart;
 pub mod array;
 pub mod dashboard;
 pub mod images;
 pub mod keys;
+pub mod losses;
 pub mod made;
 pub mod output;
 pub mod peaks;

@@ -36,6 +36,9 @@ pub struct Watch<'a> {
     last_line: Option<Instant>,
     starting: Option<Starting>,
     event_files: bool,
+    /// The device, for tests that take it away.
+    #[cfg(test)]
+    gpu: Option<Gpu>,
 }
 
 impl<'a> Watch<'a> {
@@ -49,6 +52,8 @@ impl<'a> Watch<'a> {
             last_line: None,
             starting: None,
             event_files: false,
+            #[cfg(test)]
+            gpu: None,
         }
     }
 
@@ -85,6 +90,10 @@ impl<'a> Watch<'a> {
 
     /// Says how many kernels are compiled, until the first step is done.
     pub fn starting(mut self, gpu: &Gpu) -> Self {
+        #[cfg(test)]
+        {
+            self.gpu = Some(gpu.clone());
+        }
         if !self.global.quiet {
             self.starting = Some(match (&self.screen, self.bar.clone()) {
                 (Some(screen), _) => screen.starting(gpu),
@@ -148,6 +157,8 @@ fn describe(p: &Progress) -> String {
 
 impl Observer for Watch<'_> {
     fn step(&mut self, p: &Progress) {
+        #[cfg(test)]
+        super::losses::tests::stepped(self.gpu.as_ref(), p.step);
         // The first is recorded before the device has run it.
         if p.step > 1 {
             self.starting = None;

@@ -1,6 +1,7 @@
 //! `wgvq train`
 
 use crate::cli::common::keys::{Architecture, Keys, configuration, open, preset_names};
+use crate::cli::common::losses::{Begun, through_losses};
 use crate::cli::common::output;
 use crate::cli::common::peaks::passes_chosen;
 use crate::cli::common::pictures;
@@ -74,8 +75,23 @@ pub struct Train {
 
 impl Train {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        let none = Keys::default();
+        let (folder, keys) = match &self.resume {
+            Some(path) => (path, &self.keys),
+            None => (&self.out, &none),
+        };
+        through_losses(
+            global,
+            folder,
+            |begun| self.begin(global, begun),
+            || self.resume(global, folder, keys),
+        )
+    }
+
+    fn begin(&self, global: &Global, begun: &Begun) -> Result<CommandStatus> {
         if let Some(path) = &self.resume {
-            return self.resume(global, path);
+            begun.note();
+            return self.resume(global, path, &self.keys);
         }
         if self.is_of_vectors()? {
             let new = vectors::New {
@@ -85,7 +101,7 @@ impl Train {
                 overwrite: self.overwrite,
                 seen: self.seen,
             };
-            return new.train(global);
+            return new.train(global, begun);
         }
         let config = configuration(self.config.as_deref(), self.preset.as_deref(), &self.keys)?;
         RunFolder::may_create(&self.out, self.overwrite)?;
@@ -99,7 +115,7 @@ impl Train {
             false => config,
         };
         let folder = RunFolder::create(&self.out, self.overwrite)?;
-        train(
+        let ended = train(
             global,
             &gpu,
             &config,
@@ -108,7 +124,8 @@ impl Train {
             Start::Fresh,
             GO_ON,
             self.seen,
-        )
+        );
+        begun.in_folder(&folder, ended)
     }
 
     /// Whether vectors are to be trained on, and not images.
@@ -131,14 +148,14 @@ impl Train {
         }
     }
 
-    fn resume(&self, global: &Global, path: &Path) -> Result<CommandStatus> {
+    fn resume(&self, global: &Global, path: &Path, keys: &Keys) -> Result<CommandStatus> {
         let folder = RunFolder::resume(path)?;
         if vectors::is_in(&folder.config())? {
-            return vectors::resume(global, &folder, &self.keys, self.seen);
+            return vectors::resume(global, &folder, keys, self.seen);
         }
         let kept = RunConfig::load(&folder.config())?;
-        let config = resumed_config(&kept, &self.keys, "--resume")?;
-        let data = own_pictures(path, &config, &self.keys)?;
+        let config = resumed_config(&kept, keys, "--resume")?;
+        let data = own_pictures(path, &config, keys)?;
         let gpu = global.gpu()?;
         train(
             global,

@@ -1,5 +1,6 @@
 //! `wgvq prior`: the second stage, trained over the codes of a run's model.
 
+use crate::cli::common::losses::{Begun, through_losses};
 use crate::cli::common::output;
 use crate::cli::common::peaks::passes_chosen;
 use crate::cli::common::pictures;
@@ -124,6 +125,27 @@ impl PriorCommand {
     }
 
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        let again = PriorCommand {
+            run: self.run.clone(),
+            level: self.level.clone(),
+            data: self.data.clone(),
+            resume: true,
+            seen: self.seen,
+            ..Default::default()
+        };
+        let again = if self.resume { self } else { &again };
+        through_losses(
+            global,
+            &self.run,
+            |begun| self.begin(global, begun),
+            || again.begin(global, &Begun::default()),
+        )
+    }
+
+    fn begin(&self, global: &Global, begun: &Begun) -> Result<CommandStatus> {
+        if self.resume {
+            begun.note();
+        }
         // What is wrong is found before anything is written, or replaced.
         let asked = if self.resume {
             None
@@ -202,17 +224,18 @@ impl PriorCommand {
             }
         };
         let tokens = match tokens {
-            Ok(tokens) => Some(tokens),
+            Ok(tokens) => Ok(Some(tokens)),
             Err(images) => training.tokenize(
                 &TokenSource::of(&images),
                 &folder,
                 "the same command begins with the codes again",
-            )?,
+            ),
         };
-        match tokens {
+        let ended = tokens.and_then(|tokens| match tokens {
             Some(tokens) => self.train(&training, tokens, &folder, start),
             None => Ok(CommandStatus::Abandoned),
-        }
+        });
+        begun.in_folder(&folder, ended)
     }
 
     /// Can a prior begin in this folder?

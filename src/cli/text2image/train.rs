@@ -6,6 +6,7 @@ mod resume;
 mod stages;
 
 use crate::cli::common::keys::{key_value, set_keys};
+use crate::cli::common::losses::{Begun, through_losses};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::common::watch::Seen;
@@ -49,7 +50,7 @@ impl System {
     }
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 #[command(after_long_help = "\
 The data: JSON Lines of {\"image\": \"a.png\", \"text\": \"a red heart\"}, a folder with a .txt
 beside each image, a WebDataset tar, or a named data set with captions (emoji, twemoji).
@@ -133,7 +134,26 @@ impl Train {
     }
 
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        let again = Train {
+            resume: Some(self.out.clone()),
+            seen: self.seen,
+            ..Default::default()
+        };
+        let again = if self.resume.is_some() { self } else { &again };
+        through_losses(
+            global,
+            self.folder(),
+            |begun| self.begin_stages(global, begun),
+            || again.begin_stages(global, &Begun::default()),
+        )
+    }
+
+    /// Trains what is not trained yet.
+    fn begin_stages(&self, global: &Global, begun: &Begun) -> Result<CommandStatus> {
         let run = self.folder();
+        if self.resume.is_some() {
+            begun.note();
+        }
         // By the name that this command has for them.
         self.stage1
             .iter()
@@ -181,11 +201,13 @@ impl Train {
             return Err(Error::config("--judge-steps", what));
         }
         // Priors that have begun need their tokens alone, whatever became of the images.
-        let begun = |place: &PathBuf| {
+        let has_tokens = |place: &PathBuf| {
             place.join("config.toml").exists() && Tokens::exist(&place.join("tokens"))
         };
-        let needed =
-            self.resume.is_none() || self.data.is_some() || !judged || !places.iter().all(begun);
+        let needed = self.resume.is_none()
+            || self.data.is_some()
+            || !judged
+            || !places.iter().all(has_tokens);
         let material = if needed {
             Some(self.material(global, &first, &request)?)
         } else {
@@ -194,7 +216,7 @@ impl Train {
         if let Some(m) = &material {
             check_stages(&gpu, &first.levels, m, &priors, (!judged).then_some(&judge))?;
             if self.resume.is_some() {
-                for place in places.iter().filter(|place| begun(place)) {
+                for place in places.iter().filter(|place| has_tokens(place)) {
                     same_images(&Tokens::open(&place.join("tokens"))?, m)?;
                 }
                 request.data = absolute(&m.set.name);
@@ -203,12 +225,14 @@ impl Train {
         // What is to be replaced keeps what it was asked for until then.
         if !self.overwrite && !matches!(first.stage, Stage::New(_)) {
             request.save(&text_folder(run))?;
+            begun.note();
         }
         let config = first.config;
         let ended = match first.stage {
             Stage::Trained(_) => CommandStatus::Done,
             Stage::New(images) => {
                 let folder = self.begin(&config, &request)?;
+                begun.note();
                 train_first_stage(
                     global,
                     &gpu,
@@ -249,8 +273,9 @@ impl Train {
                 material.as_ref(),
                 config,
                 &request,
+                begun,
             )? {
-                CommandStatus::Done => {}
+                CommandStatus::Done => begun.note(),
                 ended => return Ok(ended),
             }
         }

@@ -193,11 +193,8 @@ impl Selftest {
             return Err(Error::config("--emulate-matrices", what));
         }
         Gpu::new(Options {
-            adapter: global.adapter.clone(),
-            core: Some(Core::Coopmat),
-            robust_access: global.robust_access,
             emulated_matrices: self.emulate_matrices,
-            ..Default::default()
+            ..global.engine(Some(Core::Coopmat))
         })
     }
 

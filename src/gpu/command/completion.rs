@@ -55,6 +55,11 @@ impl Completions {
         self.state.lock().finished >= epoch
     }
 
+    /// Returns the last batch that the device is known to have finished.
+    pub(in crate::gpu) fn newest(&self) -> u64 {
+        self.state.lock().finished
+    }
+
     /// Whether nothing is known to be on the device.
     pub(in crate::gpu) fn all_finished(&self) -> bool {
         self.state.lock().unfinished.is_empty()
@@ -118,8 +123,9 @@ impl Gpu {
     /// ```
     ///
     /// # Errors
-    /// Returns the future's error, or one if the device was lost or if the future waits for a
-    /// host's encoder that was not submitted.
+    /// Returns the future's error, or one if the device was lost, if it finishes nothing for
+    /// [`Options::device_timeout`](crate::gpu::Options::device_timeout), or if the future waits for
+    /// a host's encoder that was not submitted.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         use super::recorder::sending::SPIN;
@@ -147,20 +153,14 @@ impl Gpu {
                 return Err(Error::invalid("readback", what));
             }
             self.send_up_to(epoch - 1);
-            let lost = |e: wgpu::PollError| Error::DeviceLost {
-                reason: e.to_string(),
-            };
             if self.spins() && since.elapsed() < SPIN {
-                self.inner.device.poll(wgpu::PollType::Poll).map_err(lost)?;
+                self.inner.poll(wgpu::PollType::Poll)?;
                 std::hint::spin_loop();
                 continue;
             }
             // The oldest alone: the future may record more while the others run.
-            let polled = self.inner.device.poll(wgpu::PollType::Wait {
-                submission_index: self.inner.command.completions.oldest(),
-                timeout: None,
-            });
-            let status = polled.map_err(lost)?;
+            let oldest = self.inner.command.completions.oldest();
+            let status = self.inner.wait_for(oldest, "the copy of a result")?;
             self.check_lost()?;
             idle += u32::from(status.is_queue_empty());
         }

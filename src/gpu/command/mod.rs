@@ -11,6 +11,7 @@ pub(crate) mod scope;
 pub(crate) mod slices;
 pub(crate) mod stream;
 pub(crate) mod timing;
+pub(crate) mod waiting;
 
 use crate::gpu::lock::Mutex;
 use calls::Calls;

@@ -141,13 +141,7 @@ impl Gpu {
         }
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., |_| {});
         self.inner.queue.submit([encoder.finish()]);
-        let poll = wgpu::PollType::Wait {
-            submission_index: None,
-            timeout: None,
-        };
-        device.poll(poll).map_err(|e| Error::DeviceLost {
-            reason: e.to_string(),
-        })?;
+        self.inner.wait_for(None, "the guard bands")?;
         self.check()?;
         let view = staging
             .slice(..)

@@ -102,7 +102,7 @@ impl Tensor {
 impl Readback {
     /// Whether the copy has arrived. Never waits.
     pub fn ready(&self) -> bool {
-        let _ = self.gpu.inner.device.poll(wgpu::PollType::Poll);
+        let _ = self.gpu.inner.poll(wgpu::PollType::Poll);
         self.state.lock().done.is_some()
     }
 

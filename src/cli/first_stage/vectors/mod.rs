@@ -5,6 +5,7 @@ mod codes;
 pub use codes::{DecodeVectors, EncodeVectors, tell_latents};
 
 use crate::cli::common::keys::Keys;
+use crate::cli::common::losses::Begun;
 use crate::cli::common::output;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::common::watch::{Seen, Watch};
@@ -40,7 +41,7 @@ pub struct New<'a> {
 }
 
 impl New<'_> {
-    pub fn train(&self, global: &Global) -> Result<CommandStatus> {
+    pub fn train(&self, global: &Global, begun: &Begun) -> Result<CommandStatus> {
         let mut config = match self.file {
             Some(file) => VectorsConfig::load(file)?,
             None => VectorsConfig::default(),
@@ -52,7 +53,8 @@ impl New<'_> {
         let gpu = global.gpu()?;
         let trainer = trainer(&gpu, config, data)?;
         let folder = RunFolder::create(self.out, self.overwrite)?;
-        run(global, &gpu, trainer, &folder, Start::Fresh, self.seen)
+        let ended = run(global, &gpu, trainer, &folder, Start::Fresh, self.seen);
+        begun.in_folder(&folder, ended)
     }
 }
 

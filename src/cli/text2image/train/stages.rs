@@ -1,6 +1,7 @@
 //! The stages of the second half: tokens, the prior, and the contrastive model.
 
 use super::{GO_ON, Train};
+use crate::cli::common::losses::Begun;
 use crate::cli::common::output;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::common::watch::Watch;
@@ -33,6 +34,7 @@ impl Train {
         material: Option<&Material>,
         config: &Resolved<PriorConfig>,
         request: &TrainRequest,
+        begun: &Begun,
     ) -> Result<CommandStatus> {
         let run = self.folder();
         let name = model.levels()[level].name.clone();
@@ -82,10 +84,12 @@ impl Train {
             v.codebook_size
         ));
         let start = if resumed { Start::Resume } else { Start::Fresh };
-        let Some(trained) = training.train(tokens, &folder, start)? else {
+        let trained = training.train(tokens, &folder, start);
+        let Some(trained) = begun.in_folder(&folder, trained)? else {
             return Ok(CommandStatus::Interrupted);
         };
-        self.text_helps(global, gpu, &folder, model, &trained)?;
+        let told = self.text_helps(global, gpu, &folder, model, &trained);
+        begun.in_folder(&folder, told)?;
         Ok(CommandStatus::Done)
     }
 

@@ -1,11 +1,11 @@
 //! Submitting what was recorded, and waiting for it.
 
 use super::{FIRST_DISPATCHES, Recorder, SUBMIT_DISPATCHES};
+use crate::Result;
 use crate::gpu::Gpu;
 use crate::gpu::command::clock::Instant;
 use crate::gpu::command::slices::Slice;
 use crate::gpu::command::stream::Submission;
-use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 #[cfg(not(target_arch = "wasm32"))]
@@ -147,6 +147,10 @@ impl Gpu {
 
     /// Waits until the device has done everything up to `submission`. In a browser nothing may
     /// wait: this returns at once, and [`Gpu::finish_async`] is what waits.
+    ///
+    /// # Errors
+    /// If the device was lost or refused something since the last call, or finishes nothing for
+    /// [`Options::device_timeout`](crate::gpu::Options::device_timeout).
     pub fn wait(&self, submission: &Submission) -> Result<()> {
         self.send_up_to(submission.epoch);
         // What was kept for later has been sent since, as a part of the last or before it.
@@ -154,17 +158,8 @@ impl Gpu {
         let index = index.or_else(|| self.inner.command.recorder.lock().last.clone());
         #[cfg(not(target_arch = "wasm32"))]
         self.spin_until(submission.epoch)?;
-        if let Some(index) = index {
-            let poll = wgpu::PollType::Wait {
-                submission_index: Some(index),
-                timeout: None,
-            };
-            self.inner
-                .device
-                .poll(poll)
-                .map_err(|e| Error::DeviceLost {
-                    reason: e.to_string(),
-                })?;
+        if index.is_some() {
+            self.inner.wait_for(index, "work that was submitted")?;
         }
         self.note_idle();
         self.check()
@@ -182,10 +177,7 @@ impl Gpu {
     fn spin_until(&self, epoch: u64) -> Result<()> {
         let (start, completions) = (Instant::now(), &self.inner.command.completions);
         while self.spins() && !completions.has_finished(epoch) && start.elapsed() < SPIN {
-            let polled = self.inner.device.poll(wgpu::PollType::Poll);
-            polled.map_err(|e| Error::DeviceLost {
-                reason: e.to_string(),
-            })?;
+            self.inner.poll(wgpu::PollType::Poll)?;
             std::hint::spin_loop();
         }
         Ok(())
@@ -199,6 +191,9 @@ impl Gpu {
     }
 
     /// Submits what was recorded and waits for all of it.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
     pub fn finish(&self) -> Result<()> {
         let submission = self.flush()?;
         self.wait(&submission)

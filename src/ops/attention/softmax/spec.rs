@@ -5,7 +5,7 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
 };
 
 /// The registry's row of [`softmax`].
@@ -48,6 +48,9 @@ impl Operation for SoftmaxSpec {
     }
     fn bench(&self) -> Vec<Case> {
         vec![sized([16, 256, 256, 0])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::huge(&[0])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&size(case))]

@@ -4,7 +4,7 @@ use super::{Geometry, Pool, backward, forward, max_pool, max_pool_grad, referenc
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
 };
 use crate::{Error, Result};
 
@@ -62,6 +62,9 @@ impl Operation for MaxPool {
         geometry(c)
             .map(drop)
             .map_err(|e| Error::data(format!("case `{c}`: {e}")))
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::any(&[0])
     }
     /// Halves of whole numbers, so that many windows have several largest values.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {

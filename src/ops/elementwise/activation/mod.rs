@@ -5,7 +5,7 @@ pub(crate) mod reference;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
 };
 use crate::{Error, Result, shader};
 
@@ -143,6 +143,9 @@ impl Operation for Activation {
     }
     fn bench(&self) -> Vec<Case> {
         (0..6).map(|f| case(&[("f", f), ("n", 1 << 20)])).collect()
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::huge(&[0])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         // Four deviations wide, so that the flat tails are met too.

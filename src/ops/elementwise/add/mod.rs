@@ -6,7 +6,7 @@ use crate::autograd::accumulate::{add, add_assign, add_counts, counts_kernel, ke
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
 };
 
 impl Tape {
@@ -35,6 +35,9 @@ impl Operation for Add {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20)])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::huge(&[0, 1])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let n = case.get("n");

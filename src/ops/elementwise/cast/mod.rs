@@ -3,7 +3,7 @@
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
 };
 use crate::{Error, Result, shader};
 use half::{bf16, f16};
@@ -92,6 +92,9 @@ impl Operation for Cast {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20)])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::any(&[0])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         // Of every size, f16's subnormals and halfway cases among them.

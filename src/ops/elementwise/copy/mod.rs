@@ -1,7 +1,9 @@
 //! A copy by a kernel: the measure of bandwidth that others are held against.
 
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, refused};
+use crate::spec::{
+    Case, ErrorInputs, Extremes, HostTensor, Operation, Rng, Tolerance, case, refused,
+};
 use crate::{Error, Result, shader};
 
 fn kernel() -> Kernel {
@@ -53,6 +55,9 @@ impl Operation for Copy {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 22)])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::any(&[0])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&[case.get("n")])]

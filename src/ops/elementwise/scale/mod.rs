@@ -3,7 +3,7 @@
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
 };
 use crate::{Error, Result, shader};
 
@@ -72,6 +72,9 @@ impl Operation for Scale {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 1 << 20)])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::huge(&[0])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&[case.get("n")])]

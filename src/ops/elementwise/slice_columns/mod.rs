@@ -3,7 +3,8 @@
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case,
+    cases, refused,
 };
 use crate::{Error, Result, shader};
 
@@ -164,6 +165,9 @@ impl Operation for SliceColumns {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("c", 64), ("at", 16), ("w", 16)])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::any(&[0])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&[case.get("n"), case.get("c")])]

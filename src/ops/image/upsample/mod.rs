@@ -3,7 +3,8 @@
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case,
+    cases, refused,
 };
 use crate::{Error, Result, shader};
 
@@ -154,6 +155,9 @@ impl Operation for Upsample {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 8), ("h", 32), ("w", 32), ("c", 128)])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::any(&[0])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&sizes(case))]

@@ -6,7 +6,7 @@ use super::column_sum::column_sum_to;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for, row_chunks};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, cases, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, cases, refused,
 };
 use crate::{Error, Result, shader};
 
@@ -104,6 +104,9 @@ impl Operation for Bias {
     }
     fn bench(&self) -> Vec<Case> {
         cases(["r", "c"], &[[8_192, 64], [32_768, 3]])
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::huge(&[0, 1])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let (r, c) = (case.get("r"), case.get("c"));

@@ -6,7 +6,8 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, ROW_GROUPS, Tensor, Work};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case, excerpt,
+    refused,
 };
 
 /// The registry's row of [`cross_entropy`]: `smooth` in percent; `ignore` 1 ignores class 0, 2 a
@@ -90,6 +91,9 @@ impl Operation for CrossEntropySpec {
             return wrong("ignore is 0, 1 or 2, and weighted 0 or 1");
         }
         Ok(())
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::huge(&[0])
     }
     fn inputs(&self, c: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let (n, v) = (c.get("n"), c.get("v"));

@@ -1,20 +1,32 @@
 //! The registry's rows.
 
 use super::{
-    bit_entropy, bit_table, entropy_kernel, kernel, reference, signs, signs_of, table_kernel, work,
+    MOST, bit_entropy, bit_table, entropy_kernel, kernel, reference, signs, signs_of, table_kernel,
+    work,
 };
-use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
 };
+use crate::{Error, Result};
 
 /// Sharpness in the cases: the bits are neither all certain nor all open.
 const SHARP: f32 = 3.0;
 
 /// The registry's row of [`signs`].
 pub struct Bits;
+
+/// Refuses channels and bits that no index has.
+fn check(c: &Case, op: &dyn Operation) -> Result<()> {
+    crate::spec::case::check(c, &op.cases(), op.name())?;
+    let (d, last) = (c.get("d"), c.get("first").saturating_add(c.get("bits")));
+    if d > MOST || last > d {
+        let what = format!("d is at most {MOST}, and first + bits at most d");
+        return Err(Error::data(format!("case `{c}`: {what}")));
+    }
+    Ok(())
+}
 
 impl Operation for Bits {
     fn name(&self) -> &'static str {
@@ -28,6 +40,9 @@ impl Operation for Bits {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14)])]
+    }
+    fn check(&self, c: &Case) -> Result<()> {
+        check(c, self)
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let (n, d) = (case.get("n"), case.get("d"));
@@ -81,6 +96,9 @@ impl Operation for BitEntropy {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14)])]
+    }
+    fn check(&self, c: &Case) -> Result<()> {
+        check(c, self)
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&[case.get("n"), case.get("d")])]
@@ -172,6 +190,9 @@ impl Operation for BitTable {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("d", 14), ("first", 0), ("bits", 7)])]
+    }
+    fn check(&self, c: &Case) -> Result<()> {
+        check(c, self)
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         vec![rng.normals(&[case.get("n"), case.get("d")])]

@@ -5,7 +5,8 @@ use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{
-    Case, Data, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
+    Case, Data, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case,
+    refused,
 };
 
 /// The registry's row of [`Levels`].
@@ -61,6 +62,9 @@ impl Operation for FsqSpec {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("set", 3), ("n", 16_384)])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::any(&[0])
     }
     /// Latents no closer to a rounding boundary than f32 can tell, and indices to decode.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {

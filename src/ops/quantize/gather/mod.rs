@@ -4,7 +4,8 @@ use super::assignment::assign;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::spec::{
-    Case, ErrorInputs, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case, cases, refused,
+    Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Real, Rng, Tolerance, case,
+    cases, refused,
 };
 use crate::{Error, Result, shader};
 
@@ -103,6 +104,9 @@ impl Operation for Gather {
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 16_384), ("k", 1_024), ("d", 64)])]
+    }
+    fn extremes(&self) -> Extremes {
+        Extremes::any(&[0])
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let (n, k, d) = (case.get("n"), case.get("k"), case.get("d"));
