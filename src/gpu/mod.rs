@@ -93,6 +93,10 @@ pub struct Options {
     pub robust_access: RobustAccess,
     /// Bytes of device memory that the engine may hold, see [`Gpu::set_memory_budget`].
     pub memory_budget: Option<u64>,
+    /// Bytes of a model's parameters that lie in one buffer at most; what one storage binding
+    /// holds by default. A larger model has them in several, and so all that its optimiser keeps.
+    /// The bits are the same.
+    pub parameter_part: Option<u64>,
     /// Read this file of `shaders/` in place of the embedded one of its name. For tests: a fault
     /// that is planted in a kernel is found.
     pub planted: Option<&'static Source>,
@@ -374,6 +378,14 @@ impl Gpu {
     /// Returns the device's limits.
     pub fn limits(&self) -> &wgpu::Limits {
         &self.inner.limits
+    }
+
+    /// Returns the bytes of a model's parameters that lie in one buffer at most.
+    pub(crate) fn parameter_part_bytes(&self) -> u64 {
+        let limits = &self.inner.limits;
+        let binding = limits.max_storage_buffer_binding_size;
+        let part = self.inner.options.parameter_part.unwrap_or(binding);
+        part.min(limits.max_buffer_size)
     }
 
     /// Returns the lanes of a subgroup, where the `subgroup` core can run: the device has subgroups
