@@ -348,8 +348,8 @@ fn a_prior_is_the_same_over_ranks() {
     assert!(odd.iter().all(named));
 }
 
-/// Ranks that keep a share of the moments each end with the bytes of ranks that keep all, in 32 bits
-/// and 16; what they save, another number of ranks goes on with.
+/// Ranks that keep a share of the moments each end with the bytes of ranks that keep all, in 32
+/// bits and 16; what they save, another number of ranks goes on with.
 #[test]
 fn shares_of_the_moments_give_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
