@@ -34,7 +34,7 @@ PRESETS = {
 
 # Priors by their parameters; operations a step are 6 a parameter and code, of 49 codes and 64
 # images.
-PRIORS = {"prior base": 4.7e6, "prior large": 99e6}
+PRIORS = {"prior base": 4.7e6, "prior large": 99e6, "prior xl": 302e6, "prior xxl": 1019e6}
 
 
 def images(preset):

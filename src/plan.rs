@@ -8,7 +8,9 @@ mod prior;
 
 pub use memory::{Peak, fitting, peaks};
 #[cfg(not(target_arch = "wasm32"))]
-pub use prior::{PriorMemory, PriorStep, fitting_prior, measured_step, prior_peaks};
+pub use prior::{
+    PriorMemory, PriorState, PriorStep, fitting_prior, measured_step, prior_peaks, prior_states,
+};
 
 use crate::Result;
 use crate::config::objective::Regularizer;

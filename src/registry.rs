@@ -15,6 +15,7 @@ pub fn operations() -> &'static [&'static dyn Operation] {
     &[
         &elementwise::activation::Activation,
         &optim::adam::Adam,
+        &optim::adam_bf16::AdamBf16,
         &loss::adaptive_weight::AdaptiveWeight,
         &elementwise::add::Add,
         &quantize::assignment::AssignmentSpec,

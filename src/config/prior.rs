@@ -5,9 +5,11 @@ use crate::config::section::flat_section;
 use crate::config::train_common::{
     ActivationDtype, PRECISION, Precision, RENAMED, StageTrain, TrainCommon, check_share, embeds,
 };
+use crate::config::words::word_keys;
 use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule, check, learning_rate};
 use crate::gpu::Gpu;
 use crate::models::prior::{Order, Shape};
+use crate::nn::MomentType;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +39,26 @@ pub struct Train {
     pub keep_best: bool,
     /// Held-out images of a measurement, spread over them; 0: all. The last measurement takes all.
     pub eval_images: usize,
+    /// Type in which the optimiser keeps its moments: `f32`, or `bf16`, half the memory, rounded so
+    /// that they are kept on average.
+    pub optimizer_state: MomentDtype,
+    /// Let each of several processes keep a share of the optimiser's moments alone: the same
+    /// numbers, and a message more in each step.
+    pub shard_optimizer: bool,
 }
+
+/// Type of the optimiser's moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MomentDtype {
+    /// In 32 bits.
+    #[default]
+    F32,
+    /// In bfloat16.
+    Bf16,
+}
+
+word_keys!(MomentDtype);
 
 embeds!(Train, stage: StageTrain);
 
@@ -58,6 +79,8 @@ flat_section!(Train {
     class_dropout,
     ema_decay,
     keep_best,
+    optimizer_state,
+    shard_optimizer,
     precision,
     loss_scale,
     dtype,
@@ -103,6 +126,8 @@ impl Default for Train {
             class_dropout: 0.1,
             keep_best: true,
             eval_images: 1024,
+            optimizer_state: MomentDtype::F32,
+            shard_optimizer: false,
         }
     }
 }
@@ -113,6 +138,8 @@ impl DottedConfig for PriorConfig {
         ("prior.order", "\"raster\""),
         ("prior.kind", "\"autoregressive\""),
         ("prior.head", "\"table\""),
+        ("train.optimizer_state", "\"f32\""),
+        ("train.shard_optimizer", "false"),
         PRECISION[0],
         PRECISION[1],
     ];
@@ -136,6 +163,7 @@ impl Resumable for PriorConfig {
             same.train.steps = 1;
         }
         same.train.gradient_checkpointing = false;
+        same.train.shard_optimizer = false;
         same.sha256()
     }
 
@@ -149,17 +177,19 @@ impl Resumable for PriorConfig {
 }
 
 /// A size by name: layers, channels, heads.
-const SIZES: [(&str, [usize; 3]); 5] = [
+const SIZES: [(&str, [usize; 3]); 7] = [
     ("tiny", [4, 128, 4]),
     ("small", [4, 192, 6]),
     ("base", [6, 256, 8]),
     ("medium", [8, 512, 8]),
     ("large", [14, 768, 12]),
+    ("xl", [24, 1024, 16]),
+    ("xxl", [36, 1536, 24]),
 ];
 
 impl Shape {
-    /// The default model in a size by name: `tiny`, `small`, `base`, `medium` and `large` have 0.8,
-    /// 1.8, 4.7, 25 and 99 million parameters beside the embeddings.
+    /// The default model in a size by name: `tiny`, `small`, `base`, `medium`, `large`, `xl` and
+    /// `xxl` have 0.8, 1.8, 4.7, 25, 99, 302 and 1,019 million parameters beside the embeddings.
     ///
     /// # Errors
     /// If there is no such size; the message lists them.
@@ -231,6 +261,14 @@ impl PriorConfig {
 }
 
 impl Train {
+    /// Returns the type of the optimiser's moments, with the noise that they are rounded by.
+    pub(crate) fn moments(&self) -> MomentType {
+        match self.optimizer_state {
+            MomentDtype::F32 => MomentType::F32,
+            MomentDtype::Bf16 => MomentType::Bf16 { seed: self.seed },
+        }
+    }
+
     /// Returns the learning rate of a step, from 0 on.
     pub fn rate(&self, step: u64) -> f64 {
         self.rate_over(self.decay_steps.max(1), step)
@@ -266,7 +304,7 @@ mod tests {
     /// The sizes hold what their description says.
     #[test]
     fn sizes_have_their_parameters() {
-        for ((name, _), millions) in SIZES.iter().zip([0.8, 1.8, 4.7, 25.0, 99.0]) {
+        for ((name, _), millions) in SIZES.iter().zip([0.8, 1.8, 4.7, 25.0, 99.0, 302.0, 1019.0]) {
             let s = Shape::of_size(name).unwrap().resolved();
             let count = s.layers * (4 * s.dim * s.dim + 3 * s.dim * s.hidden);
             assert!(
@@ -278,7 +316,7 @@ mod tests {
             Shape::of_size("huge")
                 .unwrap_err()
                 .to_string()
-                .contains("tiny, small, base, medium, large")
+                .contains("tiny, small, base, medium, large, xl, xxl")
         );
     }
 

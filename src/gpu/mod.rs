@@ -99,6 +99,10 @@ pub struct Options {
     /// [`Error::DeviceHung`]: 10 minutes unless it is said here, and no end for `Duration::MAX`. A
     /// browser waits for itself.
     pub device_timeout: Option<Duration>,
+    /// Bytes of a model's parameters that lie in one buffer at most; what one storage binding
+    /// holds by default. A larger model has them in several, and so all that its optimiser keeps.
+    /// The bits are the same.
+    pub parameter_part: Option<u64>,
     /// Read this file of `shaders/` in place of the embedded one of its name. For tests: a fault
     /// that is planted in a kernel is found.
     pub planted: Option<&'static Source>,
@@ -390,6 +394,14 @@ impl Gpu {
     /// Returns the device's limits.
     pub fn limits(&self) -> &wgpu::Limits {
         &self.inner.limits
+    }
+
+    /// Returns the bytes of a model's parameters that lie in one buffer at most.
+    pub(crate) fn parameter_part_bytes(&self) -> u64 {
+        let limits = &self.inner.limits;
+        let binding = limits.max_storage_buffer_binding_size;
+        let part = self.inner.options.parameter_part.unwrap_or(binding);
+        part.min(limits.max_buffer_size)
     }
 
     /// Returns the lanes of a subgroup, where the `subgroup` core can run: the device has subgroups

@@ -80,7 +80,7 @@ impl ClassifierModel {
         let mut b = Parameters::builder();
         let model = Classifier::new(&mut b, info.shape).map_err(at)?;
         let params = b.build(gpu, info.seed).map_err(at)?;
-        load_parameters(&params, &saved).map_err(at)?;
+        load_parameters(&params, &saved.into()).map_err(at)?;
         Ok(ClassifierModel {
             gpu: gpu.clone(),
             model,

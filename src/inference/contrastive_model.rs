@@ -12,7 +12,7 @@ use crate::models::text::{Text, Texts};
 use crate::nn::transformer::Dropout;
 use crate::nn::{ForwardContext, Parameters};
 use crate::ops::image::image::normalize;
-use crate::storage::checkpoint;
+use crate::storage::checkpoint::LazyCheckpoint;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -141,7 +141,7 @@ impl ContrastiveModel {
                 "is not there: the run has no contrastive model, which --rerank needs",
             ));
         }
-        let (checkpoint, _) = checkpoint::load_file(&file)?;
+        let checkpoint = LazyCheckpoint::open_whole(&file)?;
         let metadata: Metadata = serde_json::from_value(checkpoint.state["contrastive"].clone())
             .map_err(|e| Error::file(&file, format!("holds no contrastive model: {e}")))?;
         let at = |e: Error| Error::file(&file, e);

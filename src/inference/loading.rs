@@ -4,8 +4,7 @@ use crate::config::run::{ResolvedConfig, RunConfig};
 use crate::data::ImageSet;
 use crate::nn::Parameters;
 use crate::quantize::Registry;
-use crate::storage::checkpoint::Checkpoint;
-use crate::storage::weights;
+use crate::storage::checkpoint::{Checkpoint, LazyCheckpoint};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -51,9 +50,8 @@ pub(crate) fn model_file(path: &Path) -> PathBuf {
 }
 
 /// Loads all tensors of a file into a model's parameters.
-pub(crate) fn load_parameters(params: &Parameters, file: &Checkpoint) -> Result<()> {
-    let mut parts = weights::by_prefix(&file.tensors, &[])?;
-    params.load_host(&parts.remove("").unwrap_or_default())
+pub(crate) fn load_parameters(params: &Parameters, file: &LazyCheckpoint) -> Result<()> {
+    params.load(&file.source("", &[]))
 }
 
 /// Returns what a first stage's file says of itself beside its tensors.

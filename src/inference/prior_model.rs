@@ -11,7 +11,7 @@ use crate::models::prior::{Prior, Scales, Vocabulary};
 use crate::nn::Parameters;
 use crate::quantize::ScaleTables;
 use crate::storage::checkpoint;
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::LazyCheckpoint;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -66,8 +66,7 @@ impl PriorModel {
             };
             return Err(Error::file(&file, what));
         }
-        let (checkpoint, _) = checkpoint::load_file(&file)?;
-        PriorModel::of(gpu, &file, &checkpoint, model)
+        PriorModel::of(gpu, &file, &LazyCheckpoint::open_whole(&file)?, model)
     }
 
     /// Loads a prior from the bytes of its file: `include_bytes!`, a download.
@@ -76,14 +75,15 @@ impl PriorModel {
     /// As [`PriorModel::load`].
     pub fn from_bytes(gpu: &Gpu, bytes: &[u8], model: &FirstStageModel) -> Result<PriorModel> {
         let name = Path::new("the prior's bytes");
-        PriorModel::of(gpu, name, &checkpoint::from_bytes(name, bytes)?, model)
+        let checkpoint = checkpoint::from_bytes(name, bytes)?.into();
+        PriorModel::of(gpu, name, &checkpoint, model)
     }
 
     /// Returns the prior that a file holds; `file` names it in errors.
     fn of(
         gpu: &Gpu,
         file: &Path,
-        checkpoint: &Checkpoint,
+        checkpoint: &LazyCheckpoint,
         model: &FirstStageModel,
     ) -> Result<PriorModel> {
         let at = |e: Error| Error::file(file, e);
@@ -122,7 +122,7 @@ impl PriorModel {
     /// `info` describes, or its codes are of scales, which need their model.
     pub fn from_bytes_over(gpu: &Gpu, bytes: &[u8], info: &TokenDatasetInfo) -> Result<PriorModel> {
         let file = Path::new("the prior's bytes");
-        let checkpoint = checkpoint::from_bytes(file, bytes)?;
+        let checkpoint = checkpoint::from_bytes(file, bytes)?.into();
         let (config, own) = described(file, &checkpoint)?;
         if own.vocabulary.scales.is_some() {
             let what = "is a prior over codes of scales: `PriorModel::from_bytes` loads it with \
@@ -152,7 +152,7 @@ impl PriorModel {
     fn of_weights(
         gpu: &Gpu,
         file: &Path,
-        checkpoint: &Checkpoint,
+        checkpoint: &LazyCheckpoint,
         config: Resolved<PriorConfig>,
         info: TokenDatasetInfo,
         tables: Option<ScaleTables>,
@@ -240,7 +240,7 @@ impl PriorModel {
 /// trained on; `file` names it in errors.
 fn described(
     file: &Path,
-    checkpoint: &Checkpoint,
+    checkpoint: &LazyCheckpoint,
 ) -> Result<(Resolved<PriorConfig>, TokenDatasetInfo)> {
     let state = &checkpoint.state["prior"];
     if state.is_null() {

@@ -1,6 +1,6 @@
 //! A moving average of the weights, whose model is often the better one to judge by.
 
-use super::{HostTensors, Parameters};
+use super::{HostTensors, Parameters, TensorSource};
 use crate::ops::elementwise::lerp::lerp_assign;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -30,9 +30,9 @@ impl Ema {
         })
     }
 
-    /// `ema = decay ema + (1 - decay) p`, in one dispatch over all parameters. The first updates
-    /// use a smaller decay, (1 + updates) / (10 + updates), so that the average forgets where the
-    /// weights began.
+    /// `ema = decay ema + (1 - decay) p`, in one dispatch over each part of the parameters. The
+    /// first updates use a smaller decay, (1 + updates) / (10 + updates), so that the average
+    /// forgets where the weights began.
     ///
     /// # Errors
     /// If `params` are of another model.
@@ -44,11 +44,9 @@ impl Ema {
             ));
         }
         let early = (1 + updates) as f64 / (10 + updates) as f64;
-        lerp_assign(
-            self.weights.arena(),
-            params.arena(),
-            1.0 - self.decay.min(early),
-        )
+        let weight = 1.0 - self.decay.min(early);
+        let mut parts = self.weights.parts().iter().zip(params.parts());
+        parts.try_for_each(|(average, part)| lerp_assign(average, part, weight))
     }
 
     /// Returns the averaged parameters, under the handles of the model's own.
@@ -57,8 +55,16 @@ impl Ema {
     }
 
     /// Goes on from a saved average.
+    ///
+    /// # Errors
+    /// If a tensor is missing, unexpected or of another shape; nothing is changed then.
     pub fn load_host(&self, tensors: &HostTensors) -> Result<()> {
         self.weights.load_host(tensors)
+    }
+
+    /// [`Ema::load_host`] of tensors that are read one at a time.
+    pub(crate) fn load(&self, tensors: &dyn TensorSource) -> Result<()> {
+        self.weights.load(tensors)
     }
 }
 
@@ -88,7 +94,7 @@ mod tests {
         );
         assert_eq!(p.get(w).unwrap().read::<f32>().unwrap(), [3.0; 70]);
         assert_eq!(
-            ema.weights().arena().read::<f32>().unwrap()[70..],
+            ema.weights().parts()[0].read::<f32>().unwrap()[70..],
             [0.0; 58]
         );
         assert!(Ema::new(&p, 1.0).is_err() && Ema::new(&p, f64::NAN).is_err());

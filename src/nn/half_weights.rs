@@ -1,7 +1,7 @@
 //! Copies of a model's parameters in f16, which the optimiser writes beside them: what products and
 //! convolutions read in mixed precision (Micikevicius et al. 2018, section 3.1).
 
-use super::parameters::Layout;
+use super::layout::Layout;
 use super::{Handle, Parameters};
 use crate::gpu::{DType, Tensor};
 use crate::ops::elementwise::cast::cast;
@@ -12,13 +12,21 @@ use std::sync::Arc;
 /// Elements of 16 bits in the alignment that bindings need.
 const ALIGN: usize = 128;
 
-/// The copies. Clones are cheap and share the buffer.
+/// The copies. Clones are cheap and share the buffers.
 #[derive(Clone, Debug)]
 pub(crate) struct HalfWeights {
     layout: Arc<Layout>,
-    halves: Tensor,
-    places: Tensor,
+    /// By the parts of the parameters.
+    parts: Arc<[HalfPart]>,
     views: Arc<[Tensor]>,
+}
+
+/// The copies of a part of the parameters.
+#[derive(Debug)]
+struct HalfPart {
+    halves: Tensor,
+    /// The block of `halves` that each block of the part goes to.
+    places: Tensor,
 }
 
 impl HalfWeights {
@@ -28,32 +36,38 @@ impl HalfWeights {
     /// If the device cannot hold or bind the copies.
     pub(crate) fn new(params: &Parameters) -> Result<HalfWeights> {
         let (gpu, layout) = (params.gpu(), params.layout());
-        let mut places = vec![0u32; layout.len / BLOCK];
-        let (mut starts, mut len) = (Vec::new(), 0);
-        for (start, n) in layout.places() {
-            starts.push((len, n));
-            for block in 0..n.div_ceil(BLOCK) {
-                places[start / BLOCK + block] = (len / BLOCK + block) as u32;
+        let mut starts = vec![0; layout.slots.len()];
+        let mut parts = Vec::with_capacity(layout.parts.len());
+        for (i, part) in layout.parts.iter().enumerate() {
+            let mut places = vec![0u32; part.len / BLOCK];
+            let own = layout.slots.iter().zip(&mut starts);
+            let mut len = 0;
+            for (slot, copy) in own.filter(|(slot, _)| slot.part == i && !slot.omitted) {
+                *copy = len;
+                for block in 0..slot.len().div_ceil(BLOCK) {
+                    places[slot.start / BLOCK + block] = (len / BLOCK + block) as u32;
+                }
+                len += slot.len().next_multiple_of(ALIGN);
             }
-            len += n.next_multiple_of(ALIGN);
+            let (asked, limit) = (2 * len as u64, gpu.limits().max_storage_buffer_binding_size);
+            if asked > limit {
+                let what = "copies of the parameters in 16 bits (train.precision)".into();
+                return Err(Error::Limit { what, asked, limit });
+            }
+            parts.push(HalfPart {
+                halves: Tensor::zeros(gpu, &[len], DType::F16)?,
+                places: Tensor::from_slice(gpu, &[places.len()], &places)?,
+            });
         }
-        let (asked, limit) = (2 * len as u64, gpu.limits().max_storage_buffer_binding_size);
-        if asked > limit {
-            let what = "copies of the parameters in 16 bits (train.precision)".into();
-            return Err(Error::Limit { what, asked, limit });
-        }
-        let halves = Tensor::zeros(gpu, &[len], DType::F16)?;
-        let views = params.handles().zip(&starts);
-        let views = views.map(|(handle, (start, n))| match n {
-            0 => halves.view(0, &[0]),
-            _ => halves.view(*start, params.get(handle)?.shape()),
+        let views = layout.slots.iter().zip(starts);
+        let views = views.map(|(slot, start)| match slot.omitted {
+            true => parts[0].halves.view(0, &[0]),
+            false => parts[slot.part].halves.view(start, &slot.shape),
         });
         let views = views.collect::<Result<Vec<Tensor>>>()?.into();
-        let places = Tensor::from_slice(gpu, &[places.len()], &places)?;
         let copies = HalfWeights {
             layout: layout.clone(),
-            halves,
-            places,
+            parts: parts.into(),
             views,
         };
         copies.refresh(params)?;
@@ -84,12 +98,10 @@ impl HalfWeights {
         self.views.get(handle.index())
     }
 
-    /// Returns them as a step of Adam writes them.
-    pub(super) fn copies(&self) -> Copies<'_> {
-        Copies {
-            halves: &self.halves,
-            places: &self.places,
-        }
+    /// Returns those of a part of the parameters as a step of Adam writes them.
+    pub(super) fn copies(&self, part: usize) -> Copies<'_> {
+        let HalfPart { halves, places } = &self.parts[part];
+        Copies { halves, places }
     }
 }
 
@@ -104,8 +116,15 @@ mod tests {
     /// At first, after steps and after a load, each copy is its parameter rounded to f16.
     #[test]
     fn copies_follow_the_parameters() {
+        for parameter_part in [None, Some(512)] {
+            follow(parameter_part);
+        }
+    }
+
+    fn follow(parameter_part: Option<u64>) {
         let gpu = Gpu::new(Options {
             poison: true,
+            parameter_part,
             ..Default::default()
         })
         .unwrap();
@@ -119,6 +138,7 @@ mod tests {
             b.declare(name, shape, Init::Normal(0.5));
         }
         let params = b.build(&gpu, 4).unwrap();
+        assert_eq!(params.parts().len() > 1, parameter_part.is_some());
         let copies = HalfWeights::new(&params).unwrap();
         let check = |what: &str| {
             for handle in params.handles() {

@@ -1,15 +1,18 @@
-//! Adam over a parameter store: gradients gathered in one buffer, their norm clipped, one dispatch
-//! for the step.
+//! Adam over a parameter store: gradients gathered in one buffer, or as many as the parameters lie
+//! in, their norm clipped, one dispatch for the step of each.
 
-use super::parameters::Layout;
+use super::arena::{Arena, SavedTensor, TensorSource, on_the_host};
+use super::layout::Layout;
+use super::shard::{Piece, Shard};
 use super::{HalfWeights, Handle, HostTensors, LossScale, Parameters};
 use crate::autograd::Place;
-use crate::gpu::{Tensor, fill};
-use crate::ops::optim::adam::{Hyper, State, adam_with};
+use crate::gpu::{DType, Tensor, fill};
+use crate::ops::optim::adam::{self, Hyper, adam_with};
+use crate::ops::optim::adam_bf16::{self, Noise, adam_bf16, first_moment, join, second_moment};
 use crate::ops::optim::clip;
 use crate::parallel::Ranks;
 use crate::{Error, Result};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Adam or AdamW, for one [`Parameters`].
 #[derive(Debug)]
@@ -20,12 +23,34 @@ pub struct Adam {
     /// only measures; `None` does neither.
     pub max_norm: Option<f32>,
     layout: Arc<Layout>,
-    m: Tensor,
-    v: Tensor,
-    gradients: Tensor,
+    kind: MomentType,
+    /// By the parts of the arena, or by the pieces that this rank has of it.
+    moments: OnceLock<Moments>,
+    shard: Option<Shard>,
+    gradients: Arena,
     /// The gradient arena by parameter.
     places: Arc<[Place]>,
     step: u64,
+}
+
+/// The type in which an [`Adam`] keeps its moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MomentType {
+    /// In 32 bits.
+    #[default]
+    F32,
+    /// In bfloat16, half the memory, rounded by noise of this seed: each is kept on average, and
+    /// moves where it would stand still otherwise.
+    Bf16 {
+        /// The seed of the noise.
+        seed: u64,
+    },
+}
+
+#[derive(Debug)]
+enum Moments {
+    F32 { m: Arena, v: Arena },
+    Bf16 { words: Arena, seed: u64 },
 }
 
 /// The state of an [`Adam`] in a checkpoint.
@@ -46,20 +71,92 @@ impl Adam {
     /// If a hyperparameter is out of range, or the device cannot hold three more copies of the
     /// parameters.
     pub fn new(params: &Parameters, hyper: Hyper) -> Result<Adam> {
+        Adam::with_moments(params, hyper, MomentType::F32)
+    }
+
+    /// [`Adam::new`] with moments of a type.
+    ///
+    /// # Errors
+    /// As [`Adam::new`].
+    pub fn with_moments(params: &Parameters, hyper: Hyper, moments: MomentType) -> Result<Adam> {
+        let adam = Adam::without_moments(params, hyper, moments)?;
+        adam.moments()?;
+        Ok(adam)
+    }
+
+    /// [`Adam::with_moments`] whose moments are made when they are needed: ranks that share them
+    /// make their shares alone.
+    ///
+    /// # Errors
+    /// As [`Adam::new`].
+    pub(crate) fn without_moments(
+        params: &Parameters,
+        hyper: Hyper,
+        moments: MomentType,
+    ) -> Result<Adam> {
         hyper.check()?;
-        let gradients = params.zeros()?;
-        let parts = params.layout().views(&gradients)?;
-        let places = parts.into_iter().map(Place::new).collect();
+        let gradients = params.zeros(DType::F32)?;
+        let places = gradients.views()?.into_iter().map(Place::new).collect();
         Ok(Adam {
             hyper,
             max_norm: None,
             layout: params.layout().clone(),
-            m: params.zeros()?,
-            v: params.zeros()?,
+            kind: moments,
+            moments: OnceLock::new(),
+            shard: None,
             gradients,
             places,
             step: 0,
         })
+    }
+
+    /// Leaves moments to all of the ranks, of which each keeps a share from here on and moves the
+    /// parameters of it; no step was done yet. The bits are those of one that keeps all.
+    pub(crate) fn shard(&mut self, ranks: &Ranks) {
+        if !ranks.is_alone() {
+            self.shard = Some(Shard::new(ranks, &self.layout));
+            self.moments = OnceLock::new();
+        }
+    }
+
+    /// Returns the moments; the first time they are made.
+    fn moments(&self) -> Result<&Moments> {
+        if let Some(moments) = self.moments.get() {
+            return Ok(moments);
+        }
+        let (gpu, layout) = (self.gradients.parts()[0].gpu(), &self.layout);
+        let zeros = |dtype| -> Result<Arena> {
+            match &self.shard {
+                Some(shard) => Ok(Arena::over(layout.clone(), shard.zeros(gpu, dtype)?)),
+                None => Arena::zeros(gpu, layout, dtype),
+            }
+        };
+        let made = match self.kind {
+            MomentType::F32 => Moments::F32 {
+                m: zeros(DType::F32)?,
+                v: zeros(DType::F32)?,
+            },
+            MomentType::Bf16 { seed } => Moments::Bf16 {
+                words: zeros(DType::U32)?,
+                seed,
+            },
+        };
+        Ok(self.moments.get_or_init(|| made))
+    }
+
+    /// Brings the moments of all ranks together, so that they can be saved. All ranks do it
+    /// together; nothing happens where this one keeps all.
+    ///
+    /// # Errors
+    /// If a rank is gone, or the device fails.
+    pub(crate) fn collect(&self) -> Result<()> {
+        let Some(shard) = &self.shard else {
+            return Ok(());
+        };
+        match self.moments()? {
+            Moments::F32 { m, v } => shard.collect(&[m.parts(), v.parts()]),
+            Moments::Bf16 { words, .. } => shard.collect(&[words.parts()]),
+        }
     }
 
     /// Returns where the gradient of each parameter should be written, see
@@ -97,7 +194,8 @@ impl Adam {
         };
         let gathered = gradients.into_iter().map(gather).collect::<Result<_>>()?;
         // Parameters without a gradient are among them; their sums are not used.
-        ranks.sum_tensors(&[&[&self.gradients], others].concat())?;
+        let all: Vec<&Tensor> = self.gradients.parts().iter().collect();
+        ranks.sum_tensors(&[&all[..], others].concat())?;
         Ok(gathered)
     }
 
@@ -160,27 +258,73 @@ impl Adam {
         }
         let measured = scale.is_some() || copies.is_some();
         let max_norm = self.max_norm.or(measured.then_some(f32::INFINITY));
+        let gradients = self.gradients.parts();
         let norm = |max_norm| match scale {
-            Some(scale) => clip::scaled_norm(&self.gradients, max_norm, scale.scaled()),
-            None => clip::global_norm(&self.gradients, max_norm),
+            Some(scale) => clip::scaled_norm_over(gradients, max_norm, scale.scaled()),
+            None => clip::global_norm_over(gradients, max_norm),
         };
         let report = max_norm.map(norm).transpose()?;
         let clipping = report.as_ref().map(|r| r.view(0, &[3])).transpose()?;
-        let state = State {
-            weights: params.arena(),
-            m: &self.m,
-            v: &self.v,
+        let Some(shard) = &self.shard else {
+            for (i, (weights, gradient)) in params.parts().iter().zip(gradients).enumerate() {
+                let with = (clipping.as_ref(), copies.map(|copies| copies.copies(i)));
+                let (start, len) = (0, weights.len());
+                let piece = Piece {
+                    part: i,
+                    start,
+                    len,
+                };
+                self.step_piece(i, piece, [weights, gradient], with)?;
+            }
+            self.step += 1;
+            return Ok(report);
         };
-        adam_with(
-            &self.hyper,
-            self.step + 1,
-            state,
-            &self.gradients,
-            (clipping.as_ref(), copies.map(HalfWeights::copies)),
-            self.layout.decay_len,
-        )?;
+        shard.forget();
+        for (i, piece) in shard.pieces().iter().enumerate() {
+            let view = |parts: &[Tensor]| parts[piece.part].view(piece.start, &[piece.len]);
+            let (weights, gradient) = (view(params.parts())?, view(gradients)?);
+            self.step_piece(i, *piece, [&weights, &gradient], (clipping.as_ref(), None))?;
+        }
+        shard.share(params.parts())?;
+        if let Some(copies) = copies {
+            copies.refresh(params)?;
+        }
         self.step += 1;
         Ok(report)
+    }
+
+    /// Moves a piece of the parameters, of which the `i`-th moments are.
+    fn step_piece(
+        &self,
+        i: usize,
+        piece: Piece,
+        [weights, gradient]: [&Tensor; 2],
+        with: (Option<&Tensor>, Option<adam::Copies>),
+    ) -> Result<()> {
+        let (hyper, step) = (&self.hyper, self.step + 1);
+        let decays = self.layout.decay_len_of(piece.part);
+        let decay_len = decays.saturating_sub(piece.start).min(piece.len);
+        match self.moments()? {
+            Moments::F32 { m, v } => {
+                let state = adam::State {
+                    weights,
+                    m: &m.parts()[i],
+                    v: &v.parts()[i],
+                };
+                adam_with(hyper, step, state, gradient, with, decay_len)
+            }
+            Moments::Bf16 { words, seed } => {
+                let state = adam_bf16::State {
+                    weights,
+                    moments: &words.parts()[i],
+                };
+                let noise = Noise {
+                    seed: *seed,
+                    first: self.layout.parts[piece.part].start + piece.start,
+                };
+                adam_bf16(hyper, step, state, gradient, with, decay_len, noise)
+            }
+        }
     }
 
     fn check(&self, params: &Parameters) -> Result<()> {
@@ -200,28 +344,74 @@ impl Adam {
 
     /// All that goes on from here needs, beside the weights. Waits for the device.
     pub fn save(&self) -> Result<AdamState> {
+        let [m, v] = self.saved()?.map(on_the_host);
         Ok(AdamState {
             step: self.step,
-            m: self.layout.unpack(&self.m)?,
-            v: self.layout.unpack(&self.v)?,
+            m: m?,
+            v: v?,
+        })
+    }
+
+    /// Returns the first and the second moments, each to be read when it is saved; those that
+    /// [`Adam::collect`] brought together, where ranks share them.
+    ///
+    /// # Errors
+    /// If the device cannot hold the moments.
+    pub(crate) fn saved(&self) -> Result<[Vec<SavedTensor>; 2]> {
+        Ok(match (&self.shard, self.moments()?) {
+            (None, Moments::F32 { m, v }) => [m, v].map(|arena| arena.saved(false, f32::from_bits)),
+            (None, Moments::Bf16 { words, .. }) => {
+                [first_moment, second_moment].map(|moment| words.saved(true, moment))
+            }
+            (Some(shard), Moments::F32 { .. }) => {
+                [0, 1].map(|arena| shard.saved(arena, false, f32::from_bits))
+            }
+            (Some(shard), Moments::Bf16 { .. }) => {
+                [first_moment, second_moment].map(|moment| shard.saved(0, true, moment))
+            }
         })
     }
 
     /// Goes on from a saved state: with equal weights and gradients, to the bit as if it had never
-    /// stopped.
+    /// stopped. Moments of the other type are rounded to the nearest.
     ///
     /// # Errors
     /// If a tensor is missing, unexpected or of another shape; nothing is changed then.
     pub fn load(&mut self, state: &AdamState) -> Result<()> {
-        let m = self
-            .layout
-            .pack("the optimiser's first moments", &state.m)?;
-        let v = self
-            .layout
-            .pack("the optimiser's second moments", &state.v)?;
-        self.m.write(&m)?;
-        self.v.write(&v)?;
-        self.step = state.step;
+        self.load_moments(state.step, &state.m, &state.v)
+    }
+
+    /// [`Adam::load`] of moments that are read one at a time.
+    ///
+    /// # Errors
+    /// As [`Adam::load`], and if one cannot be read.
+    pub(crate) fn load_moments(
+        &mut self,
+        step: u64,
+        m: &dyn TensorSource,
+        v: &dyn TensorSource,
+    ) -> Result<()> {
+        const M: &str = "the optimiser's first moments";
+        const V: &str = "the optimiser's second moments";
+        self.layout.check(M, &m.shapes())?;
+        self.layout.check(V, &v.shapes())?;
+        match (&self.shard, self.moments()?) {
+            (None, Moments::F32 { m: own, v: squares }) => {
+                own.load(M, m)?;
+                squares.load(V, v)?;
+            }
+            (None, Moments::Bf16 { words, .. }) => {
+                words.load_joined([(M, m), (V, v)], join)?;
+            }
+            (Some(shard), Moments::F32 { m: own, v: squares }) => {
+                shard.load(own.parts(), &[m], |values| values[0].to_bits())?;
+                shard.load(squares.parts(), &[v], |values| values[0].to_bits())?;
+            }
+            (Some(shard), Moments::Bf16 { words, .. }) => {
+                shard.load(words.parts(), &[m, v], |values| join(values[0], values[1]))?;
+            }
+        }
+        self.step = step;
         Ok(())
     }
 }

@@ -1,83 +1,17 @@
-//! The parameter store: every trained number of a model in one buffer, by name.
+//! The parameter store: every trained number of a model in one buffer, or in as few as the device
+//! can bind, by name.
 //!
 //! Each parameter starts on the 256-byte alignment that bindings need, so layers see ordinary
-//! tensors while the optimiser walks the whole buffer in one dispatch. Parameters that weight decay
+//! tensors while the optimiser walks a whole buffer in one dispatch. Parameters that weight decay
 //! reaches come first.
 
+use super::arena::{Arena, HostTensors, SavedTensor, TensorSource, on_the_host};
+use super::init::Init;
+use super::layout::{Layout, Slot, Unplaced};
 use crate::gpu::{DType, Gpu, Tensor};
-use crate::ops::sampling::random::{Key, philox};
 use crate::{Error, Result, memory};
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Tensors of the host by name, each a shape and its elements, row-major: what checkpoints hold.
-pub type HostTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// Initial values of a parameter.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// 0 everywhere.
-    Zeros,
-    /// 1 everywhere.
-    Ones,
-    /// This number everywhere.
-    Constant(f32),
-    /// Uniform in [-bound, bound).
-    Uniform(f32),
-    /// Normal of mean 0 and this standard deviation.
-    Normal(f32),
-}
-
-/// The stream of random numbers that initial values are drawn from; the step is the hash of the
-/// parameter's name.
-const INIT_STREAM: u32 = 0x696e_6974;
-/// Elements in 256 bytes.
-const ALIGN: usize = 64;
-
-impl Init {
-    /// Returns the first `n` values for the parameter called `name`: they depend on the seed and
-    /// the name alone, so a layer more or less changes no other layer.
-    pub(super) fn values(self, seed: u64, name: &str, n: usize) -> Vec<f32> {
-        let hash = Sha256::digest(name.as_bytes());
-        let step = hash
-            .iter()
-            .take(8)
-            .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-        let key = Key {
-            seed,
-            step,
-            stream: INIT_STREAM,
-        };
-        match self {
-            Init::Zeros | Init::Uniform(0.0) => vec![0.0; n],
-            Init::Ones => vec![1.0; n],
-            Init::Constant(value) => vec![value; n],
-            Init::Uniform(bound) => philox::uniform(key, -bound, bound, n),
-            Init::Normal(std) => philox::normal(key, n)
-                .into_iter()
-                .map(|x| std * x)
-                .collect(),
-        }
-    }
-
-    fn check(self, name: &str) -> Result<()> {
-        let (what, value, ok) = match self {
-            Init::Zeros | Init::Ones => return Ok(()),
-            Init::Constant(v) => ("constant", v, v.is_finite()),
-            Init::Uniform(v) => ("uniform bound", v, v >= 0.0 && (2.0 * v).is_finite()),
-            Init::Normal(v) => ("standard deviation", v, v >= 0.0 && v.is_finite()),
-        };
-        if ok {
-            Ok(())
-        } else {
-            Err(Error::invalid(
-                "parameters",
-                format!("`{name}`: a {what} of {value}"),
-            ))
-        }
-    }
-}
 
 /// One parameter of a [`Parameters`], as its [`Builder`] returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,25 +87,28 @@ impl Builder {
             .for_each(|d| d.omitted = !keep(&d.name));
     }
 
-    /// Allocates the buffer and fills in the initial values of `seed`.
+    /// Allocates the buffers and fills in the initial values of `seed`.
     ///
     /// # Errors
     /// If nothing was declared, a name occurs twice, a shape holds no element, an initial value is
     /// not finite, or the device cannot hold it all.
     pub fn build(self, gpu: &Gpu, seed: u64) -> Result<Parameters> {
         let layout = self.fitting(gpu)?;
-        let mut content = vec![0f32; layout.len];
-        for (slot, declared) in layout
-            .slots
-            .iter()
-            .zip(&self.declared)
-            .filter(|(slot, _)| !slot.omitted)
-        {
-            let n = slot.len();
-            content[slot.start..][..n].copy_from_slice(&declared.init.values(seed, &slot.name, n));
+        let mut parts = Vec::with_capacity(layout.parts.len());
+        for (i, part) in layout.parts.iter().enumerate() {
+            let mut content = vec![0f32; part.len];
+            let own = layout.slots.iter().zip(&self.declared);
+            for (slot, declared) in own.filter(|(slot, _)| !slot.omitted && slot.part == i) {
+                let n = slot.len();
+                let values = declared.init.values(seed, &slot.name, n);
+                content[slot.start..][..n].copy_from_slice(&values);
+            }
+            parts.push(Tensor::from_slice(gpu, &[part.len], &content)?);
+            if layout.parts.len() > 1 {
+                gpu.send_uploads();
+            }
         }
-        let arena = Tensor::from_slice(gpu, &[layout.len], &content)?;
-        Parameters::over(Arc::new(layout), arena)
+        Parameters::over(Arena::over(Arc::new(layout), parts))
     }
 
     /// Checks that [`Builder::build`] can make them. Nothing is allocated.
@@ -184,31 +121,33 @@ impl Builder {
 
     /// Returns the layout, held against what the device and this process may hold.
     fn fitting(&self, gpu: &Gpu) -> Result<Layout> {
-        let layout = self.layout()?;
-        let what = format!("the {} parameters of the model", layout.len);
-        let asked = memory::product(&[layout.len, 4]);
+        let layout = self.layout(gpu)?;
         let limit = gpu.limits().max_buffer_size;
-        if let Some(asked) = asked.filter(|asked| *asked > limit) {
+        let most = layout.kept().max_by_key(|slot| slot.len());
+        if let Some(slot) = most.filter(|slot| 4 * slot.len() as u64 > limit) {
+            let (what, asked) = (
+                format!("the parameter `{}`", slot.name),
+                4 * slot.len() as u64,
+            );
             return Err(Error::Limit { what, asked, limit });
         }
-        memory::check_available(what, asked)?;
+        let what = format!("the {} parameters of the model", layout.len());
+        memory::check_available(what, memory::product(&[layout.len(), 4]))?;
         Ok(layout)
     }
 
-    /// Returns the numbers of all parameters, and those of the arena that they lie in.
+    /// Returns the numbers of all parameters, and those of each part of the arena that they lie in.
     #[cfg_attr(
         target_arch = "wasm32",
         expect(dead_code, reason = "for what has a folder")
     )]
-    pub(crate) fn sizes(&self) -> Result<(usize, usize)> {
-        let numbers = self
-            .declared
-            .iter()
-            .map(|d| d.shape.iter().product::<usize>());
-        Ok((numbers.sum(), self.layout()?.len))
+    pub(crate) fn sizes(&self, gpu: &Gpu) -> Result<(usize, Vec<usize>)> {
+        let layout = self.layout(gpu)?;
+        let numbers = layout.kept().map(Slot::len).sum();
+        Ok((numbers, layout.parts.iter().map(|part| part.len).collect()))
     }
 
-    fn layout(&self) -> Result<Layout> {
+    fn layout(&self, gpu: &Gpu) -> Result<Layout> {
         let wrong = |what: String| Err(Error::invalid("parameters", what));
         if self.declared.is_empty() {
             return wrong("none was declared; a model needs one at least".into());
@@ -233,151 +172,25 @@ impl Builder {
             }
             d.init.check(&d.name)?;
         }
-        let mut starts = vec![0; self.declared.len()];
-        let (mut len, mut decay_len) = (0usize, 0);
-        for decays in [true, false] {
-            for (start, d) in starts
-                .iter_mut()
-                .zip(&self.declared)
-                .filter(|(_, d)| d.decays == decays && !d.omitted)
-            {
-                *start = len;
-                let more = d.shape.iter().product::<usize>().next_multiple_of(ALIGN);
-                let all: Option<usize> = len
-                    .checked_add(more)
-                    .filter(|all| *all <= isize::MAX as usize / 4);
-                let Some(all) = all else {
-                    return wrong("they are more than any memory holds".into());
-                };
-                len = all;
-            }
-            if decays {
-                decay_len = len;
-            }
-        }
-        let slots = starts.into_iter().zip(&self.declared);
-        let slot = |(start, d): (usize, &Declared)| {
-            let (name, shape) = (d.name.clone(), d.shape.clone());
-            Slot {
-                name,
-                shape,
-                start,
-                omitted: d.omitted,
-            }
-        };
-        let slots = slots.map(slot).collect();
-        if len == 0 {
-            return wrong("all were left out; a part of a model needs one at least".into());
-        }
-        Ok(Layout {
-            slots,
-            len,
-            decay_len,
-        })
+        let unplaced = self.declared.iter().map(|d| Unplaced {
+            name: &d.name,
+            shape: &d.shape,
+            decays: d.decays,
+            omitted: d.omitted,
+        });
+        let most = gpu.parameter_part_bytes() / 4;
+        Layout::of(
+            &unplaced.collect::<Vec<_>>(),
+            usize::try_from(most).unwrap_or(usize::MAX),
+        )
     }
 }
 
-#[derive(Debug)]
-struct Slot {
-    name: String,
-    shape: Vec<usize>,
-    /// Elements before it in the arena.
-    start: usize,
-    /// Whether it is left out of the arena.
-    omitted: bool,
-}
-
-impl Slot {
-    fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
-
-/// Places of the parameters in an arena.
-#[derive(Debug)]
-pub(crate) struct Layout {
-    slots: Vec<Slot>,
-    /// Elements of the arena, padding included.
-    pub(crate) len: usize,
-    /// Elements at its start that weight decay reaches.
-    pub(crate) decay_len: usize,
-}
-
-impl Layout {
-    /// Creates a tensor for each parameter over an arena of this layout.
-    pub(crate) fn views(&self, arena: &Tensor) -> Result<Vec<Tensor>> {
-        let view = |slot: &Slot| {
-            if slot.omitted {
-                arena.view(0, &[0])
-            } else {
-                arena.view(slot.start, &slot.shape)
-            }
-        };
-        self.slots.iter().map(view).collect()
-    }
-
-    /// Returns the start of each parameter in an arena and its elements, none of one that is left
-    /// out, in the order of declaration.
-    pub(super) fn places(&self) -> impl Iterator<Item = (usize, usize)> {
-        let place = |slot: &Slot| match slot.omitted {
-            true => (0, 0),
-            false => (slot.start, slot.len()),
-        };
-        self.slots.iter().map(place)
-    }
-
-    fn kept(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(|slot| !slot.omitted)
-    }
-
-    /// The content of an arena, by name.
-    pub(crate) fn unpack(&self, arena: &Tensor) -> Result<HostTensors> {
-        let content: Vec<f32> = arena.read()?;
-        let named = |slot: &Slot| {
-            let values = content[slot.start..][..slot.len()].to_vec();
-            (slot.name.clone(), (slot.shape.clone(), values))
-        };
-        Ok(self.kept().map(named).collect())
-    }
-
-    /// Returns the content of an arena from tensors by name. `what` names them in errors.
-    pub(crate) fn pack(&self, what: &str, tensors: &HostTensors) -> Result<Vec<f32>> {
-        let mut content = vec![0f32; self.len];
-        for slot in self.kept() {
-            let Some((shape, values)) = tensors.get(&slot.name) else {
-                return Err(Error::data(format!(
-                    "{what}: `{}` of shape {:?} is missing: it is another architecture's, or cut \
-                     short",
-                    slot.name, slot.shape
-                )));
-            };
-            if *shape != slot.shape || values.len() != slot.len() {
-                return Err(Error::data(format!(
-                    "{what}: `{}` has shape {shape:?} with {} values, but the model's has shape \
-                     {:?}",
-                    slot.name,
-                    values.len(),
-                    slot.shape
-                )));
-            }
-            content[slot.start..][..values.len()].copy_from_slice(values);
-        }
-        let known: BTreeSet<&str> = self.kept().map(|slot| slot.name.as_str()).collect();
-        match tensors.keys().find(|name| !known.contains(name.as_str())) {
-            Some(name) => Err(Error::data(format!(
-                "{what}: `{name}` is unexpected: the model has no such parameter"
-            ))),
-            None => Ok(content),
-        }
-    }
-}
-
-/// The parameters of a model. Clones are cheap and share the buffer; [`Parameters::duplicate`]
-/// makes another.
+/// The parameters of a model. Clones are cheap and share the buffers; [`Parameters::duplicate`]
+/// makes others.
 #[derive(Clone, Debug)]
 pub struct Parameters {
-    layout: Arc<Layout>,
-    arena: Tensor,
+    arena: Arena,
     views: Arc<[Tensor]>,
 }
 
@@ -387,22 +200,23 @@ impl Parameters {
         Builder::default()
     }
 
-    fn over(layout: Arc<Layout>, arena: Tensor) -> Result<Parameters> {
-        let views = layout.views(&arena)?.into();
-        Ok(Parameters {
-            layout,
-            arena,
-            views,
-        })
+    fn over(arena: Arena) -> Result<Parameters> {
+        let views = arena.views()?.into();
+        Ok(Parameters { arena, views })
     }
 
-    /// Returns the parameter behind a handle: a view of the one buffer.
+    /// Returns the parameter behind a handle: a view of its buffer.
     ///
     /// # Errors
     /// If the handle comes from another builder, or the parameter was left out
     /// ([`Builder::retain`]).
     pub fn get(&self, handle: Handle) -> Result<&Tensor> {
-        if let Some(slot) = self.layout.slots.get(handle.0).filter(|slot| slot.omitted) {
+        if let Some(slot) = self
+            .layout()
+            .slots
+            .get(handle.0)
+            .filter(|slot| slot.omitted)
+        {
             let what = format!(
                 "`{}` was left out: this is a part of a model, a decoder say, that does without it",
                 slot.name
@@ -421,7 +235,7 @@ impl Parameters {
 
     /// Returns the handle of the parameter called `name`.
     pub fn find(&self, name: &str) -> Option<Handle> {
-        self.layout
+        self.layout()
             .slots
             .iter()
             .position(|slot| slot.name == name)
@@ -430,7 +244,7 @@ impl Parameters {
 
     /// Returns the name of the parameter behind a handle; empty for another builder's handle.
     pub fn name(&self, handle: Handle) -> &str {
-        self.layout
+        self.layout()
             .slots
             .get(handle.0)
             .map_or("", |slot| &slot.name)
@@ -443,42 +257,49 @@ impl Parameters {
 
     /// All names but of those left out, in the order of declaration.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.layout.kept().map(|slot| slot.name.as_str())
+        self.layout().kept().map(|slot| slot.name.as_str())
     }
 
     /// Trained numbers in all.
     pub fn count(&self) -> usize {
-        self.layout.kept().map(Slot::len).sum()
+        self.layout().kept().map(Slot::len).sum()
     }
 
-    /// Returns the one buffer, f32 `[N]`: every parameter at a multiple of 64 elements, and 0
-    /// between them.
-    pub fn arena(&self) -> &Tensor {
-        &self.arena
+    /// Returns the buffers, f32 `[N]` each: every parameter at a multiple of 64 elements of one of
+    /// them, and 0 between them. There are several where one binding of the device would not hold
+    /// all parameters ([`Options::parameter_part`](crate::gpu::Options)); one behind the other,
+    /// they are what a single one would be.
+    pub fn parts(&self) -> &[Tensor] {
+        self.arena.parts()
     }
 
-    /// Elements at the start of [`Parameters::arena`] that weight decay reaches.
+    /// Elements at the start of all [`Parameters::parts`] that weight decay reaches.
     pub fn decay_len(&self) -> usize {
-        self.layout.decay_len
+        self.layout().decay_len
     }
 
     /// Returns the engine.
     pub fn gpu(&self) -> &Gpu {
-        self.arena.gpu()
+        self.parts()[0].gpu()
     }
 
     pub(crate) fn layout(&self) -> &Arc<Layout> {
-        &self.layout
+        self.arena.layout()
     }
 
-    /// Returns a copy in a buffer of its own, under the same handles.
+    /// Returns a copy in buffers of its own, under the same handles.
     pub fn duplicate(&self) -> Result<Parameters> {
-        Parameters::over(self.layout.clone(), self.arena.duplicate()?)
+        Parameters::over(self.arena.duplicate()?)
     }
 
     /// Every parameter on the host, by name. Waits for the device.
     pub fn to_host(&self) -> Result<HostTensors> {
-        self.layout.unpack(&self.arena)
+        on_the_host(self.saved())
+    }
+
+    /// Returns the parameters, each to be read when it is saved.
+    pub(crate) fn saved(&self) -> Vec<SavedTensor> {
+        self.arena.saved(false, f32::from_bits)
     }
 
     /// Overwrites every parameter from tensors by name.
@@ -486,12 +307,28 @@ impl Parameters {
     /// # Errors
     /// If one is missing, unexpected or of another shape; nothing is changed then.
     pub fn load_host(&self, tensors: &HostTensors) -> Result<()> {
-        self.arena.write(&self.layout.pack("weights", tensors)?)
+        for (name, (shape, values)) in tensors {
+            if values.len() != shape.iter().product::<usize>() {
+                return Err(Error::data(format!(
+                    "weights: `{name}` has shape {shape:?} with {} values",
+                    values.len()
+                )));
+            }
+        }
+        self.load(tensors)
+    }
+
+    /// [`Parameters::load_host`] of tensors that are read one at a time.
+    ///
+    /// # Errors
+    /// As [`Parameters::load_host`], and if one cannot be read.
+    pub(crate) fn load(&self, tensors: &dyn TensorSource) -> Result<()> {
+        self.arena.load("weights", tensors)
     }
 
     /// Creates a zeroed arena of this layout.
-    pub(crate) fn zeros(&self) -> Result<Tensor> {
-        Tensor::zeros(self.gpu(), &[self.layout.len], DType::F32)
+    pub(crate) fn zeros(&self, dtype: DType) -> Result<Arena> {
+        Arena::zeros(self.gpu(), self.layout(), dtype)
     }
 }
 

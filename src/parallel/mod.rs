@@ -128,6 +128,17 @@ impl Ranks {
         Ok(all.chunks(words.len().max(1)).all(|other| other == words))
     }
 
+    /// Returns the words of all ranks, in their order: as many of each.
+    ///
+    /// # Errors
+    /// If a rank is gone.
+    pub(crate) fn gather_words(&self, words: &[u32]) -> Result<Vec<u32>> {
+        match &self.0 {
+            Some(c) => c.gather(words),
+            None => Ok(words.to_vec()),
+        }
+    }
+
     /// Adds up the words of all ranks, of which the first `floats` are bits of f32 and the rest
     /// whole numbers. All ranks get the same sums.
     fn sum_words(&self, words: &mut [u32], floats: usize) -> Result<()> {

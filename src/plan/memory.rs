@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Numbers of passes that a table of peaks has, where they divide the images of a step.
 pub(super) const SHOWN: [usize; 4] = [1, 2, 4, 8];
 /// Share of the device's memory that steps may take; drivers and other programs want some.
-const SHARE: f64 = 0.9;
+pub(super) const SHARE: f64 = 0.9;
 
 /// Device memory of a step at its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

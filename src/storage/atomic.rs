@@ -14,12 +14,21 @@ const SUFFIX: &str = ".tmp";
 /// # Errors
 /// If the folder cannot be written or the disk is full; the message names the file and the cause.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |e: std::io::Error| {
-        Error::file(
-            path,
-            format!("could not be written ({e}); what was there before is as it was"),
-        )
-    };
+    write_with(path, |file| {
+        file.write_all(bytes).map_err(|e| failed(path, &e))
+    })
+}
+
+/// [`write()`] of what `content` writes to the file. Where that fails, a file that was there before
+/// is as it was.
+///
+/// # Errors
+/// As [`write()`], and what `content` returns.
+pub(crate) fn write_with<T>(
+    path: &Path,
+    content: impl FnOnce(&mut std::fs::File) -> Result<T>,
+) -> Result<T> {
+    let failed = |e: std::io::Error| failed(path, &e);
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
@@ -27,7 +36,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = files::scratch(PREFIX, SUFFIX)
         .tempfile_in(folder)
         .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    let result = content(file.as_file_mut())?;
     file_system::sync(file.as_file(), path).map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
     file_system::sync_folder(folder).map_err(|e| {
@@ -35,7 +44,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
             path,
             format!("was written, but may not outlast a loss of power: {e}"),
         )
-    })
+    })?;
+    Ok(result)
+}
+
+/// The error of a file that could not be written.
+pub(crate) fn failed(path: &Path, cause: &std::io::Error) -> Error {
+    Error::file(
+        path,
+        format!("could not be written ({cause}); what was there before is as it was"),
+    )
 }
 
 /// Makes what was written to `file`, open at `path`, outlast a loss of power, where the file system

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod event_file;
 pub(crate) mod file_system;
 pub mod folder_lock;
+mod host_tensor;
 pub mod metrics_log;
 pub mod protobuf;
 pub mod run_folder;

@@ -2,7 +2,7 @@
 //! KH, KW] there.
 
 use crate::nn::HostTensors;
-use crate::storage::checkpoint::HostTensor;
+use crate::storage::host_tensor::HostTensor;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -13,6 +13,22 @@ pub fn export((shape, values): (Vec<usize>, Vec<f32>)) -> HostTensor {
             HostTensor::f32(&[o, i, h, w], &permute(&values, [o, h, w, i], [0, 3, 1, 2]))
         }
         _ => HostTensor::f32(&shape, &values),
+    }
+}
+
+/// Returns the shape of a tensor under PyTorch's layout.
+pub(crate) fn exported_shape(shape: &[usize]) -> Vec<usize> {
+    match *shape {
+        [o, h, w, i] => vec![o, i, h, w],
+        _ => shape.to_vec(),
+    }
+}
+
+/// Returns the shape of a tensor under the store's layout.
+pub(crate) fn imported_shape(shape: &[usize]) -> Vec<usize> {
+    match *shape {
+        [o, i, h, w] => vec![o, h, w, i],
+        _ => shape.to_vec(),
     }
 }
 

@@ -14,18 +14,17 @@ use crate::models::contrastive::Contrastive;
 use crate::models::losses::penalty::carry;
 use crate::models::text::{Text, TextBatch, Texts};
 use crate::nn::transformer::Dropout;
-use crate::nn::{ForwardContext, GradientSum, Handle, HostTensors, Parameters};
+use crate::nn::{ForwardContext, GradientSum, Handle, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::quantize::gather::gather;
 use crate::ops::sampling::random::Key;
 use crate::pace::MeasurementCost;
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::{Checkpoint, LazyCheckpoint};
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
 use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState, named};
 use crate::trainer::task::{StepMetrics, Task, check_losses, descend};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -137,6 +136,8 @@ impl Trainer<ContrastiveTask> {
         };
         let options = OptimizerOptions {
             hyper,
+            moments: Default::default(),
+            sharded: false,
             ema_decay: 0.0,
             metrics: StepMetrics::WIDTH,
             log_every: t.log_every,
@@ -347,13 +348,13 @@ impl Task for ContrastiveTask {
         MeasurementCost::of_images(images, images, self.per_step().0)
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+    fn save(&self, checkpoint: &mut LazyCheckpoint) -> Result<()> {
         checkpoint.state["data"] = self.data.sha256().into();
         checkpoint.state["reader"] = self.reader.clone().into();
         Ok(())
     }
 
-    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
         let state = &checkpoint.state;
         let sum = state["data"].as_str().unwrap_or_default();
         if self.data.is_of_sum(sum) && state["reader"] == *self.reader {
@@ -367,16 +368,11 @@ impl Task for ContrastiveTask {
         Err(Error::data(what))
     }
 
-    fn load(
-        &mut self,
-        _: &mut OptimizerState,
-        _: &Checkpoint,
-        _: BTreeMap<&'static str, HostTensors>,
-    ) -> Result<()> {
+    fn load(&mut self, _: &mut OptimizerState, _: &LazyCheckpoint) -> Result<()> {
         Ok(())
     }
 
-    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<LazyCheckpoint> {
         let tensors = named("", state.weights().to_host()?);
         let metadata = Metadata {
             config: self.config.clone().into_inner(),
@@ -384,10 +380,8 @@ impl Task for ContrastiveTask {
             text: self.text,
             reader: self.reader.clone(),
         };
-        Ok(Checkpoint {
-            tensors,
-            state: serde_json::json!({ "contrastive": metadata }),
-        })
+        let state = serde_json::json!({ "contrastive": metadata });
+        Ok(Checkpoint { tensors, state }.into())
     }
 }
 

@@ -22,19 +22,18 @@ use crate::gpu::Gpu;
 use crate::inference::prior_measure::{CODE_ORDER, Conditioning, build, measure, with_order_of};
 use crate::metrics::{Reduce, Steps};
 use crate::models::prior::{Prior, TextKind, Vocabulary};
-use crate::nn::{GradientSum, HostTensors, Parameters};
+use crate::nn::{GradientSum, Parameters};
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::pace::MeasurementCost;
 use crate::parallel::Ranks;
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::LazyCheckpoint;
 use crate::storage::metrics_log::Record;
 use crate::storage::run_folder::RunFolder;
-use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState, named};
+use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState};
 use crate::trainer::ranks::pass_of_rank;
 use crate::trainer::run::configured;
 use crate::trainer::task::{StepMetrics, Task, check_losses, descend, skipped};
 use crate::{Error, Result, memory};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -140,6 +139,8 @@ impl Trainer<PriorTask> {
         };
         let options = OptimizerOptions {
             hyper,
+            moments: t.moments(),
+            sharded: t.shard_optimizer,
             ema_decay: t.ema_decay,
             metrics: match t.precision {
                 Precision::Mixed => LOSS_SCALE + 1,
@@ -337,11 +338,9 @@ impl Task for PriorTask {
         MeasurementCost::of_images(some, last, t.images())
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+    fn save(&self, checkpoint: &mut LazyCheckpoint) -> Result<()> {
         if let Some(best) = &self.best {
-            checkpoint
-                .tensors
-                .extend(named(BEST, best.weights.to_host()?));
+            checkpoint.add_saved(BEST, best.weights.saved());
         }
         checkpoint.state["tokens"] = serde_json::json!(self.tokens.info);
         // As bits: a decimal number may come back as its neighbour.
@@ -354,7 +353,7 @@ impl Task for PriorTask {
         Ok(())
     }
 
-    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
         let about = serde_json::from_value(checkpoint.state["tokens"].clone()).map_err(|e| {
             Error::data(format!(
                 "the checkpoint does not say which tokens it was trained on: {e}"
@@ -363,12 +362,7 @@ impl Task for PriorTask {
         self.tokens.check(&about)
     }
 
-    fn load(
-        &mut self,
-        state: &mut OptimizerState,
-        checkpoint: &Checkpoint,
-        mut tensors: BTreeMap<&'static str, HostTensors>,
-    ) -> Result<()> {
+    fn load(&mut self, state: &mut OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
         let best: Option<(u64, u64)> = serde_json::from_value(checkpoint.state["best"].clone())
             .map_err(|e| {
                 Error::data(format!(
@@ -378,7 +372,7 @@ impl Task for PriorTask {
         self.best = match best {
             Some((nats, step)) => {
                 let weights = state.params().duplicate()?;
-                weights.load_host(&tensors.remove(BEST).unwrap_or_default())?;
+                weights.load(&checkpoint.source(BEST, &[BEST]))?;
                 Some(Best {
                     nats: f64::from_bits(nats),
                     step,
@@ -391,16 +385,17 @@ impl Task for PriorTask {
         Ok(())
     }
 
-    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<LazyCheckpoint> {
         let best = self.best.as_ref();
         let kept = best.map_or(state.weights(), |best| &best.weights);
-        let tensors = named("", kept.to_host()?);
+        let mut trained = LazyCheckpoint::default();
+        trained.add_saved("", kept.saved());
         let mut about = serde_json::json!({ "config": self.config, "tokens": self.tokens.info });
         if let Some(order) = self.prior.code_order() {
             about[CODE_ORDER] = serde_json::json!(order);
         }
-        let state = serde_json::json!({ "prior": about });
-        Ok(Checkpoint { tensors, state })
+        trained.state = serde_json::json!({ "prior": about });
+        Ok(trained)
     }
 }
 

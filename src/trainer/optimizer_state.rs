@@ -5,10 +5,10 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{Gpu, Tensor};
 use crate::metrics::{MetricsBuffer, Steps};
-use crate::nn::{Adam, AdamState, Ema, HalfWeights, Handle, HostTensors, LossScale, Parameters};
+use crate::nn::{Adam, Ema, HalfWeights, Handle, HostTensors, LossScale, MomentType, Parameters};
 use crate::ops::optim::adam::Hyper;
 use crate::parallel::Ranks;
-use crate::storage::checkpoint::{Checkpoint, HostTensor};
+use crate::storage::checkpoint::{Checkpoint, HostTensor, LazyCheckpoint};
 use crate::storage::weights;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub struct OptimizerState {
     metrics: MetricsBuffer,
     in_flight: InFlight,
     ranks: Ranks,
+    sharded: bool,
 }
 
 /// What mixed precision keeps beside the parameters.
@@ -40,6 +41,10 @@ struct MixedPrecision {
 pub struct OptimizerOptions {
     /// Hyperparameters of Adam; its learning rate is given at each step.
     pub hyper: Hyper,
+    /// The type in which the optimiser keeps its moments.
+    pub moments: MomentType,
+    /// Whether each of several ranks keeps a share of the moments alone.
+    pub sharded: bool,
     /// Decay of the weights' moving average; 0 for none.
     pub ema_decay: f32,
     /// Metrics of a step.
@@ -56,7 +61,10 @@ impl OptimizerState {
     /// # Errors
     /// If the device cannot hold the moments, the average or the metrics.
     pub fn new(gpu: &Gpu, params: Parameters, options: OptimizerOptions) -> Result<OptimizerState> {
-        let adam = Adam::new(&params, options.hyper)?;
+        let adam = match options.sharded {
+            true => Adam::without_moments(&params, options.hyper, options.moments)?,
+            false => Adam::with_moments(&params, options.hyper, options.moments)?,
+        };
         let ema = (options.ema_decay > 0.0)
             .then(|| Ema::new(&params, options.ema_decay.into()))
             .transpose()?;
@@ -75,6 +83,7 @@ impl OptimizerState {
             metrics: MetricsBuffer::new(gpu, options.log_every, options.metrics)?,
             in_flight: InFlight::new(STEPS_IN_FLIGHT),
             ranks: Ranks::alone(),
+            sharded: options.sharded,
             params,
         })
     }
@@ -94,9 +103,30 @@ impl OptimizerState {
         &self.ranks
     }
 
-    /// Trains with other ranks from here on.
-    pub(crate) fn set_ranks(&mut self, ranks: Ranks) {
+    /// Trains with other ranks from here on, before the first step.
+    pub(crate) fn join(&mut self, ranks: Ranks) {
+        if self.sharded {
+            self.adam.shard(&ranks);
+        }
         self.ranks = ranks;
+    }
+
+    /// Trains without the others from here on.
+    pub(crate) fn part(&mut self) {
+        self.ranks = Ranks::alone();
+    }
+
+    /// Brings together what ranks keep shares of, with all of them.
+    ///
+    /// # Errors
+    /// If a rank is gone, or the device fails.
+    pub(crate) fn collect(&self) -> Result<()> {
+        self.adam.collect()
+    }
+
+    /// Whether ranks keep shares of something.
+    pub(crate) fn is_sharded(&self) -> bool {
+        self.sharded && !self.ranks.is_alone()
     }
 
     /// Adds up the gradients of all ranks, and with them `others`, in one message.
@@ -119,7 +149,8 @@ impl OptimizerState {
         if self.ranks.is_alone() {
             return Ok(());
         }
-        self.ranks.copy_tensors(&[self.params.arena()])?;
+        self.ranks
+            .copy_tensors(&self.params.parts().iter().collect::<Vec<_>>())?;
         match &self.mixed {
             Some(mixed) => mixed.halves.refresh(&self.params),
             None => Ok(()),
@@ -219,7 +250,10 @@ impl OptimizerState {
     /// Exchanges the weights that learn and their average; again, and both are as they were.
     pub(crate) fn exchange_average(&self) -> Result<()> {
         match &self.ema {
-            Some(ema) => exchange(self.params.arena(), ema.weights().arena()),
+            Some(ema) => {
+                let mut parts = self.params.parts().iter().zip(ema.weights().parts());
+                parts.try_for_each(|(part, average)| exchange(part, average))
+            }
             None => Ok(()),
         }
     }
@@ -229,40 +263,43 @@ impl OptimizerState {
     /// # Errors
     /// If the device fails.
     pub fn save(&self) -> Result<Checkpoint> {
-        let adam = self.adam.save()?;
-        let mut parts = vec![
-            ("", self.params.to_host()?),
-            (PREFIXES[0], adam.m),
-            (PREFIXES[1], adam.v),
-        ];
+        self.saved()?.in_memory()
+    }
+
+    /// [`OptimizerState::save`] of tensors that are read one at a time: what they hold then is what
+    /// is saved.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn saved(&self) -> Result<LazyCheckpoint> {
+        let mut all = LazyCheckpoint::default();
+        all.add_saved("", self.params.saved());
+        let [m, v] = self.adam.saved()?;
+        all.add_saved(PREFIXES[0], m);
+        all.add_saved(PREFIXES[1], v);
         if let Some(ema) = &self.ema {
-            parts.push((EMA, ema.weights().to_host()?));
+            all.add_saved(EMA, ema.weights().saved());
         }
-        let tensors = parts
-            .into_iter()
-            .flat_map(|(prefix, part)| named(prefix, part))
-            .collect();
-        let mut state = serde_json::json!({
+        all.state = serde_json::json!({
             "step": self.step,
-            "adam_step": adam.step,
+            "adam_step": self.adam.steps(),
             "window": crate::metrics::as_json(&self.metrics.save()?),
         });
         if let Some(mixed) = &self.mixed {
-            state["loss_scale"] = serde_json::json!(mixed.scale.save()?);
+            all.state["loss_scale"] = serde_json::json!(mixed.scale.save()?);
         }
-        Ok(Checkpoint { tensors, state })
+        Ok(all)
     }
 
-    /// Goes on from a checkpoint, in which tensors of others stand under the prefixes `others`;
-    /// these are returned by their prefix.
+    /// Goes on from a checkpoint, in which tensors of others stand under the prefixes `others`.
     ///
     /// # Errors
     /// If something is missing, or does not fit the model.
     pub(crate) fn load(
         &mut self,
-        checkpoint: &Checkpoint,
+        checkpoint: &LazyCheckpoint,
         others: &[&'static str],
-    ) -> Result<BTreeMap<&'static str, HostTensors>> {
+    ) -> Result<()> {
         let number = |key: &str| {
             checkpoint.state[key]
                 .as_u64()
@@ -282,19 +319,13 @@ impl OptimizerState {
             None => [0; 2],
         };
         // The prefixes of others may begin like one of these.
-        let prefixes: Vec<&'static str> = others.iter().copied().chain(PREFIXES).collect();
-        let mut parts = weights::by_prefix(&checkpoint.tensors, &prefixes)?;
-        let mut part = |prefix: &str| parts.remove(prefix).unwrap_or_default();
-        self.params.load_host(&part(""))?;
+        let prefixes: Vec<&str> = others.iter().copied().chain(PREFIXES).collect();
+        let part = |prefix: &'static str| checkpoint.source(prefix, &prefixes);
+        self.params.load(&part(""))?;
         let (m, v) = (part(PREFIXES[0]), part(PREFIXES[1]));
-        self.adam.load(&AdamState {
-            step: number("adam_step")?,
-            m,
-            v,
-        })?;
-        let average = part(EMA);
+        self.adam.load_moments(number("adam_step")?, &m, &v)?;
         if let Some(ema) = &self.ema {
-            ema.load_host(&average)?;
+            ema.load(&part(EMA))?;
         }
         if let Some(mixed) = &self.mixed {
             mixed.scale.load(kept)?;
@@ -302,13 +333,13 @@ impl OptimizerState {
         }
         self.step = number("step")?;
         self.metrics.load(&checkpoint.state["window"])?;
-        Ok(parts)
+        Ok(())
     }
 
     /// The steps of a checkpoint's row that is not full yet.
-    pub(crate) fn open_row(&self, checkpoint: &Checkpoint) -> Steps {
-        let step = checkpoint.state["step"].as_u64().unwrap_or(self.step);
-        self.metrics.open(&checkpoint.state["window"], step)
+    pub(crate) fn open_row(&self, state: &serde_json::Value) -> Steps {
+        let step = state["step"].as_u64().unwrap_or(self.step);
+        self.metrics.open(&state["window"], step)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::task::Task;
 use super::trainer::Trainer;
 use crate::parallel::Ranks;
-use crate::storage::checkpoint::{self, Checkpoint};
+use crate::storage::checkpoint::{self, Checkpoint, LazyCheckpoint};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,8 @@ enum Command {
     Prepare,
     /// Go on from this checkpoint.
     Restore(Checkpoint),
+    /// Bring together what ranks keep shares of.
+    Collect,
     /// Compare what is trained.
     Compare,
     /// The run's folder was moved from one place to another.
@@ -32,6 +34,7 @@ impl Command {
             Command::Restore(checkpoint) => {
                 [&b"r"[..], &checkpoint::to_bytes(checkpoint)?].concat()
             }
+            Command::Collect => vec![b'g'],
             Command::Compare => vec![b'c'],
             Command::Relocate(from, to) => {
                 let paths = serde_json::to_vec(&(from, to));
@@ -49,6 +52,7 @@ impl Command {
             b's' => Command::Step,
             b'p' => Command::Prepare,
             b'r' => Command::Restore(checkpoint::from_bytes(Path::new("rank 0"), rest)?),
+            b'g' => Command::Collect,
             b'c' => Command::Compare,
             b'm' => {
                 let (from, to) = serde_json::from_slice(rest).map_err(|_| unknown())?;
@@ -90,7 +94,7 @@ impl<T: Task> Trainer<T> {
     pub fn among(mut self, ranks: Ranks) -> Result<Trainer<T>> {
         if !ranks.is_alone() {
             self.task.join(&ranks)?;
-            self.state.set_ranks(ranks);
+            self.state.join(ranks);
         }
         Ok(self)
     }
@@ -108,6 +112,15 @@ impl<T: Task> Trainer<T> {
         }
         let checkpoint = self.checkpoint()?;
         self.tell(Command::Restore(checkpoint))
+    }
+
+    /// Brings together what ranks keep shares of, so that it can be saved.
+    pub(super) fn collect(&self) -> Result<()> {
+        if self.state.is_sharded() {
+            self.tell(Command::Collect)?;
+            self.state.collect()?;
+        }
+        Ok(())
     }
 
     fn tell(&self, command: Command) -> Result<()> {
@@ -139,12 +152,14 @@ impl<T: Task> Trainer<T> {
 
     /// Compares what is trained with the other ranks; where they differ, all go on from
     /// `checkpoint`, the state of this rank. Returns what is to be said then.
-    pub(crate) fn compare_ranks(&mut self, checkpoint: &Checkpoint) -> Result<Option<String>> {
+    pub(crate) fn compare_ranks(&mut self, checkpoint: &LazyCheckpoint) -> Result<Option<String>> {
         if !self.leads {
             return Ok(None);
         }
         self.tell(Command::Compare)?;
-        if self.state.ranks().agree(&fingerprint::<T>(checkpoint))? {
+        // The others do, too.
+        self.state.collect()?;
+        if self.state.ranks().agree(&fingerprint::<T>(checkpoint)?)? {
             return Ok(None);
         }
         self.share()?;
@@ -162,17 +177,16 @@ impl<T: Task> Trainer<T> {
     pub(crate) fn part(&mut self) -> Result<()> {
         self.tell(Command::End)?;
         self.leads = false;
-        self.state.set_ranks(Ranks::alone());
+        self.state.part();
         Ok(())
     }
 }
 
 /// The sum of all that ranks have in common.
-fn fingerprint<T: Task>(checkpoint: &Checkpoint) -> Vec<u32> {
-    let common = |name: &&String| !T::OF_RANK_0.iter().any(|prefix| name.starts_with(prefix));
-    let tensors = checkpoint.tensors.iter().filter(|(name, _)| common(name));
-    let sum = checkpoint::tensor_sum(&tensors.map(|(n, t)| (n.clone(), t.clone())).collect());
-    sum.bytes().map(u32::from).collect()
+fn fingerprint<T: Task>(checkpoint: &LazyCheckpoint) -> Result<Vec<u32>> {
+    let common = |name: &str| !T::OF_RANK_0.iter().any(|prefix| name.starts_with(prefix));
+    let sum = checkpoint.sum_of(common)?;
+    Ok(sum.bytes().map(u32::from).collect())
 }
 
 /// Trains as rank 0 says, until it has ended. The trainer is [`Trainer::among`] its ranks.
@@ -189,9 +203,10 @@ pub fn follow<T: Task>(mut trainer: Trainer<T>) -> Result<()> {
                 while trainer.state.metrics_mut().next(false)?.is_some() {}
             }
             Command::Prepare => trainer.prepare()?,
-            Command::Restore(checkpoint) => trainer.restore(&checkpoint)?,
+            Command::Restore(checkpoint) => trainer.restore_from(&checkpoint.into())?,
+            Command::Collect => trainer.state.collect()?,
             Command::Compare => {
-                let own = fingerprint::<T>(&trainer.checkpoint()?);
+                let own = fingerprint::<T>(&trainer.saved()?)?;
                 trainer.state.ranks().agree(&own)?;
             }
             Command::Relocate(from, to) => trainer.task.relocate(&from, &to),

@@ -5,13 +5,12 @@ use super::optimizer_state::OptimizerState;
 use crate::data::DataStall;
 use crate::gpu::Tensor;
 use crate::metrics::{Steps, metrics};
-use crate::nn::{Handle, HostTensors};
+use crate::nn::Handle;
 use crate::pace::MeasurementCost;
 use crate::parallel::Ranks;
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::LazyCheckpoint;
 use crate::storage::metrics_log::Record;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -112,31 +111,26 @@ pub trait Task {
     ///
     /// # Errors
     /// If the device fails.
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()>;
+    fn save(&self, checkpoint: &mut LazyCheckpoint) -> Result<()>;
 
     /// Checks that a checkpoint belongs to these data and this model. Called before anything is
     /// loaded.
     ///
     /// # Errors
     /// If not.
-    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()>;
+    fn check_checkpoint(&self, checkpoint: &LazyCheckpoint) -> Result<()>;
 
-    /// Goes back to what [`Task::save`] kept; `tensors` are those under [`Task::PREFIXES`].
+    /// Goes back to what [`Task::save`] kept; `state` has gone back already.
     ///
     /// # Errors
     /// If it is another model's.
-    fn load(
-        &mut self,
-        state: &mut OptimizerState,
-        checkpoint: &Checkpoint,
-        tensors: BTreeMap<&'static str, HostTensors>,
-    ) -> Result<()>;
+    fn load(&mut self, state: &mut OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()>;
 
     /// Returns the trained model, as inference reads it.
     ///
     /// # Errors
     /// If the device fails.
-    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint>;
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<LazyCheckpoint>;
 
     /// Tells the task that the run's folder was moved from `from` to `to`.
     fn relocate(&mut self, from: &Path, to: &Path) {
@@ -203,7 +197,7 @@ pub trait Recovery<Row> {
 
     /// Whether a run that diverged may go back to this checkpoint. `failed` is the step of the one
     /// that it went back to before, where it diverged again and came to no other.
-    fn accepts(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool;
+    fn accepts(&self, checkpoint: &LazyCheckpoint, failed: Option<u64>) -> bool;
 
     /// After the run went back to the checkpoint of a step because it diverged: goes on more
     /// carefully, once more than `back_off` says. Returns what was done.

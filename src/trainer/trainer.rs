@@ -2,10 +2,10 @@
 
 use super::optimizer_state::OptimizerState;
 use super::task::{Task, View};
-use crate::Result;
 use crate::data::DataStall;
 use crate::gpu::{Gpu, MemoryReport, SliceProgress};
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::{Checkpoint, LazyCheckpoint};
+use crate::{Error, Result};
 use std::path::Path;
 use std::time::Duration;
 
@@ -158,7 +158,17 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// If the device fails.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let mut checkpoint = self.state.save()?;
+        self.saved()?.in_memory()
+    }
+
+    /// [`Trainer::checkpoint`] of tensors that are read one at a time: they are to be read before
+    /// the next step.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn saved(&self) -> Result<LazyCheckpoint> {
+        self.collect()?;
+        let mut checkpoint = self.state.saved()?;
         self.task.save(&mut checkpoint)?;
         Ok(checkpoint)
     }
@@ -177,10 +187,47 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// If it belongs to another architecture or another data set.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.restore_from(&checkpoint.clone().into())
+    }
+
+    /// [`Trainer::restore`] from tensors that are read one at a time.
+    ///
+    /// # Errors
+    /// As [`Trainer::restore`], and if one cannot be read.
+    pub(crate) fn restore_from(&mut self, checkpoint: &LazyCheckpoint) -> Result<()> {
         self.task.check_checkpoint(checkpoint)?;
-        let tensors = self.state.load(checkpoint, T::PREFIXES)?;
-        self.task.load(&mut self.state, checkpoint, tensors)?;
+        self.state.load(checkpoint, T::PREFIXES)?;
+        self.task.load(&mut self.state, checkpoint)?;
         self.share()
+    }
+
+    /// Writes what [`Trainer::checkpoint`] returns to a model file, a tensor at a time: what is
+    /// written takes no memory beside the model's.
+    ///
+    /// # Errors
+    /// If the device fails, or the file cannot be written: one that was there is as it was then.
+    pub fn save_to(&self, path: &Path) -> Result<()> {
+        self.saved()?.write(path, |_, _, _| Ok(())).map(drop)
+    }
+
+    /// Goes back to the step at which [`Trainer::save_to`] wrote a file, which is read a tensor at
+    /// a time.
+    ///
+    /// # Errors
+    /// If it is damaged, or of another architecture or another data set.
+    pub fn restore_file(&mut self, path: &Path) -> Result<()> {
+        let checkpoint = LazyCheckpoint::open_whole(path)?;
+        let restored = self.restore_from(&checkpoint);
+        restored.map_err(|e| Error::file(path, e))
+    }
+
+    /// Returns the SHA-256 of all tensors of a checkpoint: of trainers that stand at the same
+    /// numbers it is the same.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn tensor_sum(&self) -> Result<String> {
+        self.saved()?.sum_of(|_| true)
     }
 
     /// Checks that all that this checkpoint holds is finite. One that is not would be gone back to
@@ -189,15 +236,31 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// [`Error::Diverged`](crate::Error::Diverged) if not.
     pub fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
-        // Steps whose row is not full yet, and whom nothing has looked at.
-        self.task.check(&self.state.open_row(checkpoint))?;
-        let Some(name) = checkpoint.first_not_finite() else {
-            return Ok(());
-        };
-        let step = checkpoint.state["step"].as_u64();
-        let step = step.unwrap_or(self.state.number());
+        self.check_saved(&checkpoint.clone().into())
+    }
+
+    /// [`Trainer::check`] of tensors that are read one at a time.
+    ///
+    /// # Errors
+    /// As [`Trainer::check`], and if one cannot be read.
+    pub(crate) fn check_saved(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
+        self.check_row(&checkpoint.state)?;
+        match checkpoint.first_not_finite()? {
+            Some(name) => Err(self.not_finite(&checkpoint.state, name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the steps of a checkpoint's row that is not full yet, whom nothing has looked at.
+    pub(super) fn check_row(&self, state: &serde_json::Value) -> Result<()> {
+        self.task.check(&self.state.open_row(state))
+    }
+
+    /// The error of a checkpoint in which something is not finite.
+    pub(super) fn not_finite(&self, state: &serde_json::Value, name: &str) -> Error {
+        let step = state["step"].as_u64().unwrap_or(self.state.number());
         let what = format!("`{name}` is not finite at step {step}: training diverged");
-        Err(self.task.diverged(step, &what))
+        self.task.diverged(step, &what)
     }
 
     /// Returns the trained model, as inference reads it.
@@ -205,6 +268,15 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// If the device fails.
     pub fn trained(&mut self) -> Result<Checkpoint> {
+        self.saved_model()?.in_memory()
+    }
+
+    /// [`Trainer::trained`] of tensors that are read one at a time: they are to be read before the
+    /// next step.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn saved_model(&mut self) -> Result<LazyCheckpoint> {
         self.task.trained(&mut self.state)
     }
 

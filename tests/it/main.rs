@@ -49,6 +49,7 @@ mod models;
 mod multiscale;
 mod packing;
 mod page;
+mod parts;
 mod passes;
 mod photographs;
 mod prior;

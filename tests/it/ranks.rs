@@ -348,6 +348,49 @@ fn a_prior_is_the_same_over_ranks() {
     assert!(odd.iter().all(named));
 }
 
+/// Ranks that keep a share of the moments each end with the bytes of ranks that keep all, in 32
+/// bits and 16; what they save, another number of ranks goes on with.
+#[test]
+fn shares_of_the_moments_give_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    tokens(&gpu(), "ema", false, folder.path());
+    for state in ["f32", "bf16"] {
+        let with = |sharded: bool| {
+            let mut config = small("rotary");
+            config.set("train.optimizer_state", state).unwrap();
+            config.train.shard_optimizer = sharded;
+            config.train.batch_size = 6;
+            config
+        };
+        let run = |ranks: usize, steps: usize, sharded: bool| {
+            let (config, folder) = (with(sharded), folder.path());
+            after(ranks, steps, move |ranks| {
+                prior(&config, folder, ranks).unwrap()
+            })
+            .0
+        };
+        let few: &[usize] = if thorough() { &[2, 3] } else { &[3] };
+        for &ranks in few {
+            let (whole, shared) = (run(ranks, 3, false), run(ranks, 3, true));
+            assert!(whole == shared, "{state}, {ranks} ranks");
+            // In two, from what three saved after two steps.
+            let kept = run(ranks, 2, true);
+            let gone_on = |sharded: bool| {
+                let (config, kept) = (with(sharded), &kept);
+                let all = on(2, |ranks| {
+                    let mut trainer = prior(&config, folder.path(), ranks).unwrap();
+                    trainer.restore(kept).unwrap();
+                    trainer.step().unwrap();
+                    trainer.checkpoint().unwrap()
+                });
+                assert!(all[0] == all[1]);
+                all.into_iter().next().unwrap()
+            };
+            assert!(gone_on(true) == gone_on(false), "{state}");
+        }
+    }
+}
+
 /// One of several processes that a launcher of MPI started does not train beside the others in one
 /// folder, where the program was built without MPI; what does not train is not kept from it.
 #[cfg(not(feature = "mpi"))]

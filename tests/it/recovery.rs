@@ -1,15 +1,14 @@
 //! A program's own task in the trainer: how a run that diverges goes back, and how far.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use wgvq::gpu::{Gpu, Options};
 use wgvq::metrics::Steps;
-use wgvq::nn::{HostTensors, Init, Parameters};
+use wgvq::nn::{Init, Parameters};
 use wgvq::ops::optim::adam::Hyper;
-use wgvq::storage::checkpoint::{self, Checkpoint};
+use wgvq::storage::checkpoint::{self, LazyCheckpoint};
 use wgvq::storage::metrics_log::Record;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::{
@@ -72,24 +71,19 @@ impl Task for Fake {
     fn evaluate(&mut self, state: &mut OptimizerState, _: bool) -> Result<Metric> {
         Ok(Metric(state.number()))
     }
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+    fn save(&self, checkpoint: &mut LazyCheckpoint) -> Result<()> {
         checkpoint.state["back_offs"] = self.back_offs.into();
         Ok(())
     }
-    fn check_checkpoint(&self, _: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, _: &LazyCheckpoint) -> Result<()> {
         Ok(())
     }
-    fn load(
-        &mut self,
-        _: &mut OptimizerState,
-        checkpoint: &Checkpoint,
-        _: BTreeMap<&'static str, HostTensors>,
-    ) -> Result<()> {
+    fn load(&mut self, _: &mut OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
         self.back_offs = checkpoint.state["back_offs"].as_u64().unwrap() as u32;
         Ok(())
     }
-    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
-        state.save()
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<LazyCheckpoint> {
+        Ok(state.save()?.into())
     }
     fn recovery(&mut self) -> Option<&mut dyn Recovery<Metric>> {
         Some(self)
@@ -115,7 +109,7 @@ impl Recovery<Metric> for Fake {
     fn back_off(&self, _: u64) -> Option<BackOff> {
         Some(BackOff::Rate(self.back_offs))
     }
-    fn accepts(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
+    fn accepts(&self, checkpoint: &LazyCheckpoint, failed: Option<u64>) -> bool {
         failed.is_none_or(|failed| checkpoint.state["step"].as_u64().unwrap() < failed)
     }
     fn apply(&mut self, _: u64, back_off: BackOff) -> String {
@@ -130,6 +124,8 @@ fn fake(diverges: fn(u64, u32) -> bool) -> Trainer<Fake> {
     b.declare("w", &[1], Init::Zeros);
     let options = OptimizerOptions {
         hyper: Hyper::default(),
+        moments: Default::default(),
+        sharded: false,
         ema_decay: 0.0,
         metrics: 1,
         log_every: 1,

@@ -47,7 +47,7 @@ pub struct ComparedPriors {
     /// The run whose codes the priors are over
     #[arg(long, value_name = "RUN", requires = "priors")]
     of: Option<PathBuf>,
-    /// The priors' size: tiny, small, base, medium or large
+    /// The priors' size: tiny, small, base, medium, large, xl or xxl
     #[arg(long, requires = "priors", conflicts_with = "config")]
     size: Option<String>,
     /// Measures of the priors' samples, as `wgvq evaluate` takes them

@@ -9,13 +9,13 @@ use std::path::Path;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::{DottedConfig, Resolved};
 use wgvq::models::prior::{Kind, Shape, Vocabulary};
-use wgvq::plan::{PriorMemory, measured_step, prior_peaks};
+use wgvq::plan::{PriorMemory, PriorState, measured_step, prior_peaks, prior_states};
 use wgvq::{Error, Result};
 
 /// What of `wgvq plan` is about priors.
 #[derive(Args)]
 pub struct PlannedPrior {
-    /// A prior instead of a first stage: a size (tiny, small, base, medium, large) or a
+    /// A prior instead of a first stage: a size (tiny, small, base, medium, large, xl, xxl) or a
     /// configuration in TOML; its memory is counted, and no step is taken
     #[arg(long, value_name = "SIZE|TOML", requires = "grid", conflicts_with_all = [
         "config", "preset", "data", "model", "quantizer", "auto_recover",
@@ -75,26 +75,33 @@ impl PlannedPrior {
         let gpu = global.gpu()?;
         let memory = PriorMemory::of(&gpu, config, vocabulary)?;
         let peaks = prior_peaks(&gpu, config, vocabulary)?;
+        let states = prior_states(&gpu, config, vocabulary)?;
         let step = match self.measure {
             true => Some(measured_step(&gpu, config, vocabulary)?),
             false => None,
         };
         if global.json {
             let line = serde_json::json!({
-                "parameters": memory.parameters, "rows": memory.rows,
+                "parameters": memory.parameters, "parameter_buffers": memory.buffers,
+                "rows": memory.rows,
                 "weights_bytes": memory.weights, "optimizer_bytes": memory.optimizer,
                 "activations_bytes": memory.activations, "peak_device_bytes": memory.peak(),
                 "cache_bytes_per_image": memory.cache_per_image,
                 "measured_peak_device_bytes": step.map(|s| s.peak_bytes),
                 "measured_ms_per_step": step.map(|s| s.time.as_secs_f64() * 1e3),
                 "peaks": peaks.iter().map(described).collect::<Vec<_>>(),
+                "states": states.iter().map(state_as_json).collect::<Vec<_>>(),
             });
             output::result(&line.to_string());
             return Ok(CommandStatus::Done);
         }
         let row = |name: &str, value: String| output::result(&format!("{name:<18}{value}"));
         let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
-        row("parameters", memory.parameters.to_string());
+        let buffers = match memory.buffers {
+            1 => String::new(),
+            n => format!(", in {n} buffers, as this device binds them"),
+        };
+        row("parameters", format!("{}{buffers}", memory.parameters));
         row("sequence", format!("{} rows an image", memory.rows));
         row("weights", mib(memory.weights));
         row(
@@ -111,6 +118,10 @@ impl PlannedPrior {
         );
         row("device memory", format!("{} at peak", mib(memory.peak())));
         table_of(&peaks);
+        for state in &states {
+            let (name, value) = state_in_words(state);
+            row(&name, value);
+        }
         if config.prior.kind == Kind::Autoregressive {
             let each = memory.cache_per_image;
             row(
@@ -130,6 +141,29 @@ impl PlannedPrior {
         }
         Ok(CommandStatus::Done)
     }
+}
+
+/// What a training keeps, as JSON has it.
+fn state_as_json(state: &PriorState) -> serde_json::Value {
+    serde_json::json!({
+        "optimizer_state": state.moments, "copies": state.copies,
+        "peak_device_bytes": state.bytes, "device_gib": state.device_gib(),
+    })
+}
+
+/// What a training keeps, and what device holds it.
+fn state_in_words(state: &PriorState) -> (String, String) {
+    let copies = match state.copies {
+        true => ", average and best weights kept",
+        false => ", neither average nor best weights kept",
+    };
+    let device = match state.device_gib() {
+        Some(gib) => format!("fits {gib} GiB"),
+        None => "fits no device of 192 GiB".into(),
+    };
+    let mib = state.bytes.div_ceil(1 << 20);
+    let value = format!("{mib} MiB at peak{copies}: {device}");
+    (format!("  {} moments", state.moments), value)
 }
 
 fn configuration(prior: &str, keys: &PriorKeys) -> Result<Resolved<PriorConfig>> {

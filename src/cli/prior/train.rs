@@ -48,7 +48,7 @@ pub struct PriorCommand {
     /// A configuration in TOML
     #[arg(long, value_name = "TOML", conflicts_with = "resume")]
     pub config: Option<PathBuf>,
-    /// The model: tiny, small, base, medium or large (0.8 to 99 million parameters)
+    /// The model: tiny, small, base, medium, large, xl or xxl (0.8 to 1,019 million parameters)
     #[arg(long, conflicts_with_all = ["config", "resume"])]
     pub size: Option<String>,
     /// Other data than the model was trained on: a folder of images, an IDX file, or a named

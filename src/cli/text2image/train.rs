@@ -77,8 +77,8 @@ pub struct Train {
     /// A key of the first stage, such as model.hidden=64; may be repeated
     #[arg(long, alias = "first", value_name = "KEY=VALUE")]
     stage1: Vec<String>,
-    /// The prior: tiny, small, base, medium or large (0.8 to 99 million parameters) [default:
-    /// small]
+    /// The prior: tiny, small, base, medium, large, xl or xxl (0.8 to 1,019 million parameters)
+    /// [default: small]
     #[arg(long)]
     size: Option<String>,
     /// Training steps of the prior

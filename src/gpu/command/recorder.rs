@@ -309,6 +309,23 @@ impl Gpu {
         Ok(())
     }
 
+    /// Sends uploads that wait for the next submission, and waits until they are done where that
+    /// may be: the copies of the host's bytes that they are made from are let go then. They come
+    /// before all that is recorded in any case.
+    pub(crate) fn send_uploads(&self) {
+        if self.host_set().is_some() {
+            return;
+        }
+        let index = self.inner.queue.submit([]);
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.inner.device.poll(wgpu::PollType::Wait {
+            submission_index: Some(index),
+            timeout: None,
+        });
+        #[cfg(target_arch = "wasm32")]
+        drop(index);
+    }
+
     /// Writes whole words, the last filled up with 0.
     fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         let whole = bytes.len() & !3;

@@ -24,7 +24,7 @@ fn views_are_aligned_initialised_and_padded_with_zeros() {
         ["bias", "weight", "gain", "table"]
     );
     assert_eq!(
-        (p.count(), p.arena().len(), p.decay_len()),
+        (p.count(), p.parts()[0].len(), p.decay_len()),
         (3 + 65 + 64 + 4, 5 * 64, 128)
     );
     assert_eq!(p.get(bias).unwrap().read::<f32>().unwrap(), [0.5; 3]);
@@ -41,7 +41,7 @@ fn views_are_aligned_initialised_and_padded_with_zeros() {
             .iter()
             .all(|x| *x != 0.0 && x.abs() < 12.0)
     );
-    let arena: Vec<f32> = p.arena().read().unwrap();
+    let arena: Vec<f32> = p.parts()[0].read().unwrap();
     // The weight decays and comes first, its padding after it; then bias, gain and table.
     assert!(
         arena[65..128]
@@ -106,6 +106,50 @@ fn loading_checks_all_before_it_changes_any() {
     assert_eq!(p.get(bias).unwrap().read::<f32>().unwrap(), [3.0, -4.0]);
 }
 
+/// In parts that hold a parameter or two, initial values, names and what is saved are those of one.
+#[test]
+fn parts_hold_the_parameters_of_one() {
+    let build = |parameter_part| {
+        let gpu = Gpu::new(Options {
+            poison: true,
+            parameter_part,
+            ..Default::default()
+        })
+        .unwrap();
+        let mut b = Parameters::builder();
+        for (name, shape) in [
+            ("a", &[5usize, 13] as &[usize]),
+            ("b", &[3]),
+            ("c", &[70, 9]),
+        ] {
+            b.declare(name, shape, Init::Normal(1.0));
+        }
+        b.build(&gpu, 4).unwrap()
+    };
+    let (whole, cut) = (build(None), build(Some(640)));
+    assert_eq!((whole.parts().len(), cut.parts().len()), (1, 3));
+    assert_eq!(cut.decay_len(), whole.decay_len());
+    // What is larger than a part has one of its own.
+    let lengths: Vec<usize> = cut.parts().iter().map(Tensor::len).collect();
+    assert_eq!(lengths, [128, 640, 64]);
+    let all = cut
+        .parts()
+        .iter()
+        .flat_map(|part| part.read::<f32>().unwrap());
+    let whole_arena: Vec<f32> = whole.parts()[0].read().unwrap();
+    assert_eq!(all.collect::<Vec<_>>(), whole_arena);
+    let host = whole.to_host().unwrap();
+    assert_eq!(cut.to_host().unwrap(), host);
+    let copy = cut.duplicate().unwrap();
+    let mut other = host.clone();
+    other.values_mut().for_each(|(_, values)| values.fill(2.0));
+    cut.load_host(&other).unwrap();
+    assert_eq!(
+        (cut.to_host().unwrap(), copy.to_host().unwrap()),
+        (other, host)
+    );
+}
+
 #[test]
 fn a_part_of_a_model_holds_no_more_than_it_uses() {
     let gpu = gpu();
@@ -114,7 +158,7 @@ fn a_part_of_a_model_holds_no_more_than_it_uses() {
     let kept = b.declare("decoder.bias", &[5], Init::Constant(2.0));
     b.retain(|name| name.starts_with("decoder"));
     let p = b.build(&gpu, 3).unwrap();
-    assert_eq!((p.count(), p.arena().len(), p.decay_len()), (5, 64, 0));
+    assert_eq!((p.count(), p.parts()[0].len(), p.decay_len()), (5, 64, 0));
     assert_eq!(p.names().collect::<Vec<_>>(), ["decoder.bias"]);
     assert_eq!(p.get(kept).unwrap().read::<f32>().unwrap(), [2.0; 5]);
     assert!(

@@ -2,7 +2,7 @@
 //! engine rounds buffers up.
 
 use crate::Result;
-use crate::config::prior::PriorConfig;
+use crate::config::prior::{MomentDtype, PriorConfig};
 use crate::config::{Precision, Resolved};
 use crate::gpu::memory::pool::size_class;
 use crate::gpu::{DType, Gpu};
@@ -14,6 +14,8 @@ use crate::nn::{MlpKind, Parameters};
 pub struct PriorMemory {
     /// Numbers that are trained.
     pub parameters: usize,
+    /// Buffers that they lie in: several where the device binds less at once than they take.
+    pub buffers: usize,
     /// Bytes of the weights: those that learn, their average, the best so far, and copies in 16
     /// bits.
     pub weights: u64,
@@ -48,13 +50,22 @@ impl PriorMemory {
     ) -> Result<PriorMemory> {
         let mut builder = Parameters::builder();
         let prior = Prior::new(gpu, &mut builder, &config.prior, vocabulary)?;
-        let (parameters, arena) = builder.sizes()?;
+        let (parameters, parts) = builder.sizes(gpu)?;
         let t = &config.train;
-        let arena_bytes = size_class(4 * arena as u64);
+        let in_parts = |each: u64| -> u64 {
+            let bytes = parts.iter().map(|len| size_class(each * *len as u64));
+            bytes.sum()
+        };
+        let arena_bytes = in_parts(4);
         let copies = 1 + u64::from(t.ema_decay > 0.0) + u64::from(t.keep_best);
         let half = match t.precision {
-            Precision::Mixed => size_class(2 * arena as u64),
+            Precision::Mixed => in_parts(2),
             Precision::F32 | Precision::Auto => 0,
+        };
+        // Two moments, or one word for both.
+        let moments = match t.optimizer_state {
+            MomentDtype::F32 => 2,
+            MomentDtype::Bf16 => 1,
         };
         // Gradients of the passes behind the first are added to those of the first.
         let gradients = 1 + u64::from(t.accumulate > 1);
@@ -64,8 +75,9 @@ impl PriorMemory {
         };
         Ok(PriorMemory {
             parameters,
+            buffers: parts.len(),
             weights: copies * arena_bytes + half,
-            optimizer: (2 + gradients) * arena_bytes,
+            optimizer: (moments + gradients) * arena_bytes,
             activations: Pass::of(config, &prior).peak(),
             images: t.batch_size,
             rows: prior.rows(),

@@ -3,9 +3,9 @@
 
 mod estimate;
 
-use super::memory::{Peak, SHOWN, within_device};
+use super::memory::{Peak, SHARE, SHOWN, within_device};
 use crate::codes::tokens::TokenDatasetInfo;
-use crate::config::prior::PriorConfig;
+use crate::config::prior::{MomentDtype, PriorConfig};
 use crate::config::{Precision, Resolved};
 use crate::gpu::Gpu;
 use crate::inference::tokenize::made_up;
@@ -135,6 +135,62 @@ pub fn prior_peaks(
             precision,
             passes,
             images: images / passes,
+            bytes: PriorMemory::of(gpu, &config, vocabulary)?.peak(),
+        })
+    })
+    .collect()
+}
+
+/// What a prior's training keeps beside the weights, and what it takes with that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriorState {
+    /// The type of the optimiser's moments (`train.optimizer_state`).
+    pub moments: MomentDtype,
+    /// Whether the weights' average and the best weights so far are kept (`train.ema_decay`,
+    /// `train.keep_best`).
+    pub copies: bool,
+    /// Bytes at the peak of a step.
+    pub bytes: u64,
+}
+
+impl PriorState {
+    /// Returns the least memory of a device, in GiB, that holds it in nine tenths; `None` where it
+    /// is more than the largest devices have.
+    pub fn device_gib(&self) -> Option<u64> {
+        let holds = |gib: &u64| self.bytes as f64 <= SHARE * (*gib << 30) as f64;
+        DEVICES.into_iter().find(holds)
+    }
+}
+
+/// Memory of devices, in GiB.
+const DEVICES: [u64; 14] = [2, 4, 6, 8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 192];
+
+/// Returns what a prior's training takes, counted as [`PriorMemory`] counts it, with moments in
+/// either type, and with copies of the weights or without.
+///
+/// # Errors
+/// If the configuration makes no model.
+pub fn prior_states(
+    gpu: &Gpu,
+    config: &Resolved<PriorConfig>,
+    vocabulary: &Vocabulary,
+) -> Result<Vec<PriorState>> {
+    let moments = [MomentDtype::F32, MomentDtype::Bf16].into_iter();
+    let ways = moments.flat_map(|moments| [true, false].map(|copies| (moments, copies)));
+    ways.map(|(moments, copies)| {
+        let config = config.clone().map(|mut c| {
+            c.train.optimizer_state = moments;
+            c.train.keep_best = copies;
+            c.train.ema_decay = match (copies, c.train.ema_decay) {
+                (false, _) => 0.0,
+                (true, decay) if decay > 0.0 => decay,
+                (true, _) => PriorConfig::default().train.ema_decay,
+            };
+            c
+        });
+        Ok(PriorState {
+            moments,
+            copies,
             bytes: PriorMemory::of(gpu, &config, vocabulary)?.peak(),
         })
     })

@@ -81,3 +81,65 @@ fn passes_are_as_few_as_fit() {
     gpu.set_memory_budget(Some(in_use + 1000));
     assert!(fitting_prior(&gpu, &config, &v).unwrap_err().is_of_memory());
 }
+
+/// What is counted of moments and copies, in one buffer or several, is what steps take, and each
+/// choice that keeps less takes less.
+#[test]
+fn states_take_what_is_counted() {
+    let v = vocabulary(4, 1, 64);
+    let base = [
+        "prior.layers=4",
+        "prior.dim=128",
+        "prior.heads=2",
+        "train.batch_size=1",
+    ];
+    for parameter_part in [None, Some(1 << 18)] {
+        let gpu = Gpu::new(Options {
+            parameter_part,
+            ..Default::default()
+        })
+        .unwrap();
+        let states = prior_states(&gpu, &config(&base), &v).unwrap();
+        let [wide, wide_alone, narrow, narrow_alone] = states[..] else {
+            panic!("four choices")
+        };
+        assert!(wide.bytes > wide_alone.bytes && wide.bytes > narrow.bytes);
+        assert!(narrow_alone.bytes < wide_alone.bytes.min(narrow.bytes));
+        for state in states {
+            let moments = format!("train.optimizer_state={}", state.moments);
+            let mut pairs = base.to_vec();
+            pairs.push(&moments);
+            if !state.copies {
+                pairs.extend(["train.ema_decay=0", "train.keep_best=false"]);
+            }
+            let config = config(&pairs);
+            let memory = PriorMemory::of(&gpu, &config, &v).unwrap();
+            assert_eq!(memory.peak(), state.bytes);
+            assert_eq!(memory.buffers > 1, parameter_part.is_some());
+            let took = measured_step(&gpu, &config, &v).unwrap().peak_bytes as f64;
+            let said = state.bytes as f64;
+            assert!(
+                (0.9..1.1).contains(&(said / took)),
+                "{parameter_part:?} {state:?}: {said} counted, {took} taken"
+            );
+        }
+    }
+}
+
+#[test]
+fn devices_hold_what_nine_tenths_of_them_hold() {
+    let on = |bytes| {
+        let (moments, copies) = (MomentDtype::F32, false);
+        let state = PriorState {
+            moments,
+            copies,
+            bytes,
+        };
+        state.device_gib()
+    };
+    assert_eq!(on(1 << 30), Some(2));
+    assert_eq!(on(2 << 30), Some(4));
+    assert_eq!(on(21 << 30), Some(24));
+    assert_eq!(on(22 << 30), Some(32));
+    assert_eq!(on(1 << 40), None);
+}

@@ -1,3 +1,4 @@
+use super::folder::list;
 use super::*;
 use proptest::prelude::*;
 

@@ -28,19 +28,18 @@ use crate::metrics::{
     CodeMetrics, Evaluation, GanMetrics, LevelRow, LossMetrics, PrecisionMetrics, Row, Steps,
 };
 use crate::models::Level;
-use crate::nn::{ForwardContext, HostTensors};
+use crate::nn::ForwardContext;
 use crate::objective::Objective;
 use crate::pace::MeasurementCost;
 use crate::parallel::Ranks;
 use crate::quantize::{CodebookBatch, MOST_SCALES};
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::{Checkpoint, LazyCheckpoint};
 use crate::trainer::optimizer_state::OptimizerState;
 use crate::trainer::task::{Recovery, Task, View};
 use crate::{Error, Result};
 use batches::Batches;
 use code_average::CodeAverage;
 use monitor::Monitor;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Latents that k-means sees at least, where the first batches hold so many.
@@ -348,28 +347,22 @@ impl Task for FirstStageTask {
         MeasurementCost::of_images(images, images, self.config.train.images())
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+    fn save(&self, checkpoint: &mut LazyCheckpoint) -> Result<()> {
         self.save_state(checkpoint)
     }
 
-    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
         self.check_data(checkpoint)
     }
 
-    fn load(
-        &mut self,
-        state: &mut OptimizerState,
-        checkpoint: &Checkpoint,
-        tensors: BTreeMap<&'static str, HostTensors>,
-    ) -> Result<()> {
-        self.load_state(state, checkpoint, tensors)
+    fn load(&mut self, state: &mut OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
+        self.load_state(state, checkpoint)
     }
 
-    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
-        Ok(Checkpoint {
-            tensors: self.weights(state)?,
-            state: crate::inference::loading::describe(&self.config, &self.data),
-        })
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<LazyCheckpoint> {
+        let tensors = self.weights(state)?;
+        let state = crate::inference::loading::describe(&self.config, &self.data);
+        Ok(Checkpoint { tensors, state }.into())
     }
 
     fn waiting(&self) -> Option<DataStall> {

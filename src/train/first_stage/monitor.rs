@@ -6,7 +6,7 @@ use super::health::{Capacity, Health, Warning};
 use crate::metrics::Row;
 use crate::models::Level;
 use crate::objective::guard::{Guard, Sample};
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::LazyCheckpoint;
 use crate::trainer::task::{BackOff, Recovery, Task};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -200,7 +200,7 @@ impl Recovery<Row> for FirstStageTask {
         }
     }
 
-    fn accepts(&self, checkpoint: &Checkpoint, failed: Option<u64>) -> bool {
+    fn accepts(&self, checkpoint: &LazyCheckpoint, failed: Option<u64>) -> bool {
         let guard: Option<Guard> = serde_json::from_value(checkpoint.state["guard"].clone()).ok();
         let step = checkpoint.state["step"].as_u64().unwrap_or(u64::MAX);
         // A model that a discriminator broke was sound before. One that diverges by itself again

@@ -3,9 +3,8 @@
 
 use super::FirstStageTask;
 use super::code_average::PREFIX as AVERAGE;
-use crate::nn::HostTensors;
 use crate::parallel::Ranks;
-use crate::storage::checkpoint::{self, Checkpoint, HostTensor};
+use crate::storage::checkpoint::{self, Checkpoint, HostTensor, LazyCheckpoint};
 use crate::storage::weights;
 use crate::trainer::optimizer_state::{OptimizerState, named};
 use crate::{Error, Result};
@@ -15,14 +14,12 @@ use std::path::Path;
 impl FirstStageTask {
     /// Adds to a checkpoint: quantizers, the average of their codes, the discriminator, and what
     /// the run has seen of itself.
-    pub(super) fn save_state(&self, checkpoint: &mut Checkpoint) -> Result<()> {
+    pub(super) fn save_state(&self, checkpoint: &mut LazyCheckpoint) -> Result<()> {
         let (adversary, objective) = self.objective.save()?;
         let average = self.average.as_ref().map(|average| average.save());
-        checkpoint.tensors.extend(named("", self.stage.save()?));
-        checkpoint.tensors.extend(named("adversary.", adversary));
-        checkpoint
-            .tensors
-            .extend(named(AVERAGE, average.transpose()?.unwrap_or_default()));
+        checkpoint.add("", self.stage.save()?);
+        checkpoint.add("adversary.", adversary);
+        checkpoint.add(AVERAGE, average.transpose()?.unwrap_or_default());
         let state = &mut checkpoint.state;
         state["data"] = serde_json::json!({ "name": self.data.name, "sha256": self.data.sha256() });
         state["objective"] = objective;
@@ -65,7 +62,7 @@ impl FirstStageTask {
     }
 
     /// Checks that the checkpoint was made on these data.
-    pub(super) fn check_data(&self, checkpoint: &Checkpoint) -> Result<()> {
+    pub(super) fn check_data(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
         let data = &checkpoint.state["data"];
         if self
             .data
@@ -87,15 +84,15 @@ impl FirstStageTask {
     pub(super) fn load_state(
         &mut self,
         state: &mut OptimizerState,
-        checkpoint: &Checkpoint,
-        mut tensors: BTreeMap<&'static str, HostTensors>,
+        checkpoint: &LazyCheckpoint,
     ) -> Result<()> {
-        let mut part = |prefix: &str| tensors.remove(prefix).unwrap_or_default();
-        self.stage.load(part("quantizer."))?;
-        self.objective
-            .load(part("adversary."), &checkpoint.state["objective"])?;
+        self.stage.load(checkpoint.part("quantizer.")?)?;
+        self.objective.load(
+            checkpoint.part("adversary.")?,
+            &checkpoint.state["objective"],
+        )?;
         if let Some(average) = &mut self.average {
-            average.load(&self.gpu, &part(AVERAGE), &self.stage)?;
+            average.load(&self.gpu, &checkpoint.part(AVERAGE)?, &self.stage)?;
         }
         // Codes are placed by the first step.
         self.stage

@@ -101,6 +101,8 @@ impl Trainer<FirstStageTask> {
         };
         let options = OptimizerOptions {
             hyper,
+            moments: Default::default(),
+            sharded: false,
             ema_decay: t.ema_decay,
             metrics: match t.precision {
                 Precision::Mixed => WIDTH + PrecisionMetrics::WIDTH,

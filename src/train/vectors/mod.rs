@@ -14,19 +14,18 @@ use crate::gpu::{DType, Gpu, Tensor};
 use crate::inference::vectors_model::{VectorsStage, build};
 use crate::metrics::{CodeMetrics, LevelRow, LossMetrics, MeanOfParts, Row, Steps};
 use crate::models::Level;
-use crate::nn::{ForwardContext, HostTensors};
+use crate::nn::ForwardContext;
 use crate::ops::loss::loss::Loss;
 use crate::ops::optim::adam::{Decay, Hyper};
 use crate::ops::quantize::codebook_use::codebook_use;
 use crate::pace::MeasurementCost;
 use crate::quantize::{Mode, Registry};
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::LazyCheckpoint;
 use crate::storage::run_folder::RunFolder;
 use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState};
 use crate::trainer::task::Task;
 use crate::vectors::{HeldOut, Standard};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -70,6 +69,8 @@ impl Trainer<VectorsTask> {
         };
         let options = OptimizerOptions {
             hyper,
+            moments: Default::default(),
+            sharded: false,
             ema_decay: 0.0,
             metrics: WIDTH,
             log_every: t.log_every,
@@ -256,14 +257,13 @@ impl Task for VectorsTask {
         MeasurementCost::of_images(rows, rows, self.per_step().0)
     }
 
-    fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
-        let quantizers = crate::trainer::optimizer_state::named("", self.model.stage.save()?);
-        checkpoint.tensors.extend(quantizers);
+    fn save(&self, checkpoint: &mut LazyCheckpoint) -> Result<()> {
+        checkpoint.add("", self.model.stage.save()?);
         checkpoint.state["data"] = self.data.sum().into();
         Ok(())
     }
 
-    fn check_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+    fn check_checkpoint(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
         if checkpoint.state["data"] == self.data.sum() {
             return Ok(());
         }
@@ -275,14 +275,8 @@ impl Task for VectorsTask {
         Err(Error::data(what))
     }
 
-    fn load(
-        &mut self,
-        state: &mut OptimizerState,
-        _: &Checkpoint,
-        mut tensors: BTreeMap<&'static str, HostTensors>,
-    ) -> Result<()> {
-        let own = tensors.remove("quantizer.").unwrap_or_default();
-        self.model.stage.load(own)?;
+    fn load(&mut self, state: &mut OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
+        self.model.stage.load(checkpoint.part("quantizer.")?)?;
         // Codes are placed by the first step.
         let placed = state.number() > 0;
         let quantizers = self.model.stage.quantizers.iter_mut();
@@ -290,8 +284,9 @@ impl Task for VectorsTask {
         Ok(())
     }
 
-    fn trained(&mut self, state: &mut OptimizerState) -> Result<Checkpoint> {
-        self.model.trained(state.weights(), &self.config)
+    fn trained(&mut self, state: &mut OptimizerState) -> Result<LazyCheckpoint> {
+        let trained = self.model.trained(state.weights(), &self.config)?;
+        Ok(trained.into())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::data::DataStall;
 use crate::gpu::clock::Instant;
 use crate::storage::atomic;
 use crate::storage::checkpoint;
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::LazyCheckpoint;
 use crate::storage::run_folder::RunFolder;
 use crate::trainer::task::{Task, View};
 use crate::trainer::trainer::Trainer;
@@ -170,7 +170,7 @@ pub fn train_loop<T: Task>(
     let mut evaluation = None;
     if !stopped {
         evaluation = Some(session.measure(true)?);
-        save_model(&folder.model(), &session.trainer.trained()?)?;
+        save_model(&folder.model(), &session.trainer.saved_model()?)?;
         session.close()?;
     }
     session.part()?;
@@ -184,16 +184,15 @@ pub fn train_loop<T: Task>(
 
 /// Writes what was trained. The same model stays as it stands there: what was made of it knows it
 /// by its file's sum.
-fn save_model(path: &Path, trained: &Checkpoint) -> Result<()> {
-    let there = if path.is_file() {
-        checkpoint::load_file(path).ok()
-    } else {
-        None
-    };
-    if there.is_some_and(|(there, _)| there.tensors == trained.tensors) {
+fn save_model(path: &Path, trained: &LazyCheckpoint) -> Result<()> {
+    let all = |_: &str| true;
+    if path.is_file()
+        && let Ok((there, _)) = LazyCheckpoint::open(path)
+        && there.sum_of(all).ok() == Some(trained.sum_of(all)?)
+    {
         return Ok(());
     }
-    checkpoint::save_file(path, trained).map(drop)
+    trained.write(path, |_, _, _| Ok(())).map(drop)
 }
 
 /// Returns the steps that a configuration of any kind says.
@@ -214,7 +213,7 @@ fn resume<T: Task>(
     folder: &RunFolder,
     observer: &mut dyn Observer,
 ) -> Result<Option<Setback>> {
-    let Some(latest) = checkpoint::latest(&folder.checkpoints())? else {
+    let Some(latest) = checkpoint::whole_that(&folder.checkpoints(), |_| Ok(true))? else {
         if folder.model().exists() {
             let what = "holds no checkpoint to go on from, though the run has ended; begin anew \
                         with `--overwrite`";
@@ -245,7 +244,7 @@ fn resume<T: Task>(
         return Err(Error::file(folder.config(), what));
     }
     trainer
-        .restore(&latest.checkpoint)
+        .restore_from(&latest.checkpoint)
         .map_err(|e| Error::file(folder.checkpoints(), e))?;
     // Before the folder's configuration is written, by which an earlier version's identity is
     // known.

@@ -7,7 +7,7 @@ use super::{Observer, Progress, Schedule};
 use crate::gpu::clock::Instant;
 use crate::pace::{Break, Pace, Rest};
 use crate::storage::checkpoint;
-use crate::storage::checkpoint::Checkpoint;
+use crate::storage::checkpoint::LazyCheckpoint;
 use crate::storage::metrics_log::{self, Log};
 use crate::storage::run_folder::RunFolder;
 use crate::trainer::task::{Recovery, Task};
@@ -34,7 +34,7 @@ const SETBACK: &str = "setback";
 
 impl Setback {
     /// Returns the setback that a checkpoint records.
-    pub(super) fn of(checkpoint: &Checkpoint) -> Option<Setback> {
+    pub(super) fn of(checkpoint: &LazyCheckpoint) -> Option<Setback> {
         serde_json::from_value(checkpoint.state[SETBACK].clone()).ok()
     }
 }
@@ -115,7 +115,7 @@ impl<'a, T: Task> Session<'a, T> {
         match first {
             Some(first) => {
                 if let Some(before) = first.before {
-                    session.save_as(0, before)?;
+                    session.save_as(0, before.into())?;
                 }
             }
             None if step == 0 && session.recovery().is_some_and(|r| r.can_restore()) => {
@@ -221,7 +221,7 @@ impl<'a, T: Task> Session<'a, T> {
     pub(super) fn part(&mut self) -> Result<()> {
         let ranks = self.trainer.ranks();
         if ranks.leads() {
-            let last = self.trainer.checkpoint()?;
+            let last = self.trainer.saved()?;
             let apart = self.trainer.compare_ranks(&last)?;
             let alike = || format!("{} ranks ended with the same bytes", ranks.size());
             self.observer.note(&apart.unwrap_or_else(alike));
@@ -298,31 +298,37 @@ impl<'a, T: Task> Session<'a, T> {
 
     /// Saves a checkpoint, unless it is one that nothing can go on from.
     fn save(&mut self) -> Result<()> {
-        let checkpoint = self.trainer.checkpoint()?;
+        let checkpoint = self.trainer.saved()?;
         self.save_as(self.trainer.step_number(), checkpoint)
     }
 
-    fn save_as(&mut self, step: u64, mut checkpoint: Checkpoint) -> Result<()> {
+    fn save_as(&mut self, step: u64, mut checkpoint: LazyCheckpoint) -> Result<()> {
         let s = self.schedule;
-        self.trainer.check(&checkpoint)?;
+        self.trainer.check_row(&checkpoint.state)?;
         if let Some(note) = self.trainer.compare_ranks(&checkpoint)? {
             self.observer.note(&note);
         }
-        self.setback = self.setback.filter(|setback| step <= setback.from);
-        if let Some(setback) = &self.setback {
+        let setback = self.setback.filter(|setback| step <= setback.from);
+        if let Some(setback) = &setback {
             checkpoint.state[SETBACK] = serde_json::json!(setback);
         }
         self.log.sync()?;
         self.tests.sync()?;
         self.record.sync()?;
-        checkpoint::save(
+        let (trainer, state) = (&self.trainer, &checkpoint.state);
+        checkpoint::save_lazy(
             &self.folder.checkpoints(),
             step,
             &checkpoint,
             &s.identity,
             s.keep_checkpoints,
+            // One that is not finite would be gone back to in vain.
+            |name, dtype, bytes| match checkpoint::finite(name, dtype, bytes) {
+                true => Ok(()),
+                false => Err(trainer.not_finite(state, name)),
+            },
         )?;
-        self.saved = Some(step);
+        (self.saved, self.setback) = (Some(step), setback);
         self.record.saved(self.folder, step, self.began.elapsed())?;
         // Before its first step it is not known whether the run can run at all.
         if step > 0 { self.establish() } else { Ok(()) }
@@ -370,24 +376,24 @@ impl<'a, T: Task> Session<'a, T> {
             .map_or(*step, |setback| setback.from.max(*step));
         // Where there is none before the one that failed, that one once more, and yet more
         // carefully.
-        let late = |c: &Checkpoint| {
+        let late = |c: &LazyCheckpoint| {
             failed.is_some_and(|failed| c.state["step"].as_u64().is_none_or(|s| s > failed))
         };
         let trainer = &mut self.trainer;
-        let mut accepts = |c: &Checkpoint, failed: Option<u64>| {
+        let mut accepts = |c: &LazyCheckpoint, failed: Option<u64>| {
             let accepted = trainer.task.recovery().is_none_or(|r| r.accepts(c, failed));
-            accepted && trainer.check(c).is_ok()
+            accepted && trainer.check_saved(c).is_ok()
         };
-        let found = match checkpoint::latest_that(&place, |c| accepts(c, failed))? {
+        let found = match checkpoint::whole_that(&place, |c| Ok(accepts(c, failed)))? {
             Some(found) => Some(found),
-            None => checkpoint::latest_that(&place, |c| !late(c) && accepts(c, None))?,
+            None => checkpoint::whole_that(&place, |c| Ok(!late(c) && accepts(c, None)))?,
         };
         let Some(latest) = found else {
             return Err(diverged);
         };
         checkpoint::remove_after(&place, latest.step)?;
         self.trainer
-            .restore(&latest.checkpoint)
+            .restore_from(&latest.checkpoint)
             .map_err(|e| Error::file(&place, e))?;
         let (row_columns, test_columns) = self.trainer.task.columns();
         self.log = Log::open(&self.folder.metrics(), &row_columns, latest.step)?;

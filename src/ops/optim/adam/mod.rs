@@ -2,9 +2,11 @@
 //! and moments.
 
 pub(crate) mod reference;
+mod spec;
 
-use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, chunks, groups_for};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
+pub use spec::Adam;
+
+use crate::gpu::{DType, Kernel, Tensor, Work, chunks, groups_for};
 use crate::{Error, Result, shader};
 
 /// The kind of weight decay.
@@ -82,9 +84,10 @@ impl Hyper {
     }
 }
 
+/// What kernels need to know of a step.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
-struct Params {
+pub(in crate::ops::optim) struct Params {
     units: u32,
     decay_len: u32,
     decay: f32,
@@ -95,6 +98,39 @@ struct Params {
     one_minus_beta1: f32,
     beta2: f32,
     one_minus_beta2: f32,
+}
+
+impl Params {
+    /// Returns those of step number `step`, of so many units, whose first `decay_len` elements
+    /// decay.
+    ///
+    /// # Errors
+    /// If `step` is 0 or a hyperparameter is out of range.
+    pub(in crate::ops::optim) fn of(
+        hyper: &Hyper,
+        step: u64,
+        units: usize,
+        decay_len: usize,
+    ) -> Result<Params> {
+        hyper.check()?;
+        if step == 0 {
+            return Err(Error::invalid("adam", "step 0: steps are counted from 1"));
+        }
+        // A power of more than 2^31 is 0 for every beta that f64 tells from 1.
+        let t = step.min(i32::MAX as u64) as i32;
+        Ok(Params {
+            units: units as u32,
+            decay_len: decay_len as u32,
+            decay: hyper.weight_decay as f32,
+            shrink: (1.0 - hyper.lr * hyper.weight_decay) as f32,
+            rate: (hyper.lr / (1.0 - hyper.beta1.powi(t))) as f32,
+            root: (1.0 - hyper.beta2.powi(t)).sqrt() as f32,
+            eps: hyper.eps as f32,
+            one_minus_beta1: (1.0 - hyper.beta1) as f32,
+            beta2: hyper.beta2 as f32,
+            one_minus_beta2: (1.0 - hyper.beta2) as f32,
+        })
+    }
 }
 
 /// [`Params`] with the number of the first block of f16 copies.
@@ -189,6 +225,46 @@ pub fn adam_with(
     )
 }
 
+/// Checks a report of clipping.
+pub(in crate::ops::optim) fn check_report(clip: Option<&Tensor>) -> Result<()> {
+    match clip.filter(|clip| clip.len() != 3 || clip.dtype() != DType::F32) {
+        Some(clip) => Err(Error::shape(
+            "adam",
+            "a clip report of 3 f32",
+            format!("{clip:?}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Checks that copies of the weights have their blocks, and go with a report.
+pub(in crate::ops::optim) fn check_copies(
+    weights: &Tensor,
+    clip: Option<&Tensor>,
+    copies: Option<Copies>,
+) -> Result<()> {
+    let Some(Copies { halves, places }) = copies else {
+        return Ok(());
+    };
+    let blocks = weights.len() / BLOCK;
+    let held = clip.is_some()
+        && weights.len().is_multiple_of(BLOCK)
+        && halves.dtype() == DType::F16
+        && halves.len().is_multiple_of(BLOCK)
+        && places.dtype() == DType::U32
+        && places.len() == blocks;
+    if held {
+        return Ok(());
+    }
+    Err(Error::shape(
+        "adam",
+        format!(
+            "weights and f16 copies in blocks of {BLOCK}, u32 places of {blocks}, and a report"
+        ),
+        format!("{halves:?} and {places:?}"),
+    ))
+}
+
 fn adam_in_chunks(
     hyper: &Hyper,
     step: u64,
@@ -198,11 +274,8 @@ fn adam_in_chunks(
     decay_len: usize,
     limit: u64,
 ) -> Result<()> {
-    hyper.check()?;
-    if step == 0 {
-        return Err(Error::invalid("adam", "step 0: steps are counted from 1"));
-    }
     let State { weights, m, v } = state;
+    Params::of(hyper, step, 0, 0)?;
     for t in [m, v, gradient] {
         if t.len() != weights.len() || t.dtype() != DType::F32 || weights.dtype() != DType::F32 {
             return Err(Error::shape(
@@ -212,51 +285,13 @@ fn adam_in_chunks(
             ));
         }
     }
-    if let Some(clip) = clip
-        && (clip.len() != 3 || clip.dtype() != DType::F32)
-    {
-        return Err(Error::shape(
-            "adam",
-            "a clip report of 3 f32",
-            format!("{clip:?}"),
-        ));
-    }
-    if let Some(Copies { halves, places }) = copies {
-        let blocks = weights.len() / BLOCK;
-        let held = clip.is_some()
-            && weights.len().is_multiple_of(BLOCK)
-            && halves.dtype() == DType::F16
-            && halves.len().is_multiple_of(BLOCK)
-            && places.dtype() == DType::U32
-            && places.len() == blocks;
-        if !held {
-            return Err(Error::shape(
-                "adam",
-                format!(
-                    "weights and f16 copies in blocks of {BLOCK}, u32 places of {blocks}, and a \
-                     report"
-                ),
-                format!("{halves:?} and {places:?}"),
-            ));
-        }
-    }
-    // A power of more than 2^31 is 0 for every beta that f64 tells from 1.
-    let t = step.min(i32::MAX as u64) as i32;
+    check_report(clip)?;
+    check_copies(weights, clip, copies)?;
     let gpu = weights.gpu();
     for (start, n) in chunks(weights.len(), limit) {
         let vec = copies.is_some() || gpu.class().is_gpu() && n.is_multiple_of(4);
-        let params = Params {
-            units: if vec { n / 4 } else { n } as u32,
-            decay_len: decay_len.saturating_sub(start).min(n) as u32,
-            decay: hyper.weight_decay as f32,
-            shrink: (1.0 - hyper.lr * hyper.weight_decay) as f32,
-            rate: (hyper.lr / (1.0 - hyper.beta1.powi(t))) as f32,
-            root: (1.0 - hyper.beta2.powi(t)).sqrt() as f32,
-            eps: hyper.eps as f32,
-            one_minus_beta1: (1.0 - hyper.beta1) as f32,
-            beta2: hyper.beta2 as f32,
-            one_minus_beta2: (1.0 - hyper.beta2) as f32,
-        };
+        let units = if vec { n / 4 } else { n };
+        let params = Params::of(hyper, step, units, decay_len.saturating_sub(start).min(n))?;
         let flat = |t: &Tensor| t.reshape(&[t.len()])?.view(start, &[n]);
         let (w, m, v, g) = (flat(weights)?, flat(m)?, flat(v)?, flat(gradient)?);
         let mut bindings = vec![&w, &m, &v, &g];
@@ -277,218 +312,13 @@ fn adam_in_chunks(
     if copies.is_none() {
         let sizes = [
             ("n", weights.len()),
-            ("t", t.max(1) as usize),
+            ("t", step.min(i32::MAX as u64) as usize),
             ("decoupled", usize::from(hyper.decay == Decay::Decoupled)),
             ("clip", usize::from(clip.is_some())),
         ];
         gpu.note_call("adam", weights, sizes);
     }
     Ok(())
-}
-
-/// The registry's row.
-pub struct Adam;
-
-fn hyper(case: &Case) -> Hyper {
-    let decay = if case.get("decoupled") == 1 {
-        Decay::Decoupled
-    } else {
-        Decay::L2
-    };
-    Hyper {
-        lr: 0.01,
-        weight_decay: 0.1,
-        eps: 1e-6,
-        decay,
-        ..Default::default()
-    }
-}
-/// Two thirds decay.
-fn decay_len(case: &Case) -> usize {
-    2 * case.get("n") / 3
-}
-
-impl Operation for Adam {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
-    fn cases(&self) -> Vec<Case> {
-        let mut cases = Vec::new();
-        for (decoupled, clip) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)] {
-            for (n, t) in [(1, 1), (13, 2), (257, 1000), (10_007, 100_000), (1_036, 7)] {
-                cases.push(case(&[
-                    ("n", n),
-                    ("t", t),
-                    ("decoupled", decoupled),
-                    ("clip", clip),
-                ]));
-            }
-        }
-        cases
-    }
-    fn bench(&self) -> Vec<Case> {
-        vec![case(&[
-            ("n", 1 << 20),
-            ("t", 10),
-            ("decoupled", 1),
-            ("clip", 1),
-        ])]
-    }
-    fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
-        let n = case.get("n");
-        let squares = (0..n)
-            .map(|_| (rng.normal().powi(2) + 1e-3) as f32)
-            .collect();
-        let (w, m, g) = (rng.normals(&[n]), rng.normals(&[n]), rng.normals(&[n]));
-        // A clip of 2 stands for a gradient that was found not to be finite: its factor is 0.
-        let factor = [1.0, 0.3, 0.0][case.get("clip").min(2)];
-        vec![
-            w,
-            m,
-            HostTensor::f32(&[n], squares),
-            g,
-            HostTensor::f32(&[3], vec![7.0, factor, 1.0]),
-        ]
-    }
-    fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let (w, m, v) = (
-            inputs[0].duplicate()?,
-            inputs[1].duplicate()?,
-            inputs[2].duplicate()?,
-        );
-        let state = State {
-            weights: &w,
-            m: &m,
-            v: &v,
-        };
-        let clip = (case.get("clip") > 0).then_some(&inputs[4]);
-        adam(
-            &hyper(case),
-            case.get("t") as u64,
-            state,
-            &inputs[3],
-            clip,
-            decay_len(case),
-        )?;
-        Ok(vec![w, m, v])
-    }
-    fn time(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<()> {
-        let state = State {
-            weights: &inputs[0],
-            m: &inputs[1],
-            v: &inputs[2],
-        };
-        let clip = (case.get("clip") > 0).then_some(&inputs[4]);
-        adam(
-            &hyper(case),
-            case.get("t") as u64,
-            state,
-            &inputs[3],
-            clip,
-            decay_len(case),
-        )
-    }
-    fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let [w, m, v, g, clip] = [0, 1, 2, 3, 4].map(|i| inputs[i].as_f64());
-        let mut out = [w.to_vec(), m.to_vec(), v.to_vec()];
-        for i in 0..w.len() {
-            if clip[1] != 0.0 {
-                let before = [w[i], m[i], v[i]];
-                let after = reference::adam(
-                    &hyper(case),
-                    case.get("t") as u64,
-                    i < decay_len(case),
-                    before,
-                    g[i] * clip[1],
-                );
-                for (out, value) in out.iter_mut().zip(after) {
-                    out[i] = value;
-                }
-            }
-        }
-        out.map(|data| HostTensor::f64(&[w.len()], data)).to_vec()
-    }
-    fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
-        Tolerance::POINTWISE
-    }
-    fn work(&self, case: &Case) -> Work {
-        work(case.get("n"))
-    }
-    fn kernels(&self) -> Vec<Kernel> {
-        let variants = [
-            (Decay::L2, false),
-            (Decay::L2, true),
-            (Decay::Decoupled, false),
-            (Decay::Decoupled, true),
-        ];
-        let mut all = Vec::new();
-        for (decay, clipped) in variants {
-            for vec in [false, true] {
-                let copies = [false, true]
-                    .into_iter()
-                    .take(1 + usize::from(clipped && vec));
-                all.extend(copies.map(|copies| kernel(vec, decay, clipped, copies)));
-            }
-        }
-        all
-    }
-    fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
-        let [a, b, c, g] = [0; 4].map(|_| Tensor::zeros(gpu, &[4], DType::F32));
-        let (a, b, c, g) = (a?, b?, c?, g?);
-        let short = Tensor::zeros(gpu, &[3], DType::F32)?;
-        let integers = Tensor::zeros(gpu, &[4], DType::U32)?;
-        let state = State {
-            weights: &a,
-            m: &b,
-            v: &c,
-        };
-        let good = Hyper::default();
-        let with = |hyper: Hyper| adam(&hyper, 1, state, &g, None, 0);
-        Ok(vec![
-            ("a short gradient", adam(&good, 1, state, &short, None, 0)),
-            (
-                "a gradient of integers",
-                adam(&good, 1, state, &integers, None, 0),
-            ),
-            (
-                "a short moment",
-                adam(&good, 1, State { m: &short, ..state }, &g, None, 0),
-            ),
-            (
-                "one buffer for both moments",
-                adam(&good, 1, State { m: &c, ..state }, &g, None, 0),
-            ),
-            (
-                "a clip report of four",
-                adam(&good, 1, state, &g, Some(&g), 0),
-            ),
-            ("step 0", adam(&good, 0, state, &g, None, 0)),
-            ("a negative rate", with(Hyper { lr: -1.0, ..good })),
-            (
-                "a rate of NaN",
-                with(Hyper {
-                    lr: f64::NAN,
-                    ..good
-                }),
-            ),
-            ("beta1 of 1", with(Hyper { beta1: 1.0, ..good })),
-            (
-                "beta2 of NaN",
-                with(Hyper {
-                    beta2: f64::NAN,
-                    ..good
-                }),
-            ),
-            ("eps of 0", with(Hyper { eps: 0.0, ..good })),
-            (
-                "a negative decay",
-                with(Hyper {
-                    weight_decay: -0.1,
-                    ..good
-                }),
-            ),
-        ])
-    }
 }
 
 #[cfg(test)]

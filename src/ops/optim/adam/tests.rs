@@ -1,8 +1,9 @@
 //! Tests of the host's side.
 
 use super::*;
-use crate::gpu::{DeviceClass, Options};
+use crate::gpu::{DeviceClass, Gpu, Options};
 use crate::ops::elementwise::cast::cast;
+use crate::spec::Rng;
 use half::f16;
 
 /// An arena beyond the binding size is walked in parts: the bits are those of one dispatch.

@@ -70,22 +70,35 @@ fn work(n: usize) -> Work {
 /// # Errors
 /// If `max_norm` is not above 0, or `x` is empty or no f32.
 pub fn global_norm(x: &Tensor, max_norm: f32) -> Result<Tensor> {
-    global_norm_in_chunks(
-        x,
-        max_norm,
-        x.gpu().limits().max_storage_buffer_binding_size,
-    )
+    global_norm_over(std::slice::from_ref(x), max_norm)
 }
 
-fn global_norm_in_chunks(x: &Tensor, max_norm: f32, limit: u64) -> Result<Tensor> {
-    let partial = partial_sums(x, max_norm, limit)?;
-    let report = Tensor::empty(x.gpu(), &[3], DType::F32)?;
+/// [`global_norm`] over tensors, one behind the other, all but the last of whole blocks of 64
+/// elements. The bits are those of one tensor that holds them all.
+///
+/// # Errors
+/// As [`global_norm`].
+pub(crate) fn global_norm_over(parts: &[Tensor], max_norm: f32) -> Result<Tensor> {
+    let limit = binding_limit(parts)?;
+    global_norm_in_chunks(parts, max_norm, limit)
+}
+
+/// Returns the bytes that the device binds at once.
+fn binding_limit(parts: &[Tensor]) -> Result<u64> {
+    let none = || Error::shape("clip", "f32, one element at least", "no tensor");
+    let gpu = parts.first().ok_or_else(none)?.gpu();
+    Ok(gpu.limits().max_storage_buffer_binding_size)
+}
+
+fn global_norm_in_chunks(parts: &[Tensor], max_norm: f32, limit: u64) -> Result<Tensor> {
+    let partial = partial_sums(parts, max_norm, limit)?;
+    let report = Tensor::empty(partial.gpu(), &[3], DType::F32)?;
     // f32's largest number stands for infinity, which a driver may assume away.
     let params = FactorParams {
         partials: partial.len() as u32,
         max_norm: max_norm.min(f32::MAX),
     };
-    x.gpu().dispatch(
+    partial.gpu().dispatch(
         "clip",
         &factor_kernel(false),
         &[&partial, &report],
@@ -104,13 +117,21 @@ fn global_norm_in_chunks(x: &Tensor, max_norm: f32, limit: u64) -> Result<Tensor
 /// # Errors
 /// As [`global_norm`], or if the state is no f32 `[2]`.
 pub fn scaled_norm(x: &Tensor, max_norm: f32, scaled: Scaled) -> Result<Tensor> {
-    let gpu = x.gpu();
+    scaled_norm_over(std::slice::from_ref(x), max_norm, scaled)
+}
+
+/// [`scaled_norm`] over tensors, as [`global_norm_over`] takes them.
+///
+/// # Errors
+/// As [`scaled_norm`].
+pub(crate) fn scaled_norm_over(parts: &[Tensor], max_norm: f32, scaled: Scaled) -> Result<Tensor> {
     let state = scaled.state;
     if state.dtype() != DType::F32 || state.shape() != [2] {
         let expected = "the state of a loss scale, f32 [2]";
         return Err(Error::shape("clip", expected, format!("{state:?}")));
     }
-    let partial = partial_sums(x, max_norm, gpu.limits().max_storage_buffer_binding_size)?;
+    let partial = partial_sums(parts, max_norm, binding_limit(parts)?)?;
+    let gpu = partial.gpu();
     let report = Tensor::empty(gpu, &[4], DType::F32)?;
     let params = ScaledParams {
         partials: partial.len() as u32,
@@ -129,55 +150,99 @@ pub fn scaled_norm(x: &Tensor, max_norm: f32, scaled: Scaled) -> Result<Tensor> 
     Ok(report)
 }
 
-/// The sums of the squares of parts of x, the first of two passes.
-fn partial_sums(x: &Tensor, max_norm: f32, limit: u64) -> Result<Tensor> {
+/// What the device binds at once of the tensors: a tensor and the number of its first unit.
+struct Piece {
+    tensor: Tensor,
+    start: usize,
+}
+
+/// The sums of the squares of equal shares of all elements, the first of two passes. Where the
+/// tensors end changes no share: one that lies in several is brought together first.
+fn partial_sums(parts: &[Tensor], max_norm: f32, limit: u64) -> Result<Tensor> {
     if max_norm.is_nan() || max_norm <= 0.0 {
         return Err(Error::invalid(
             "clip",
             format!("a maximal norm of {max_norm}: it must be above 0"),
         ));
     }
-    if x.dtype() != DType::F32 || x.is_empty() {
-        return Err(Error::shape(
-            "clip",
-            "f32, one element at least",
-            format!("{x:?}"),
-        ));
+    for x in parts {
+        if x.dtype() != DType::F32 || x.is_empty() {
+            return Err(Error::shape(
+                "clip",
+                "f32, one element at least",
+                format!("{x:?}"),
+            ));
+        }
     }
-    let gpu = x.gpu();
-    let vec = gpu.class().is_gpu() && x.len().is_multiple_of(4);
+    let gpu = parts[0].gpu();
+    let vec = gpu.class().is_gpu() && parts.iter().all(|x| x.len().is_multiple_of(4));
     let width = if vec { 4 } else { 1 };
     // Whole rounds of a workgroup, so that small tensors do not spread thin: at least four of them,
     // or one of vec4s.
-    let units = x.len() / width;
+    let units = parts.iter().map(Tensor::len).sum::<usize>() / width;
     let share = units
         .div_ceil(GROUPS)
         .next_multiple_of(256)
         .max(1024 / width);
-    let parts: Vec<_> = chunks(units, limit / width as u64).collect();
-    let count: usize = parts.iter().map(|(_, n)| n.div_ceil(share)).sum();
-    let partial = Tensor::empty(gpu, &[count], DType::F32)?;
-    let flat = x.reshape(&[x.len()])?;
-    let mut first = 0;
-    for (start, n) in parts {
-        let groups = n.div_ceil(share);
+    let (mut pieces, mut start) = (Vec::new(), 0);
+    for x in parts {
+        let flat = x.reshape(&[x.len()])?;
+        for (at, n) in chunks(x.len(), limit) {
+            let tensor = flat.view(at, &[n])?;
+            pieces.push(Piece { tensor, start });
+            start += n / width;
+        }
+    }
+    let partial = Tensor::empty(gpu, &[units.div_ceil(share)], DType::F32)?;
+    let sum = |tensor: &Tensor, first: usize| {
+        let n = tensor.len() / width;
         let params = SumParams {
             n: n as u32,
             share: share as u32,
             first: first as u32,
         };
-        let part = flat.view(start * width, &[n * width])?;
         gpu.dispatch(
             "clip",
             &sum_kernel(vec),
-            &[&part, &partial],
+            &[tensor, &partial],
             &params,
-            [groups as u32, 1, 1],
-            work(n * width),
-        )?;
-        first += groups;
+            [n.div_ceil(share) as u32, 1, 1],
+            work(tensor.len()),
+        )
+    };
+    for piece in &pieces {
+        let end = piece.start + piece.tensor.len() / width;
+        let (first, last) = match end == units {
+            true => (piece.start.div_ceil(share), units.div_ceil(share)),
+            false => (piece.start.div_ceil(share), end / share),
+        };
+        if first < last {
+            let at = (first * share - piece.start) * width;
+            let n = (last * share).min(end) * width - first * share * width;
+            sum(&piece.tensor.view(at, &[n])?, first)?;
+        }
+        // The share that begins in this piece and ends in another.
+        if first <= last && end < units && !end.is_multiple_of(share) {
+            let from = end / share * share;
+            let to = (from + share).min(units);
+            sum(&gathered(gpu, &pieces, width, [from, to])?, end / share)?;
+        }
     }
     Ok(partial)
+}
+
+/// Returns a copy of the units `from` to `to`, which lie in several pieces.
+fn gathered(gpu: &Gpu, pieces: &[Piece], width: usize, [from, to]: [usize; 2]) -> Result<Tensor> {
+    let all = Tensor::empty(gpu, &[(to - from) * width], DType::F32)?;
+    for Piece { tensor, start } in pieces {
+        let end = start + tensor.len() / width;
+        let (own, after) = (from.max(*start), to.min(end));
+        if own < after {
+            let (at, skipped) = ((own - from) * width, (own - start) * width);
+            all.copy_part(at, tensor, skipped, (after - own) * width)?;
+        }
+    }
+    Ok(all)
 }
 
 /// The registry's row.
@@ -362,12 +427,23 @@ mod tests {
         let x = x.upload(&gpu).unwrap();
         let whole: Vec<f32> = global_norm(&x, f32::INFINITY).unwrap().read().unwrap();
         assert_eq!(whole[1..], [1.0, 1.0]);
-        // 2,048 elements a part: two workgroups' shares, so even the order of the sums is that of
-        // the whole.
-        let parts: Vec<f32> = global_norm_in_chunks(&x, f32::INFINITY, 8192)
-            .unwrap()
-            .read()
-            .unwrap();
-        assert_eq!(whole[0].to_bits(), parts[0].to_bits());
+        let bits = |parts: &[Tensor], limit| {
+            let norm = global_norm_in_chunks(parts, f32::INFINITY, limit).unwrap();
+            norm.read::<f32>().unwrap()[0].to_bits()
+        };
+        let one = std::slice::from_ref(&x);
+        // Parts that end within shares, and that are smaller than one.
+        for limit in [8192, 4096 + 256, 2048, 256] {
+            assert_eq!(bits(one, limit), whole[0].to_bits(), "{limit}");
+        }
+        let mut parts = Vec::new();
+        let mut at = 0;
+        for n in [64, 3200, 64, 192, 4096, 2384] {
+            parts.push(x.view(at, &[n]).unwrap());
+            at += n;
+        }
+        assert_eq!(at, x.len());
+        assert_eq!(bits(&parts, 1 << 20), whole[0].to_bits());
+        assert_eq!(bits(&parts, 1024), whole[0].to_bits());
     }
 }
