@@ -54,6 +54,7 @@ const WITH_A_GRADIENT: &[&str] = &[
     "lpips_distance",
     "matmul",
     "max_pool",
+    "multiply",
     "positions",
     "reduce",
     "resample",

@@ -27,7 +27,7 @@ pub(crate) use half_weights::HalfWeights;
 pub(crate) use linear::residual_std;
 pub use linear::{INIT_STD, Linear, linear};
 pub(crate) use loss_scale::{LossScale, MOST_AT_FIRST as MOST_LOSS_SCALE};
-pub use norm::{GroupNorm, Norm, NormKind};
+pub use norm::{GroupNorm, Norm, NormKind, SpatialNorm};
 pub use optimizer::{Adam, AdamState};
 pub use parameters::{Builder, Handle, HostTensors, Init, Parameters};
 pub(crate) use span::Span;
