@@ -14,7 +14,7 @@ const LAST: &[usize] = &[2];
 
 /// Rewrites Emu3's tensors, under our names where layers are the same, as those of our model.
 pub(super) fn emu3(mut all: HostTensors) -> Result<HostTensors> {
-    let beyond = format!("encoder.time_conv.{HALVINGS}.conv.weight");
+    let beyond = format!("encoder.time_conv.{HALVINGS}.conv.conv.weight");
     if all.contains_key(&beyond) {
         let what = format!(
             "the tensor `{beyond}` is of more than {HALVINGS} halvings of the frames: \
@@ -27,37 +27,37 @@ pub(super) fn emu3(mut all: HostTensors) -> Result<HostTensors> {
     for (part, from, taps, biased) in [
         (
             "encoder.latents.split_0",
-            "encoder.time_conv.0.conv",
+            "encoder.time_conv.0.conv.conv",
             &[2, 3][..],
             true,
         ),
         (
             "encoder.latents.split_1",
-            "encoder.time_conv.0.conv",
+            "encoder.time_conv.0.conv.conv",
             &[0, 1, 2, 3],
             true,
         ),
         (
             "encoder.latents.join_0",
-            "encoder.time_conv.1.conv",
+            "encoder.time_conv.1.conv.conv",
             &[2],
             true,
         ),
         (
             "encoder.latents.join_1",
-            "encoder.time_conv.1.conv",
+            "encoder.time_conv.1.conv.conv",
             &[3],
             false,
         ),
         (
             "decoder.latents.conv_0",
-            "decoder.time_conv.0.conv",
+            "decoder.time_conv.0.conv.conv",
             LAST,
             true,
         ),
         (
             "decoder.latents.conv_1",
-            "decoder.time_conv.1.conv",
+            "decoder.time_conv.1.conv.conv",
             LAST,
             true,
         ),
