@@ -87,6 +87,17 @@ def of_emu3(model, image):
     return codes.reshape(-1), model.decode(codes[None])
 
 
+@torch.no_grad()
+def among_latents(model):
+    """Codes among its latents, which layers with small weights bring close together."""
+    image = torch.rand(1, 1, 3, SIDE, SIDE, dtype=torch.float64) * 2 - 1
+    latents = model.encoder(image.repeat(1, 4, 1, 1, 1)).permute(0, 2, 1, 3, 4)
+    rows = model.quant_conv(latents)[0, :, 0].flatten(1).T
+    weight = model.quantize.embedding.weight
+    weight.copy_((rows.mean(0) + rows.std(0) * torch.randn_like(weight)).float())
+    return model
+
+
 def nearest(latents, codebook):
     rows = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
     return torch.cdist(rows, codebook).argmin(1)
@@ -206,7 +217,7 @@ def main():
         attn_resolutions=[1],
         hidden_size=64,
     )
-    model = livelier(Emu3VQVAE(config))
+    model = among_latents(livelier(Emu3VQVAE(config)))
     about = {"model_type": "emu3", "vq_config": config.to_dict()}
     check("emu3", saved(model, "emu3", about), model, of_emu3)
 
