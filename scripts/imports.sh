@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tokenizers that diffusers and transformers make, with random weights, imported: the same codes as
-# theirs, and pixels as near as 8 bits tell. imports/requirements.txt pins their versions;
-# WGVQ_PYTHON names the Python (3.10 or newer) that makes their environment, target/imports,
+# Tokenizers that diffusers and transformers make, with random weights, and quantizers of
+# vector-quantize-pytorch, imported: the same codes as theirs, and pixels as near as 8 bits tell.
+# imports/requirements.txt pins their versions; WGVQ_PYTHON names the Python (3.10 or newer) that makes their environment, target/imports,
 # WGVQ_IMPORTS another folder for it, and WGVQ a program; without, it is built.
 set -euo pipefail
 

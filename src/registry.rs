@@ -62,6 +62,7 @@ pub fn operations() -> &'static [&'static dyn Operation] {
         &loss::lpips_distance::LpipsDistance,
         &linalg::matmul::Matmul,
         &conv::max_pool::MaxPool,
+        &elementwise::multiply::Multiply,
         &attention::positions::Positions,
         &sampling::random::Random,
         &linalg::reduce::Reduce,

@@ -56,6 +56,7 @@ const WITH_A_GRADIENT: &[&str] = &[
     "lpips_distance",
     "matmul",
     "max_pool",
+    "multiply",
     "positions",
     "reduce",
     "resample",

@@ -145,7 +145,7 @@ enum Command {
     /// Train several quantizers, or sizes of codebooks, under one budget: a table and a chart
     Compare(first_stage::compare::Compare),
     /// Make a run of a VQ-GAN that others trained: a checkpoint of taming-transformers, diffusers,
-    /// LlamaGen or Janus
+    /// LlamaGen, Janus, VAR, MaskGIT or Emu3; or a codebook file of a quantizer's
     Import(first_stage::import::Import),
     /// Make a run of a trained model: one that is part of the program, or a file of `wgvq export
     /// --bundle`

@@ -140,7 +140,8 @@ impl RunConfig {
             "residual_layers" => only(&[VqVae, VqVae2, VqGan], "model.layers sets its blocks"),
             "residual_hidden" => only(&[VqVae, VqVae2], "model.hidden sets its width"),
             "multipliers" => only(&[VqGan], "model.downsample and model.hidden set its size"),
-            "attention" | "mid_attention" => only(&[VqGan], "choose that by --model"),
+            "attention" | "mid_attention" | "spatial_norms" | "latent_kernel" | "unit_pixels"
+            | "latent_blocks" => only(&[VqGan], "choose that by --model"),
             "latent_channels" => only(&[VqGan], "quantizer.dim sets its latents' channels"),
             "layers" | "dim" | "heads" => only(
                 &[Vit],

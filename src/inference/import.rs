@@ -1,9 +1,17 @@
 //! First stages that others trained: checkpoints of taming-transformers' and diffusers' `VQModel`,
-//! of LlamaGen's VQ tokenizers and of Janus' in transformers become a run of ours.
+//! with MoVQ's spatial norms or without, of LlamaGen's VQ tokenizers, of Janus' in transformers, of
+//! VAR's, MaskGIT's and Emu3's become a run of ours.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod codebook;
+mod emu3;
 mod names;
+mod rewrite;
 mod source;
+mod tensors;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use codebook::{ImportedCodebook, read_codebook};
 pub use names::Names;
 
 use crate::config::DottedConfig;
@@ -19,9 +27,10 @@ use crate::storage::checkpoint::{Checkpoint, HostTensor};
 use crate::storage::run_folder::RunFolder;
 use crate::storage::{atomic, weights};
 use crate::{Error, Result, files};
-use safetensors::SafeTensors;
+use rewrite::rewritten;
 use std::collections::BTreeMap;
 use std::path::Path;
+use tensors::parse;
 
 /// A checkpoint of another program under our names, and the configuration that its tensors' shapes
 /// imply.
@@ -61,6 +70,11 @@ const CODEBOOK: &str = "quantize.embedding.weight";
 
 /// A tensor that every first stage has; the name before it is the prefix.
 const ANCHOR: &str = "encoder.conv_in.weight";
+/// Sides of the grids of codes that VAR was trained with, for images of 256 and of 512 pixels.
+const VAR_SCALES: [&[usize]; 2] = [
+    &[1, 2, 3, 4, 5, 6, 8, 10, 13, 16],
+    &[1, 2, 3, 4, 6, 9, 13, 18, 24, 32],
+];
 /// The prefix of the first stage in a file of two stages.
 const FIRST_STAGE: &str = "first_stage_model.";
 
@@ -76,15 +90,7 @@ pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
     let source = source::find(path)?;
     let path = &source.weights;
     let bytes = files::read(path, files::MODEL)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| {
-        Error::file(
-            path,
-            format!(
-                "is no safetensors file: {e}. A checkpoint in PyTorch's format is converted by \
-                 `safetensors.torch.save_file(torch.load(..)[\"state_dict\"], ..)`"
-            ),
-        )
-    })?;
+    let file = parse(path, &bytes)?;
     let at = |e: Error| Error::file(path, e);
     let names = file.names();
     let (prefix, others) = choose(&names, prefix).map_err(at)?;
@@ -98,27 +104,23 @@ pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
             "quant_conv.",
             "post_quant_conv.",
             CODEBOOK,
+            "quantize.quant_resi.",
         ];
         if !parts.iter().any(|p| rest.starts_with(p)) {
             left_out.push((*name).to_owned());
             continue;
         }
-        let view = file.tensor(name).map_err(|e| Error::file(path, e))?;
-        let of = |e: Error| Error::file(path, format!("tensor `{name}`: {e}"));
-        let values = floats(view.dtype(), view.data()).map_err(of)?;
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            return Err(of(Error::data(format!(
-                "its value {i} of {} is {}: it is damaged",
-                values.len(),
-                values[i]
-            ))));
+        // What a batch norm counted is no number of the model.
+        if rest.ends_with(".num_batches_tracked") {
+            continue;
         }
-        own.insert(rest.to_owned(), (view.shape().to_vec(), values));
+        let tensor = tensors::read(path, &file, name)?;
+        own.insert(rest.to_owned(), tensor);
     }
     left_out.sort();
     let names = Names::of(own.keys().map(String::as_str)).map_err(at)?;
     let mut tensors = HostTensors::new();
-    for (name, (shape, values)) in names.renamed(own) {
+    for (name, (shape, values)) in rewritten(names, names.renamed(own)).map_err(at)? {
         let tensor = weights::import(&HostTensor::f32(&shape, &values)).map_err(at)?;
         tensors.insert(name, tensor);
     }
@@ -176,8 +178,9 @@ fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<(&'a str, Vec<St
     };
     let Some(found) = all.iter().copied().find(|p| *p == found) else {
         return Err(Error::data(format!(
-            "holds no `{ANCHOR}`: it is no VQ-GAN of taming-transformers, diffusers, LlamaGen or \
-             Janus"
+            "holds no `{ANCHOR}`: it is no VQ-GAN of taming-transformers, diffusers, LlamaGen, \
+             Janus, VAR, MaskGIT or Emu3. The codebook of a quantizer alone becomes an array: \
+             name a .npy file by --out"
         )));
     };
     if !coded(&found) {
@@ -194,25 +197,6 @@ fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<(&'a str, Vec<St
             .map(|p| p.trim_end_matches('.').to_owned())
             .collect(),
     ))
-}
-
-fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
-    use safetensors::Dtype;
-    let pairs = || {
-        data.chunks_exact(2)
-            .map(|b| u16::from_le_bytes([b[0], b[1]]))
-    };
-    match dtype {
-        Dtype::F32 => Ok(data
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()),
-        Dtype::F16 => Ok(pairs().map(|b| half::f16::from_bits(b).to_f32()).collect()),
-        Dtype::BF16 => Ok(pairs().map(|b| half::bf16::from_bits(b).to_f32()).collect()),
-        other => Err(Error::data(format!(
-            "its elements are {other:?}; f32, f16 or bf16 were expected"
-        ))),
-    }
 }
 
 /// Returns the configuration that the shapes imply, under taming-transformers' names, and the
@@ -263,7 +247,23 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
         .collect();
     c.model.mid_attention = has("encoder.mid.attn_1.q.weight".into());
     c.model.latent_channels = last("encoder.conv_out.weight", 0)?;
+    c.model.spatial_norms = has("decoder.norm_out.norm_layer.weight".into());
+    // Ours lie as [O, KH, KW, I].
+    c.model.latent_kernel = last("quant_conv.weight", 1)?;
+    c.model.unit_pixels = names == Names::MaskGit;
+    let latents = |j: &usize| has(format!("encoder.latents.block.{j}.conv1.weight"));
+    c.model.latent_blocks = (0..).take_while(latents).count();
     c.quantizer.kind = "vq".into();
+    if names == Names::Var {
+        let phi = (0..).take_while(|i| has(format!("quantize.phi.{i}.weight")));
+        c.quantizer.kind = "multiscale".into();
+        c.quantizer.scale_convolutions = phi.count();
+        // What the authors trained with: files do not say it.
+        c.quantizer.scale_ratio = match c.quantizer.scale_convolutions {
+            0 => 0.0,
+            _ => 0.5,
+        };
+    }
     c.quantizer.codebook_size = codes;
     c.quantizer.codebook_dim = dim;
     c.quantizer.dim = dim;
@@ -287,6 +287,21 @@ impl Imported {
         }
         (config.data.width, config.data.height, config.data.channels) =
             (width, height, self.channels);
+        if self.names == Names::Var && config.quantizer.scales.is_empty() {
+            let side = height / coarsest.max(1);
+            let known = VAR_SCALES
+                .iter()
+                .find(|scales| scales.last() == Some(&side));
+            let scales = known.ok_or_else(|| {
+                let what = format!(
+                    "images of {height} pixels have a grid of {side} x {side} latents, for which \
+                     VAR's authors name no scales (they do for 16 and 32): name them, the last \
+                     {side}, by --scales"
+                );
+                Error::config("quantizer.scales", what)
+            })?;
+            config.quantizer.scales = scales.to_vec();
+        }
         config.resolve(&Registry::default())
     }
 

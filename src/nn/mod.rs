@@ -34,7 +34,7 @@ pub use init::Init;
 pub(crate) use linear::residual_std;
 pub use linear::{INIT_STD, Linear, linear};
 pub(crate) use loss_scale::{LossScale, MOST_AT_FIRST as MOST_LOSS_SCALE};
-pub use norm::{GroupNorm, Norm, NormKind};
+pub use norm::{GroupNorm, Norm, NormKind, SpatialNorm};
 pub use optimizer::{Adam, AdamState, MomentType};
 pub use parameters::{Builder, Handle, Parameters};
 pub(crate) use span::Span;

@@ -1,10 +1,11 @@
 //! Norms: of the channels of rows, and of groups of channels.
 
-use super::{Builder, ForwardContext, Handle, Init};
-use crate::Result;
+use super::{Builder, Conv2d, ForwardContext, Handle, Init};
 use crate::autograd::Var;
+use crate::ops::conv::Conv;
 use crate::ops::elementwise::activation::Function;
 use crate::ops::norm::group_norm_activation::NormActivation;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Added under the root of norms.
@@ -98,5 +99,58 @@ impl GroupNorm {
         };
         let [weight, bias] = [pass.param(self.weight)?, pass.param(self.bias)?];
         pass.tape.group_norm_activation(x, &weight, &bias, options)
+    }
+}
+
+/// A group norm that latents scale and shift at each place: MoVQ's spatially conditioned norm
+/// (Zheng et al. 2022, equation 3), `conv_y(z) norm(x) + conv_b(z)`.
+#[derive(Clone, Debug)]
+pub struct SpatialNorm {
+    norm_layer: GroupNorm,
+    conv_y: Conv2d,
+    conv_b: Conv2d,
+}
+
+impl SpatialNorm {
+    /// Declares a [`GroupNorm`] `name.norm_layer` and the convolutions of 1 x 1 `name.conv_y` and
+    /// `name.conv_b`, for x of so many channels and latents of so many; the groups must divide the
+    /// former.
+    pub fn new(
+        b: &mut Builder,
+        name: &str,
+        [channels, latents]: [usize; 2],
+        groups: usize,
+        eps: f32,
+    ) -> Self {
+        let norm_layer = GroupNorm::new(b, &format!("{name}.norm_layer"), channels, groups, eps);
+        let point = Conv {
+            stride: 1,
+            pad: 0,
+            relu: false,
+            after: 0,
+        };
+        let mut conv = |part: &str| {
+            let name = format!("{name}.{part}");
+            Conv2d::new(b, &name, latents, channels, 1, point, true)
+        };
+        SpatialNorm {
+            norm_layer,
+            conv_y: conv("conv_y"),
+            conv_b: conv("conv_b"),
+        }
+    }
+
+    /// Computes the norm of x f32 [N, H, W, C] by latents f32 [N, H, W, D].
+    ///
+    /// # Errors
+    /// If there are no latents, or the shapes do not fit.
+    pub fn forward(&self, pass: &ForwardContext, x: &Var, latents: Option<&Var>) -> Result<Var> {
+        let missing = || Error::invalid("spatial norm", "there are no latents");
+        let latents = latents.ok_or_else(missing)?;
+        let h = self.norm_layer.forward(pass, x)?;
+        let scaled = pass
+            .tape
+            .multiply(&h, &self.conv_y.forward_f32(pass, latents)?)?;
+        self.conv_b.forward_onto_f32(pass, latents, &scaled)
     }
 }

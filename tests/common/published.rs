@@ -8,8 +8,8 @@ use wgvq::inference::import::Names;
 
 /// The shapes of the fixtures' network under taming-transformers' names, with attention at these
 /// resolutions: 32 channels times [1, 1, 2], one block each, 6 channels before the quantizer and 4
-/// in it.
-fn shapes(attention: &[usize]) -> BTreeMap<String, Vec<usize>> {
+/// in it; with spatial norms in the decoder, or without.
+fn shapes(attention: &[usize], spatial: bool) -> BTreeMap<String, Vec<usize>> {
     let mut all = BTreeMap::new();
     fn conv(all: &mut BTreeMap<String, Vec<usize>>, name: &str, i: usize, o: usize, k: usize) {
         all.insert(format!("{name}.weight"), vec![o, i, k, k]);
@@ -82,7 +82,27 @@ fn shapes(attention: &[usize]) -> BTreeMap<String, Vec<usize>> {
     conv(all_of, "post_quant_conv", 4, 6, 1);
     norm(all_of, "decoder.norm_out", 32);
     conv(all_of, "decoder.conv_out", 32, 3, 3);
-    all
+    if !spatial {
+        return all;
+    }
+    let is_norm = |name: &str| {
+        let of = name.rsplit('.').nth(1).unwrap_or_default();
+        name.starts_with("decoder.") && of.starts_with("norm")
+    };
+    let (norms, mut spatial): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        all.into_iter().partition(|(name, _)| is_norm(name));
+    for (name, shape) in norms {
+        let (norm, part) = name.rsplit_once('.').unwrap();
+        spatial.insert(format!("{norm}.norm_layer.{part}"), shape.clone());
+        for map in ["conv_y", "conv_b"] {
+            let shape = match part {
+                "weight" => vec![shape[0], 4, 1, 1],
+                _ => shape.clone(),
+            };
+            spatial.insert(format!("{norm}.{map}.{part}"), shape);
+        }
+    }
+    spatial
 }
 
 /// A name of taming-transformers as LlamaGen has it.
@@ -124,6 +144,12 @@ fn diffusers(name: &str) -> String {
     ]
     .into_iter()
     .chain(match name.contains("attn") {
+        true if [".norm_layer.", ".conv_y.", ".conv_b."]
+            .iter()
+            .any(|part| name.contains(part)) =>
+        {
+            vec![(".norm.", ".spatial_norm.")]
+        }
         true => vec![
             (".norm.", ".group_norm."),
             (".q.", ".to_q."),
@@ -138,13 +164,24 @@ fn diffusers(name: &str) -> String {
     })
 }
 
+/// The shapes of a fixture's weights, where it lists them.
+fn listed_shapes(fixture_name: &str) -> Option<BTreeMap<String, Vec<usize>>> {
+    let bytes = std::fs::read(path(fixture_name)).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let listed = metadata.metadata().as_ref()?.get("shapes")?;
+    Some(serde_json::from_str(listed).unwrap())
+}
+
+fn path(fixture_name: &str) -> String {
+    format!(
+        "{}/tests/fixtures/vqgan/{fixture_name}.safetensors",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
 /// Returns the outputs of the fixtures' network in PyTorch.
 pub fn fixture(name: &str) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
-    let path = format!(
-        "{}/tests/fixtures/vqgan/{name}.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let bytes = std::fs::read(path).unwrap();
+    let bytes = std::fs::read(path(name)).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let own = file
         .tensors()
@@ -175,13 +212,18 @@ pub fn tensors(fixture_name: &str, names: Names) -> Tensors {
         "llamagen" => &[4],
         _ => &[2],
     };
-    for (name, shape) in shapes(attention) {
+    let shapes = listed_shapes(fixture_name);
+    let shapes = shapes.unwrap_or_else(|| self::shapes(attention, fixture_name == "movq"));
+    for (name, shape) in shapes {
+        // A variance is above 0.
+        let variance = name.ends_with("running_var");
         let bytes = pattern_weight(&name, &shape)
-            .iter()
+            .into_iter()
+            .map(|v| if variance { v.abs() + 0.5 } else { v })
             .flat_map(|v| v.to_le_bytes())
             .collect();
         let name = match names {
-            Names::Taming => name,
+            Names::Taming | Names::Var | Names::MaskGit | Names::Emu3 => name,
             Names::LlamaGen => llama(&name),
             Names::Diffusers => diffusers(&name),
             Names::Janus => coarsest_first(&name, "decoder.up."),

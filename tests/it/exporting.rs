@@ -65,11 +65,27 @@ fn check_graph(model: &[u8], input: &str, output: &str) -> BTreeSet<String> {
     operators
 }
 
+/// A run of a published checkpoint.
+fn imported(gpu: &Gpu, folder: &Path, name: &str, names: Names) -> PathBuf {
+    let file = checkpoint(folder, name, names);
+    let place = folder.join(format!("run-{name}"));
+    let place = RunFolder::create(&place, false).unwrap();
+    let model = read(&file, None).unwrap();
+    model.write(gpu, [8, 16], &place).unwrap();
+    place.path().to_owned()
+}
+
 #[test]
 fn onnx_files_are_whole_graphs_of_the_models_weights() {
-    let gpu = gpu();
-    for (run, attends) in [(EMA, false), (VQGAN, true)] {
-        let model = FirstStageModel::load(&gpu, run.as_ref()).unwrap();
+    let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+    let own = |run: &str| PathBuf::from(run);
+    for (run, attends) in [
+        (own(EMA), false),
+        (own(VQGAN), true),
+        (imported(&gpu, folder.path(), "movq", Names::Taming), true),
+        (imported(&gpu, folder.path(), "emu3", Names::Emu3), true),
+    ] {
+        let model = FirstStageModel::load(&gpu, &run).unwrap();
         let onnx = model.to_onnx().unwrap();
         let encoder = check_graph(&onnx.encoder, "image", "latents");
         let decoder = check_graph(&onnx.decoder, "codes", "image");
@@ -96,13 +112,12 @@ fn onnx_files_are_whole_graphs_of_the_models_weights() {
         assert_eq!(
             numbers(&onnx.encoder) + numbers(&onnx.decoder),
             want,
-            "{run}"
+            "{run:?}"
         );
         assert_eq!(parts(&onnx.encoder, 8).len(), 1);
         let opset = fields(parts(&onnx.encoder, 8)[0]).unwrap();
         assert!(opset.contains(&(2, Field::Int(18))), "{opset:?}");
     }
-    let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("onnx");
     let vit = run(&["export", "tests/fixtures/runs/vit", "--onnx", text(&to)]);
     refused(vit, &["vqvae and vqgan", "vit"]);
@@ -186,15 +201,14 @@ fn onnx_runtime_gives_the_same_codes_and_pixels() {
     }
     let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
     let mut runs: Vec<(PathBuf, bool)> = vec![(EMA.into(), true), (VQGAN.into(), true)];
-    for (name, names) in [("taming", Names::Taming), ("llamagen", Names::LlamaGen)] {
-        let file = checkpoint(folder.path(), name, names);
-        let place = folder.path().join(format!("run-{name}"));
-        let place = RunFolder::create(&place, false).unwrap();
-        read(&file, None)
-            .unwrap()
-            .write(&gpu, [8, 16], &place)
-            .unwrap();
-        runs.push((place.path().to_owned(), true));
+    for (name, names) in [
+        ("taming", Names::Taming),
+        ("llamagen", Names::LlamaGen),
+        ("movq", Names::Taming),
+        ("maskgit", Names::MaskGit),
+        ("emu3", Names::Emu3),
+    ] {
+        runs.push((imported(&gpu, folder.path(), name, names), true));
     }
     let config = folder.path().join("tiny.toml");
     tiny_config(&config, 3);

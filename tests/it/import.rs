@@ -4,7 +4,7 @@ use crate::common::published::{self, checkpoint, fixture};
 use crate::common::{gpu, run, stderr, stdout};
 use safetensors::{SafeTensors, serialize};
 use std::path::Path;
-use wgvq::gpu::Tensor;
+use wgvq::gpu::{Gpu, Tensor};
 use wgvq::inference::FirstStageModel;
 use wgvq::inference::import::{Names, read};
 use wgvq::storage::run_folder::RunFolder;
@@ -24,6 +24,8 @@ fn published_names_load_and_agree_with_pytorch() {
     for (name, names, cosine) in [
         ("taming", Names::Taming, false),
         ("taming", Names::Diffusers, false),
+        ("movq", Names::Taming, false),
+        ("movq", Names::Diffusers, false),
         ("llamagen", Names::LlamaGen, true),
         ("llamagen", Names::Janus, true),
     ] {
@@ -33,7 +35,9 @@ fn published_names_load_and_agree_with_pytorch() {
         let file = if names == Names::Diffusers {
             std::fs::create_dir_all(&own).unwrap();
             std::fs::rename(&file, own.join("diffusion_pytorch_model.safetensors")).unwrap();
-            std::fs::write(own.join("config.json"), r#"{"_class_name": "VQModel"}"#).unwrap();
+            let norms = if name == "movq" { "spatial" } else { "group" };
+            let config = format!(r#"{{"_class_name": "VQModel", "norm_type": "{norms}"}}"#);
+            std::fs::write(own.join("config.json"), config).unwrap();
             own
         } else {
             file
@@ -54,32 +58,211 @@ fn published_names_load_and_agree_with_pytorch() {
             (q.codebook_size, q.codebook_dim, q.use_cosine_sim),
             (13, 4, cosine)
         );
-        let place = format!("run-{}", names.program());
+        assert_eq!(m.spatial_norms, name == "movq");
+        let place = format!("run-{name}-{}", names.program());
         let place = RunFolder::create(&folder.path().join(place), false).unwrap();
         imported.write(&gpu, [8, 16], &place).unwrap();
 
-        let want = fixture(name);
-        let images = Tensor::from_slice(&gpu, &[1, 16, 8, 3], &floats(&want["images"].1)).unwrap();
-        let model = FirstStageModel::load(&gpu, place.path()).unwrap();
-        let (codes, y) = model.reconstruct(&images).unwrap();
-        let (codes, y) = (codes[0].read::<u32>().unwrap(), y.read::<f32>().unwrap());
-        let wanted: Vec<u32> = want["codes"]
-            .1
-            .chunks_exact(4)
-            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
-        assert_eq!(codes, wanted, "{name}");
-        let wanted = floats(&want["reconstruction"].1);
-        let worst = y
-            .iter()
-            .zip(&wanted)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0f32, f32::max);
-        assert!(
-            y.len() == wanted.len() && worst < 1e-4,
-            "{name}: off by {worst}"
-        );
+        agrees(&gpu, name, place.path());
     }
+}
+
+/// Checks that a run has the codes of PyTorch's, and its reconstruction.
+fn agrees(gpu: &Gpu, name: &str, place: &Path) {
+    let want = fixture(name);
+    let (shape, images) = &want["images"];
+    let images = Tensor::from_slice(gpu, shape, &floats(images)).unwrap();
+    let model = FirstStageModel::load(gpu, place).unwrap();
+    let (codes, y) = model.reconstruct(&images).unwrap();
+    let read = |codes: &Tensor| codes.read::<u32>().unwrap();
+    let codes: Vec<u32> = codes.iter().flat_map(read).collect();
+    let y = y.read::<f32>().unwrap();
+    let wanted: Vec<u32> = want["codes"]
+        .1
+        .chunks_exact(4)
+        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    assert_eq!(codes, wanted, "{name}");
+    let wanted = floats(&want["reconstruction"].1);
+    let worst = y
+        .iter()
+        .zip(&wanted)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0f32, f32::max);
+    assert!(
+        y.len() == wanted.len() && worst < 1e-4,
+        "{name}: off by {worst}"
+    );
+}
+
+/// VAR's codes on several grids, and MaskGIT's and Emu3's models as ones of ours that compute the
+/// same.
+#[test]
+fn other_architectures_load_and_agree_with_pytorch() {
+    let gpu = gpu();
+    let folder = tempfile::tempdir().unwrap();
+    let file = checkpoint(folder.path(), "var", Names::Var);
+    let mut imported = read(&file, None).unwrap();
+    assert_eq!(imported.names, Names::Var);
+    let (m, q) = (&imported.config.model, &imported.config.quantizer);
+    assert_eq!((m.latent_kernel, &m.attention[..]), (3, &[4][..]));
+    assert_eq!(
+        (&q.kind[..], q.scale_convolutions, q.scale_ratio),
+        ("multiscale", 4, 0.5)
+    );
+    // Of a grid of 8 x 8 the authors name no scales; of one of 16 x 16 they do.
+    let error = imported.check(&gpu, [32, 32]).unwrap_err().to_string();
+    assert!(
+        error.contains("--scales") && error.contains("8 x 8"),
+        "{error}"
+    );
+    imported.check(&gpu, [64, 64]).unwrap();
+    imported.config.quantizer.scales = vec![1, 2, 3, 4, 6, 8];
+    let place = RunFolder::create(&folder.path().join("run-var"), false).unwrap();
+    imported.write(&gpu, [32, 32], &place).unwrap();
+    agrees(&gpu, "var", place.path());
+
+    let file = checkpoint(folder.path(), "maskgit", Names::MaskGit);
+    let imported = read(&file, None).unwrap();
+    assert_eq!(imported.names, Names::MaskGit);
+    let m = &imported.config.model;
+    assert_eq!((&m.multipliers[..], m.residual_layers), (&[1, 2, 2][..], 2));
+    assert!(m.unit_pixels && !m.mid_attention && m.attention.is_empty());
+    let place = RunFolder::create(&folder.path().join("run-maskgit"), false).unwrap();
+    imported.write(&gpu, [8, 16], &place).unwrap();
+    agrees(&gpu, "maskgit", place.path());
+
+    let file = checkpoint(folder.path(), "emu3", Names::Emu3);
+    let imported = read(&file, None).unwrap();
+    assert_eq!(imported.names, Names::Emu3);
+    let m = &imported.config.model;
+    assert!(m.spatial_norms && m.latent_blocks == 2 && m.latent_channels == 4);
+    let place = RunFolder::create(&folder.path().join("run-emu3"), false).unwrap();
+    imported.write(&gpu, [8, 16], &place).unwrap();
+    agrees(&gpu, "emu3", place.path());
+
+    // What makes no model of ours is named.
+    let mut all = published::tensors("maskgit", Names::MaskGit);
+    all.retain(|(name, ..)| name != "encoder.conv_out.weight");
+    let file = folder.path().join("short.safetensors");
+    published::write(&file, &all);
+    let error = read(&file, None).unwrap_err().to_string();
+    assert!(error.contains("encoder.conv_out.weight"), "{error}");
+}
+
+/// The codebooks of quantizers alone, under the names of several programs.
+#[test]
+fn codebooks_become_arrays_that_quantize_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = |p: &Path| p.to_str().unwrap().to_owned();
+    let bytes = |values: &[f32]| {
+        values
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect::<Vec<u8>>()
+    };
+    // Two codes of two numbers: the first layer's, and what it leaves.
+    let (coarse, fine) = ([0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 0.0, 1.0]);
+    let layer = |name: &str, shape: &[usize], values: &[f32]| {
+        (name.to_owned(), shape.to_vec(), bytes(values))
+    };
+    let columns = [0.0, 10.0, 0.0, 10.0];
+    let vectors: Vec<u8> = bytes(&[0.0, 1.0, 11.0, 10.0, 10.0, 11.0]);
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }";
+    let padded = format!("{header:<117}\n");
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    array.extend((padded.len() as u16).to_le_bytes());
+    array.extend(padded.as_bytes());
+    array.extend(vectors);
+    std::fs::write(at("x.npy"), array).unwrap();
+    for (name, tensors, quantizer, wanted) in [
+        (
+            "residual",
+            vec![
+                layer("quantizer.layers.0._codebook.embed", &[1, 2, 2], &coarse),
+                layer(
+                    "quantizer.layers.0._codebook.cluster_size",
+                    &[1, 2],
+                    &[1.0; 2],
+                ),
+                layer("quantizer.layers.1._codebook.embed", &[1, 2, 2], &fine),
+            ],
+            "residual",
+            vec![0u16, 1, 1, 0, 1, 1],
+        ),
+        (
+            "sonnet",
+            vec![layer("vq/embeddings", &[2, 2], &columns)],
+            "kmeans",
+            vec![0, 1, 1],
+        ),
+        (
+            "heads",
+            vec![layer(
+                "_codebook.embed",
+                &[2, 2, 1],
+                &[0.0, 10.0, 1.0, 11.0],
+            )],
+            "product",
+            vec![0, 0, 1, 1, 1, 1],
+        ),
+    ] {
+        let file = at(&format!("{name}.safetensors"));
+        published::write(&file, &tensors);
+        let books = at(&format!("{name}.npy"));
+        let out = run(&["import", &text(&file), "--out", &text(&books)]);
+        assert!(out.status.success(), "{}", stderr(&out));
+        assert!(stdout(&out).contains(quantizer), "{}", stdout(&out));
+        let codes = at(&format!("{name}-codes.npy"));
+        let out = run(&[
+            "quantize",
+            &text(&at("x.npy")),
+            "--quantizer",
+            quantizer,
+            "--codebook",
+            &text(&books),
+            "-o",
+            &text(&codes),
+        ]);
+        assert!(out.status.success(), "{}", stderr(&out));
+        let file = std::fs::read(codes).unwrap();
+        let own: Vec<u16> = file[file.len() - 2 * wanted.len()..]
+            .chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]))
+            .collect();
+        assert_eq!(own, wanted, "{name}");
+    }
+    let refused = |args: &[&str], words: &[&str]| {
+        let out = run(args);
+        let said = stderr(&out);
+        let named = words.iter().all(|w| said.contains(w));
+        assert!(!out.status.success() && named, "{said}");
+    };
+    let (file, none) = (text(&at("residual.safetensors")), text(&at("none.npy")));
+    refused(
+        &["import", &file, "--out", &text(&at("run"))],
+        &[".npy", "--out"],
+    );
+    refused(
+        &["import", &file, "--out", &none, "--prefix", "x"],
+        &["`x`", "`quantizer`"],
+    );
+    refused(
+        &["import", &file, "--out", &none, "--cosine", "true"],
+        &["--cosine"],
+    );
+    let mapped = vec![
+        layer("_codebook.embed", &[1, 2, 2], &coarse),
+        layer("project_in.weight", &[2, 2], &coarse),
+    ];
+    published::write(&at("mapped.safetensors"), &mapped);
+    let mapped = text(&at("mapped.safetensors"));
+    refused(
+        &["import", &mapped, "--out", &none],
+        &["project_in", "codebook_dim"],
+    );
+    assert!(!at("none.npy").exists() && !at("run").exists());
 }
 
 /// A model without attention in the middle, as aMUSEd's, is read as one; and what there is none of
@@ -98,13 +281,13 @@ fn layers_that_others_leave_out_are_left_out() {
     let config = folder.path().join("config.json");
     std::fs::write(
         &config,
-        r#"{"_class_name": "VQModel", "norm_type": "spatial"}"#,
+        r#"{"_class_name": "VQModel", "norm_type": "batch"}"#,
     )
     .unwrap();
     for place in [folder.path(), &file] {
         let error = read(place, None).unwrap_err().to_string();
         assert!(
-            error.contains("spatial") && error.contains("config.json"),
+            error.contains("norm_type") && error.contains("config.json"),
             "{error}"
         );
     }

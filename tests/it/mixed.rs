@@ -41,7 +41,7 @@ fn rows(trainer: &mut Trainer, steps: usize) -> Vec<Row> {
 #[test]
 fn it_learns_as_f32_does() {
     let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
-    let kinds: [(&str, Keys); 4] = [
+    let kinds: [(&str, Keys); 5] = [
         ("vqvae", &[]),
         (
             "vqvae2",
@@ -71,6 +71,20 @@ fn it_learns_as_f32_does() {
                 ("gan.ramp", "2"),
                 ("gan.hidden", "4"),
                 ("gan.layers", "1"),
+            ],
+        ),
+        (
+            "vqgan, spatial norms",
+            &[
+                ("model.kind", "vqgan"),
+                ("model.hidden", "32"),
+                ("model.multipliers", "1,1"),
+                ("model.spatial_norms", "true"),
+                ("model.latent_kernel", "3"),
+                ("model.latent_blocks", "1"),
+                ("model.unit_pixels", "true"),
+                ("quantizer.codebook_dim", "4"),
+                ("gan.weight", "0"),
             ],
         ),
     ];

@@ -151,23 +151,30 @@ fn first_stages_have_the_same_gradients_to_the_bit() {
     same_bits("VQ-VAE-2", &params, &|pass| {
         reconstruction(pass, &model, &images)
     });
-    let mut builder = Parameters::builder();
-    let config = vqgan::Config {
-        channels: 3,
-        hidden: 32,
-        multipliers: vec![1, 2],
-        residual_layers: 1,
-        mid_attention: true,
-        attention: vec![2],
-        latent_channels: 6,
-        codebook_dim: 5,
-    };
-    let model = VqGan::new(&mut builder, &config).unwrap();
-    let params = builder.build(&gpu, 2).unwrap();
-    let images = normals(&gpu, &[2, 10, 14, 3]);
-    same_bits("VQ-GAN", &params, &|pass| {
-        reconstruction(pass, &model, &images)
-    });
+    for spatial_norms in [false, true] {
+        let mut builder = Parameters::builder();
+        let config = vqgan::Config {
+            channels: 3,
+            hidden: 32,
+            multipliers: vec![1, 2],
+            residual_layers: 1,
+            mid_attention: true,
+            spatial_norms,
+            latent_kernel: 1,
+            unit_pixels: false,
+            latent_blocks: 0,
+            attention: vec![2],
+            latent_channels: 6,
+            codebook_dim: 5,
+        };
+        let model = VqGan::new(&mut builder, &config).unwrap();
+        let params = builder.build(&gpu, 2).unwrap();
+        let images = normals(&gpu, &[2, 10, 14, 3]);
+        let name = format!("VQ-GAN, spatial norms: {spatial_norms}");
+        same_bits(&name, &params, &|pass| {
+            reconstruction(pass, &model, &images)
+        });
+    }
 }
 
 fn prior(gpu: &Gpu, shape: &Shape, v: &Vocabulary) -> (Prior, Parameters) {

@@ -16,6 +16,10 @@ fn config() -> Config {
         multipliers: vec![1, 1, 2],
         residual_layers: 1,
         mid_attention: true,
+        spatial_norms: false,
+        latent_kernel: 1,
+        unit_pixels: false,
+        latent_blocks: 0,
         attention: vec![2],
         latent_channels: 6,
         codebook_dim: 4,
@@ -26,10 +30,27 @@ fn config() -> Config {
 /// parameter's gradient its norm, its sum against a pattern and its first element.
 #[test]
 fn pytorch_agrees() {
+    agrees("vqgan/taming", &config());
+}
+
+/// The same with MoVQ's spatial norms.
+#[test]
+fn pytorch_agrees_on_spatial_norms() {
+    let spatial_norms = true;
+    agrees(
+        "vqgan/movq",
+        &Config {
+            spatial_norms,
+            ..config()
+        },
+    );
+}
+
+fn agrees(fixture: &str, config: &Config) {
     let gpu = gpu();
-    let fixture = Fixture::load("vqgan/taming");
+    let fixture = Fixture::load(fixture);
     let mut b = Parameters::builder();
-    let model = VqGan::new(&mut b, &config()).unwrap();
+    let model = VqGan::new(&mut b, config).unwrap();
     assert_eq!(model.factors(), [4]);
     let params = b.build(&gpu, 1).unwrap();
     params.load_host(&pattern_weights(&params)).unwrap();
@@ -78,6 +99,7 @@ fn shapes_are_checked() {
     wrong(|c| c.multipliers = vec![1], "model.multipliers");
     wrong(|c| c.residual_layers = 0, "model.residual_layers");
     wrong(|c| c.attention = vec![8], "model.attention");
+    wrong(|c| c.latent_kernel = 2, "model.latent_kernel");
     let mut b = Parameters::builder();
     let model = VqGan::new(&mut b, &config()).unwrap();
     // The finest resolution has the most, and above it what is upsampled of the channels below.

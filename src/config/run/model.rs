@@ -77,6 +77,16 @@ pub struct Model {
     pub mid_attention: bool,
     /// `vqgan`: channels between encoder and quantizer; 0: those of a latent.
     pub latent_channels: usize,
+    /// `vqgan`: whether the quantized latents scale and shift the decoder's norms at each place, as
+    /// MoVQ's do.
+    pub spatial_norms: bool,
+    /// `vqgan`: side of the convolutions on either side of the quantizer, 1 or 3.
+    pub latent_kernel: usize,
+    /// `vqgan`: whether the encoder is given pixels in [0, 1], as MaskGIT's, and not in [-1, 1].
+    pub unit_pixels: bool,
+    /// `vqgan`: residual blocks over the latents on either side of the quantizer, with the layers
+    /// that Emu3 has beside them; 0: none.
+    pub latent_blocks: usize,
     /// `vit`: transformer blocks of the encoder, and of the decoder.
     pub layers: usize,
     /// `vit`: channels of a token.
@@ -160,6 +170,10 @@ impl Model {
                 all.latent_channels
             },
             codebook_dim,
+            spatial_norms: all.spatial_norms,
+            latent_kernel: all.latent_kernel,
+            unit_pixels: all.unit_pixels,
+            latent_blocks: all.latent_blocks,
         }
     }
 
@@ -262,7 +276,7 @@ impl Model {
             ModelKind::VqVae | ModelKind::VqVae2 => Ok(()),
             // The quantizer says how many channels its latents have; any number will do to check
             // the rest.
-            ModelKind::VqGan => self.gan_shape(3, 4).check(),
+            ModelKind::VqGan => self.gan_shape(3, self.latent_channels.max(1)).check(),
             ModelKind::Vit => {
                 // So is the images' size, where it is the data's own.
                 let own = self.downsample;
@@ -307,6 +321,10 @@ impl Default for Model {
             attention: Vec::new(),
             mid_attention: true,
             latent_channels: 0,
+            spatial_norms: false,
+            latent_kernel: 1,
+            unit_pixels: false,
+            latent_blocks: 0,
             layers: 8,
             dim: 256,
             heads: 4,

@@ -15,6 +15,15 @@ pub enum Names {
     /// Janus (Wu et al. 2024) in transformers: taming-transformers' names, but the decoder counts
     /// resolutions from the coarsest.
     Janus,
+    /// VAR (Tian et al. 2024): taming-transformers' names, one convolution of queries, keys and
+    /// values, and a quantizer of several scales.
+    Var,
+    /// MaskGIT (Chang et al. 2022) in open-muse: `encoder.mid.0.conv1.weight`, convolutions without
+    /// biases, no attention.
+    MaskGit,
+    /// Emu3 (Wang et al. 2024) in transformers: `encoder.down_block.down.0.block.0.conv1.weight`,
+    /// MoVQ's norms, and layers over time.
+    Emu3,
 }
 
 impl Names {
@@ -24,18 +33,25 @@ impl Names {
     /// If it has layers that no scheme here has.
     pub(super) fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<Names> {
         let any = |wanted: &dyn Fn(&str) -> bool| names.clone().any(wanted);
-        if any(&|n| n.contains(".norm_layer.") || n.contains(".conv_y.")) {
-            let what = "its norms are told the latents (MoVQ's spatial norms), which there are \
-                        none of here";
+        if any(&|n| n.ends_with(".norm1.conv.weight")) {
+            let what = "its spatial norms convolve the latents by 3 x 3 before they read them \
+                        (`add_conv`): those of this program do not; Kandinsky's MoVQ was \
+                        published without";
             return Err(Error::data(what));
         }
         Ok(if any(&|n| n.starts_with("encoder.conv_blocks.")) {
             Names::LlamaGen
+        } else if any(&|n| n.starts_with("encoder.down_block.")) {
+            Names::Emu3
         } else if any(&|n| n.starts_with("encoder.down_blocks.")) {
             Names::Diffusers
         } else if any(&|n| n.starts_with("decoder.up.0.upsample.")) {
             // There is no finer resolution behind the finest.
             Names::Janus
+        } else if any(&|n| n.ends_with(".upsample_conv.weight")) {
+            Names::MaskGit
+        } else if any(&|n| n.starts_with("quantize.quant_resi.") || n.contains(".qkv.")) {
+            Names::Var
         } else {
             Names::Taming
         })
@@ -48,6 +64,9 @@ impl Names {
             Names::LlamaGen => "LlamaGen",
             Names::Diffusers => "diffusers",
             Names::Janus => "Janus",
+            Names::Var => "VAR",
+            Names::MaskGit => "MaskGIT",
+            Names::Emu3 => "Emu3",
         }
     }
 
@@ -55,6 +74,9 @@ impl Names {
     pub(super) fn renamed(self, tensors: HostTensors) -> HostTensors {
         let levels = match self {
             Names::Taming => return tensors,
+            Names::Var => return renamed_by(&VAR, tensors),
+            Names::MaskGit => return renamed_by(&MASKGIT, tensors),
+            Names::Emu3 => return renamed_by(&EMU3, tensors),
             Names::LlamaGen => "decoder.conv_blocks.",
             Names::Diffusers => "decoder.up_blocks.",
             Names::Janus => "decoder.up.",
@@ -70,14 +92,9 @@ impl Names {
             let name = match self {
                 Names::LlamaGen => replaced(name, &LLAMAGEN),
                 Names::Diffusers => replaced(name, &DIFFUSERS),
-                Names::Taming | Names::Janus => name,
+                _ => name,
             };
-            // A linear map of channels is a convolution of 1 x 1.
-            let map = name.contains("attn") && name.ends_with(".weight");
-            let shape = match shape[..] {
-                [o, i] if map => vec![o, i, 1, 1],
-                _ => shape,
-            };
+            let shape = as_convolution(&name, shape);
             (name, (shape, values))
         };
         tensors.into_iter().map(one).collect()
@@ -102,7 +119,7 @@ const LLAMAGEN: [(&str, &str); 5] = [
 ];
 
 /// Those of attention have two generations.
-const DIFFUSERS: [(&str, &str); 19] = [
+const DIFFUSERS: [(&str, &str); 20] = [
     ("encoder.down_blocks.", "encoder.down."),
     (".mid_block.resnets.0.", ".mid.block_1."),
     (".mid_block.resnets.1.", ".mid.block_2."),
@@ -114,6 +131,7 @@ const DIFFUSERS: [(&str, &str); 19] = [
     (".upsamplers.0.", ".upsample."),
     (".conv_norm_out.", ".norm_out."),
     (".group_norm.", ".norm."),
+    (".spatial_norm.", ".norm."),
     (".to_q.", ".q."),
     (".to_k.", ".k."),
     (".to_v.", ".v."),
@@ -123,6 +141,58 @@ const DIFFUSERS: [(&str, &str); 19] = [
     (".value.", ".v."),
     (".proj_attn.", ".proj_out."),
 ];
+
+/// The convolutions over enlarged codes: one to several scales each, one for all, one to a scale.
+const VAR: [(&str, &str); 3] = [
+    ("quantize.quant_resi.qresi_ls.", "quantize.phi."),
+    ("quantize.quant_resi.qresi.", "quantize.phi.0."),
+    ("quantize.quant_resi.", "quantize.phi."),
+];
+
+const MASKGIT: [(&str, &str); 3] = [
+    (".mid.0.", ".mid.block_1."),
+    (".mid.1.", ".mid.block_2."),
+    (".upsample_conv.", ".upsample.conv."),
+];
+
+/// Norms of attention lie beside it; counted ones as (`attn_norms.0`).
+const EMU3: [(&str, &str); 12] = [
+    (".down_block.down.", ".down."),
+    (".up_block.up.", ".up."),
+    (".middle_block.", ".mid."),
+    (".mid.attn_norm.", ".mid.attn_1.norm."),
+    (".q_proj.", ".q."),
+    (".k_proj.", ".k."),
+    (".v_proj.", ".v."),
+    (".out_proj.", ".proj_out."),
+    ("quant_conv.conv.", "quant_conv."),
+    (".time_res_stack.", ".latents.block."),
+    (".conv1.conv.", ".conv1."),
+    (".conv2.conv.", ".conv2."),
+];
+
+fn renamed_by(parts: &Parts, tensors: HostTensors) -> HostTensors {
+    let one = |(name, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
+        let mut name = replaced(name, parts);
+        if let Some((level, (j, rest))) = name
+            .split_once(".attn_norms.")
+            .and_then(|(level, rest)| Some((level, rest.split_once('.')?)))
+        {
+            name = format!("{level}.attn.{j}.norm.{rest}");
+        }
+        let shape = as_convolution(&name, shape);
+        (name, (shape, values))
+    };
+    tensors.into_iter().map(one).collect()
+}
+
+/// A linear map of channels in attention is a convolution of 1 x 1.
+fn as_convolution(name: &str, shape: Vec<usize>) -> Vec<usize> {
+    match shape[..] {
+        [o, i] if name.contains("attn") && name.ends_with(".weight") => vec![o, i, 1, 1],
+        _ => shape,
+    }
+}
 
 fn replaced(name: String, parts: &Parts) -> String {
     let replace = |name: String, (theirs, ours): &(&str, &str)| name.replace(theirs, ours);
@@ -172,8 +242,43 @@ mod tests {
         let (scheme, names) = renamed(&["decoder.up.0.upsample.conv.bias", "decoder.up.2.x"]);
         assert_eq!(scheme, Names::Janus);
         assert_eq!(names[1].0, "decoder.up.2.upsample.conv.bias");
-        let spatial = ["decoder.up_blocks.0.resnets.0.norm1.norm_layer.weight"];
-        let error = Names::of(spatial.into_iter()).unwrap_err().to_string();
-        assert!(error.contains("MoVQ"), "{error}");
+        let (scheme, names) = renamed(&[
+            "decoder.mid.attn_1.qkv.weight",
+            "quantize.quant_resi.qresi_ls.3.bias",
+        ]);
+        assert_eq!(
+            (scheme, &names[1].0[..]),
+            (Names::Var, "quantize.phi.3.bias")
+        );
+        let (scheme, names) = renamed(&[
+            "decoder.up.1.upsample_conv.weight",
+            "encoder.mid.1.norm2.bias",
+        ]);
+        assert_eq!(scheme, Names::MaskGit);
+        assert_eq!(names[0].0, "decoder.up.1.upsample.conv.weight");
+        assert_eq!(names[1].0, "encoder.mid.block_2.norm2.bias");
+        let (scheme, names) = renamed(&[
+            "decoder.mid_block.attentions.0.spatial_norm.conv_y.bias",
+            "encoder.down_blocks.0.x",
+        ]);
+        assert_eq!(scheme, Names::Diffusers);
+        assert_eq!(names[0].0, "decoder.mid.attn_1.norm.conv_y.bias");
+        let (scheme, names) = renamed(&[
+            "decoder.middle_block.attn_norm.conv_b.bias",
+            "decoder.up_block.up.1.attn_norms.2.norm_layer.bias",
+            "encoder.down_block.down.0.attn.0.q_proj.weight",
+        ]);
+        assert_eq!(scheme, Names::Emu3);
+        assert_eq!(
+            names,
+            [
+                all(&[2, 2], "decoder.mid.attn_1.norm.conv_b.bias"),
+                all(&[2, 2], "decoder.up.1.attn.2.norm.norm_layer.bias"),
+                all(&[2, 2, 1, 1], "encoder.down.0.attn.0.q.weight"),
+            ]
+        );
+        let convolved = ["decoder.up.0.block.0.norm1.conv.weight"];
+        let error = Names::of(convolved.into_iter()).unwrap_err().to_string();
+        assert!(error.contains("add_conv"), "{error}");
     }
 }

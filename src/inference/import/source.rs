@@ -46,24 +46,71 @@ pub(super) fn find(path: &Path) -> Result<Source> {
     Ok(Source { weights })
 }
 
-/// Checks that a configuration of diffusers' `VQModel` is one of a model that there is here; others
-/// are not looked at.
+/// Checks that a configuration of diffusers' `VQModel`, of open-muse's `MaskGitVQGAN` or of Emu3 is
+/// one of a model that there is here; others are not looked at.
 fn check(config: &serde_json::Value) -> Result<()> {
-    let class = config["_class_name"].as_str();
-    let Some(class) = class else { return Ok(()) };
-    if class != "VQModel" {
-        let what = format!("is of a `{class}`, and not of a `VQModel`: it has no codes");
-        return Err(Error::data(what));
+    let model = config["model_type"].as_str().unwrap_or_default();
+    if model.starts_with("emu3") {
+        // That of the whole model has the tokenizer's within it.
+        return check_emu3(config.get("vq_config").unwrap_or(config));
     }
-    let one_of = |key: &str, allowed: &[&str]| match config[key].as_str() {
+    match config["_class_name"].as_str() {
+        None | Some("MaskGitVQGAN") => Ok(()),
+        Some("VQModel") => check_diffusers(config),
+        Some(other) => {
+            let what = format!(
+                "is of a `{other}`: only `VQModel` of diffusers and `MaskGitVQGAN` of open-muse \
+                 are tokenizers that are read here"
+            );
+            Err(Error::data(what))
+        }
+    }
+}
+
+fn check_emu3(config: &serde_json::Value) -> Result<()> {
+    for (key, known) in [
+        ("num_attention_heads", 1),
+        ("temporal_downsample_factor", 4),
+    ] {
+        match config[key].as_u64() {
+            Some(value) if value != known => {
+                let what = format!("`{key}` is {value}: only {known} is known, Emu3's own");
+                return Err(Error::data(what));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_diffusers(config: &serde_json::Value) -> Result<()> {
+    let one_of = |key: &str, value: &serde_json::Value, allowed: &[&str]| match value.as_str() {
         Some(value) if !allowed.contains(&value) => {
-            let what = format!("`{key}` is {value}: only {} is known", allowed.join(" or "));
+            let what = format!(
+                "`{key}` has {value}: only {} is known",
+                allowed.join(" or ")
+            );
             Err(Error::data(what))
         }
         _ => Ok(()),
     };
-    one_of("norm_type", &["group"])?;
-    one_of("act_fn", &["silu", "swish"])?;
+    one_of("norm_type", &config["norm_type"], &["group", "spatial"])?;
+    one_of("act_fn", &config["act_fn"], &["silu", "swish"])?;
+    for (key, allowed) in [
+        (
+            "down_block_types",
+            ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"],
+        ),
+        (
+            "up_block_types",
+            ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"],
+        ),
+    ] {
+        let blocks = config[key].as_array().into_iter().flatten();
+        blocks
+            .map(|b| one_of(key, b, &allowed))
+            .collect::<Result<()>>()?;
+    }
     match config["norm_num_groups"].as_u64() {
         Some(groups) if groups != GROUPS => {
             let what = format!("`norm_num_groups` is {groups}: norms have {GROUPS} here");
@@ -86,10 +133,19 @@ mod tests {
             check(all)
         };
         assert!(check(serde_json::json!({ "model_type": "janus_vqgan" })).is_ok());
+        assert!(check(serde_json::json!({ "_class_name": "MaskGitVQGAN" })).is_ok());
         assert!(model("norm_num_groups", 32.into()).is_ok());
+        assert!(model("norm_type", "spatial".into()).is_ok());
+        let emu3 = |heads: u64| {
+            let own = serde_json::json!({ "num_attention_heads": heads });
+            check(serde_json::json!({ "model_type": "emu3", "vq_config": own }))
+        };
+        assert!(emu3(1).is_ok());
+        assert!(emu3(2).unwrap_err().contains("num_attention_heads"));
         for (key, value, named) in [
-            ("norm_type", "spatial".into(), "spatial"),
+            ("norm_type", "batch".into(), "norm_type"),
             ("act_fn", "relu".into(), "relu"),
+            ("up_block_types", vec!["UpBlock2D"].into(), "UpBlock2D"),
             ("norm_num_groups", 16.into(), "16"),
             ("_class_name", "AutoencoderKL".into(), "AutoencoderKL"),
         ] {

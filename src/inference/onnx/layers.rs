@@ -12,6 +12,8 @@ const EPS: f32 = 1e-6;
 /// A graph over a model's weights.
 pub struct Layers<'a> {
     pub graph: Graph,
+    /// The quantized latents in the size of what is normed, for spatial norms.
+    pub beside: Option<String>,
     tensors: &'a BTreeMap<String, HostTensor>,
 }
 
@@ -22,6 +24,7 @@ impl<'a> Layers<'a> {
     pub fn over(tensors: &'a BTreeMap<String, HostTensor>) -> Layers<'a> {
         Layers {
             graph: Graph::default(),
+            beside: None,
             tensors,
         }
     }
@@ -81,6 +84,35 @@ impl<'a> Layers<'a> {
         self.conv(x, name, 1, [0; 4])
     }
 
+    /// A convolution that keeps the size, as large as its weight.
+    pub fn conv_same(&mut self, x: &str, name: &str) -> Result<String> {
+        let (shape, _) = self.weight(&format!("{name}.weight"))?;
+        let side = shape.last().copied().unwrap_or(1) as i64;
+        self.conv(x, name, 1, [side / 2; 4])
+    }
+
+    /// Pixels in [-1, 1] as ones in [0, 1].
+    pub fn unit_pixels(&mut self, x: &str) -> String {
+        let half = self.graph.numbers("half", &[1], &[0.5]);
+        let x = self.op("Mul", &[x, &half]);
+        self.op("Add", &[&x, &half])
+    }
+
+    /// A group norm, or a spatial one where there are the weights of one.
+    fn norm(&mut self, x: &str, name: &str) -> Result<String> {
+        let own = format!("{name}.norm_layer");
+        if !self.has(&format!("{own}.weight")) {
+            return self.group_norm(x, name);
+        }
+        let missing = || Error::data(format!("the norm `{name}` has no latents beside it"));
+        let latents = self.beside.clone().ok_or_else(missing)?;
+        let h = self.group_norm(x, &own)?;
+        let scale = self.conv1(&latents, &format!("{name}.conv_y"))?;
+        let h = self.op("Mul", &[&h, &scale]);
+        let shift = self.conv1(&latents, &format!("{name}.conv_b"))?;
+        Ok(self.op("Add", &[&h, &shift]))
+    }
+
     /// A transposed convolution that doubles rows and columns.
     pub fn conv_transpose(&mut self, x: &str, name: &str) -> Result<String> {
         let inputs = self.with_bias(x, name)?;
@@ -132,9 +164,55 @@ impl<'a> Layers<'a> {
 
     /// `silu(norm(x))`.
     pub fn activated(&mut self, x: &str, name: &str) -> Result<String> {
-        let h = self.group_norm(x, name)?;
-        let gate = self.op("Sigmoid", &[&h]);
-        Ok(self.op("Mul", &[&h, &gate]))
+        let h = self.norm(x, name)?;
+        Ok(self.silu(&h))
+    }
+
+    fn silu(&mut self, x: &str) -> String {
+        let gate = self.op("Sigmoid", &[x]);
+        self.op("Mul", &[x, &gate])
+    }
+
+    /// The blocks over latents, as many as there are weights of.
+    fn latent_blocks(&mut self, x: &str, name: &str) -> Result<String> {
+        let mut x = x.to_owned();
+        for j in 0.. {
+            let block = format!("{name}.block.{j}");
+            if !self.has(&format!("{block}.conv1.weight")) {
+                break;
+            }
+            let mut h = x.clone();
+            for i in [1, 2] {
+                h = self.conv1(&h, &format!("{block}.map{i}"))?;
+                h = self.silu(&h);
+                h = self.conv3(&h, &format!("{block}.conv{i}"))?;
+            }
+            x = self.op("Add", &[&x, &h]);
+        }
+        Ok(x)
+    }
+
+    /// The layers over latents behind the encoder.
+    pub fn encoder_latents(&mut self, x: &str) -> Result<String> {
+        let mut parts = Vec::new();
+        for i in [0, 1] {
+            let h = self.conv3(x, &format!("encoder.latents.split_{i}"))?;
+            let h = self.silu(&h);
+            parts.push(self.conv3(&h, &format!("encoder.latents.join_{i}"))?);
+        }
+        let sum = self.op("Add", &[&parts[0], &parts[1]]);
+        let h = self.silu(&sum);
+        self.latent_blocks(&h, "encoder.latents")
+    }
+
+    /// The layers over latents before the decoder.
+    pub fn decoder_latents(&mut self, x: &str) -> Result<String> {
+        let mut h = self.latent_blocks(x, "decoder.latents")?;
+        for i in [0, 1] {
+            h = self.conv3(&h, &format!("decoder.latents.conv_{i}"))?;
+            h = self.silu(&h);
+        }
+        Ok(h)
     }
 
     /// VQ-GAN's block of two convolutions.
@@ -154,7 +232,7 @@ impl<'a> Layers<'a> {
 
     /// VQ-GAN's attention over all places, one head of all channels.
     pub fn attention(&mut self, x: &str, name: &str) -> Result<String> {
-        let h = self.group_norm(x, &format!("{name}.norm"))?;
+        let h = self.norm(x, &format!("{name}.norm"))?;
         let shape = self.op("Shape", &[x]);
         let flat = self.graph.integers("to_rows", &[0, 0, -1]);
         let mut part = |part: &str| -> Result<String> {

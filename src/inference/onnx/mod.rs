@@ -113,6 +113,9 @@ impl FirstStageModel {
         let (mut l, m) = (Layers::over(tensors), &self.config.model);
         let mut x = l.graph.input("image", Element::Float, &self.image_dims());
         if m.kind == ModelKind::VqGan {
+            if m.unit_pixels {
+                x = l.unit_pixels(&x);
+            }
             x = l.conv3(&x, "encoder.conv_in")?;
             for level in 0..m.multipliers.len() {
                 let stage = format!("encoder.down.{level}");
@@ -125,7 +128,10 @@ impl FirstStageModel {
             x = l.middle(&x, "encoder.mid")?;
             x = l.activated(&x, "encoder.norm_out")?;
             x = l.conv3(&x, "encoder.conv_out")?;
-            x = l.conv1(&x, "quant_conv")?;
+            if m.latent_blocks > 0 {
+                x = l.encoder_latents(&x)?;
+            }
+            x = l.conv_same(&x, "quant_conv")?;
         } else {
             for level in 0..m.downsample.trailing_zeros() {
                 if level > 0 {
@@ -149,7 +155,13 @@ impl FirstStageModel {
         let codes = l.graph.input("codes", Element::Int, &self.code_dims());
         let mut x = code_tables(self, &mut l, &codes)?;
         if m.kind == ModelKind::VqGan {
-            x = l.conv1(&x, "post_quant_conv")?;
+            l.beside = m.spatial_norms.then(|| x.clone());
+            x = l.conv_same(&x, "post_quant_conv")?;
+            if m.latent_blocks > 0 {
+                x = l.decoder_latents(&x)?;
+                let beside = l.beside.take().map(|latents| l.decoder_latents(&latents));
+                l.beside = beside.transpose()?;
+            }
             x = l.conv3(&x, "decoder.conv_in")?;
             x = l.middle(&x, "decoder.mid")?;
             for level in (0..m.multipliers.len()).rev() {
@@ -158,6 +170,7 @@ impl FirstStageModel {
                 let next = format!("{stage}.upsample.conv");
                 if l.has(&format!("{next}.weight")) {
                     x = l.upsample(&x);
+                    l.beside = l.beside.take().map(|latents| l.upsample(&latents));
                     x = l.conv3(&x, &next)?;
                 }
             }

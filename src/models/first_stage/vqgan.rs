@@ -1,22 +1,23 @@
 //! The first stage of VQ-GAN (Esser et al. 2021), layer by layer and name by name that of
 //! taming-transformers (`VQModel`): group norms, SiLU, residual blocks of two 3 x 3 convolutions,
-//! attention at coarse resolutions, nearest upsampling.
+//! attention at coarse resolutions, nearest upsampling; with MoVQ's spatial norms in the decoder
+//! (Zheng et al. 2022, "MoVQ: modulating quantized vectors for high-fidelity image generation")
+//! where the configuration asks for them.
 //!
 //! A published checkpoint loads by its own names, but for `quantize.embedding.weight`, which is the
 //! quantizer's codebook.
 
+mod blocks;
+mod latents;
+
 use crate::autograd::Var;
 use crate::gpu::DType;
 use crate::models::{Autoencoder, Quantize, ReceptiveField, check_divisible, only_level};
-use crate::nn::{Builder, Conv2d, ForwardContext, GroupNorm, Handle};
-use crate::ops::attention::attention::Attention;
+use crate::nn::{Builder, Conv2d, ForwardContext, Handle};
 use crate::ops::conv::Conv;
-use crate::ops::elementwise::activation::Function;
 use crate::{Error, Result};
-
-/// Groups of every norm, and what is added under its root.
-const GROUPS: usize = 32;
-const EPS: f32 = 1e-6;
+use blocks::{GROUPS, Middle, Norm, Stage, StageShape, conv};
+use latents::{DecoderLatents, EncoderLatents};
 
 /// The shape of a VQ-GAN's first stage. In taming-transformers' words: `in_channels`, `ch`,
 /// `ch_mult`, `num_res_blocks`, `z_channels` and `embed_dim`; its `attn_resolutions` are here
@@ -40,6 +41,15 @@ pub struct Config {
     pub latent_channels: usize,
     /// Channels of a latent.
     pub codebook_dim: usize,
+    /// Whether the quantized latents scale and shift the decoder's norms (MoVQ).
+    pub spatial_norms: bool,
+    /// Side of the convolutions on either side of the quantizer: 1 or 3.
+    pub latent_kernel: usize,
+    /// Whether the encoder is given pixels in [0, 1] in the place of those in [-1, 1].
+    pub unit_pixels: bool,
+    /// Residual blocks over the latents, behind the encoder and before the decoder, with what else
+    /// Emu3 has there; 0: none of it.
+    pub latent_blocks: usize,
 }
 
 impl Config {
@@ -86,6 +96,22 @@ impl Config {
             );
             return fail("attention", what);
         }
+        if ![1, 3].contains(&self.latent_kernel) {
+            let what = format!("{} is not allowed: it must be 1 or 3", self.latent_kernel);
+            return fail("latent_kernel", what);
+        }
+        if self.latent_blocks > 16 {
+            let what = format!("{} is not allowed: at most 16", self.latent_blocks);
+            return fail("latent_blocks", what);
+        }
+        // The layers before the decoder are passed by what the codes stand for, too.
+        if self.latent_blocks > 0 && self.latent_channels != self.codebook_dim {
+            let what = format!(
+                "{} is not allowed: with model.latent_blocks it must be quantizer.codebook_dim, {}",
+                self.latent_channels, self.codebook_dim
+            );
+            return fail("latent_channels", what);
+        }
         if self.channels == 0 || self.latent_channels == 0 || self.codebook_dim == 0 {
             return fail(
                 "latent_channels",
@@ -104,183 +130,6 @@ impl Config {
     }
 }
 
-fn conv3(b: &mut Builder, name: &str, i: usize, o: usize) -> Conv2d {
-    Conv2d::new(
-        b,
-        name,
-        i,
-        o,
-        3,
-        Conv {
-            stride: 1,
-            pad: 1,
-            relu: false,
-            after: 0,
-        },
-        true,
-    )
-}
-
-fn conv1(b: &mut Builder, name: &str, i: usize, o: usize) -> Conv2d {
-    Conv2d::new(
-        b,
-        name,
-        i,
-        o,
-        1,
-        Conv {
-            stride: 1,
-            pad: 0,
-            relu: false,
-            after: 0,
-        },
-        true,
-    )
-}
-
-fn norm(b: &mut Builder, name: &str, channels: usize) -> GroupNorm {
-    GroupNorm::new(b, name, channels, GROUPS, EPS)
-}
-
-/// Computes `silu(norm(x))`, stored as the pass stores activations.
-fn activated(pass: &ForwardContext, norm: &GroupNorm, x: &Var) -> Result<Var> {
-    norm.forward_activated(pass, x, Function::Silu)
-}
-
-/// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`. What runs along the shortcuts is f32.
-#[derive(Clone, Debug)]
-struct Block {
-    norm1: GroupNorm,
-    conv1: Conv2d,
-    norm2: GroupNorm,
-    conv2: Conv2d,
-    shortcut: Option<Conv2d>,
-}
-
-impl Block {
-    fn new(b: &mut Builder, name: &str, i: usize, o: usize) -> Block {
-        Block {
-            norm1: norm(b, &format!("{name}.norm1"), i),
-            conv1: conv3(b, &format!("{name}.conv1"), i, o),
-            norm2: norm(b, &format!("{name}.norm2"), o),
-            conv2: conv3(b, &format!("{name}.conv2"), o, o),
-            shortcut: (i != o).then(|| conv1(b, &format!("{name}.nin_shortcut"), i, o)),
-        }
-    }
-
-    /// [`Block::layers`] as a [`ForwardContext::checkpoint`].
-    fn forward(&self, pass: &ForwardContext, x: Var) -> Result<Var> {
-        let block = self.clone();
-        pass.checkpoint(x, move |pass, x| block.layers(pass, &x))
-    }
-
-    fn layers(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
-        let h = self
-            .conv1
-            .forward_f32(pass, &activated(pass, &self.norm1, x)?)?;
-        let h = activated(pass, &self.norm2, &h)?;
-        match &self.shortcut {
-            Some(shortcut) => {
-                self.conv2
-                    .forward_onto_f32(pass, &h, &shortcut.forward_f32(pass, x)?)
-            }
-            None => self.conv2.forward_onto_f32(pass, &h, x),
-        }
-    }
-}
-
-/// `x + proj_out(attention(q, k, v of norm(x)))` over all positions, one head of all channels.
-#[derive(Clone, Debug)]
-struct AttentionBlock {
-    norm: GroupNorm,
-    q: Conv2d,
-    k: Conv2d,
-    v: Conv2d,
-    proj_out: Conv2d,
-}
-
-impl AttentionBlock {
-    fn new(b: &mut Builder, name: &str, c: usize) -> AttentionBlock {
-        let mut map = |part: &str| conv1(b, &format!("{name}.{part}"), c, c);
-        let [q, k, v, proj_out] = ["q", "k", "v", "proj_out"].map(&mut map);
-        AttentionBlock {
-            norm: norm(b, &format!("{name}.norm"), c),
-            q,
-            k,
-            v,
-            proj_out,
-        }
-    }
-
-    /// [`AttentionBlock::layers`] as a [`ForwardContext::checkpoint`].
-    fn forward(&self, pass: &ForwardContext, x: Var) -> Result<Var> {
-        let block = self.clone();
-        pass.checkpoint(x, move |pass, x| block.layers(pass, &x))
-    }
-
-    fn layers(&self, pass: &ForwardContext, x: &Var) -> Result<Var> {
-        let (tape, [n, height, width, c]) = (pass.tape, x.tensor().dims("attention")?);
-        let h = self.norm.forward(pass, x)?;
-        let part =
-            |map: &Conv2d| tape.reshape(&map.forward_f32(pass, &h)?, &[n, 1, height * width, c]);
-        let h = tape.attention(
-            &part(&self.q)?,
-            &part(&self.k)?,
-            &part(&self.v)?,
-            Attention::FULL,
-        )?;
-        self.proj_out
-            .forward_onto_f32(pass, &tape.reshape(&h, &[n, height, width, c])?, x)
-    }
-}
-
-/// A resolution: its blocks, each with attention behind it or without, and the way to the next.
-#[derive(Debug)]
-struct Stage {
-    blocks: Vec<(Block, Option<AttentionBlock>)>,
-    /// Down: a convolution of stride 2. Up: one after the pixels were doubled. The last resolution
-    /// has none.
-    next: Option<Conv2d>,
-}
-
-impl Stage {
-    fn blocks(&self, pass: &ForwardContext, mut x: Var) -> Result<Var> {
-        for (block, attention) in &self.blocks {
-            x = block.forward(pass, x)?;
-            if let Some(attention) = attention {
-                x = attention.forward(pass, x)?;
-            }
-        }
-        Ok(x)
-    }
-}
-
-/// Two blocks, usually around attention, at the coarsest resolution.
-#[derive(Debug)]
-struct Middle {
-    block_1: Block,
-    attn_1: Option<AttentionBlock>,
-    block_2: Block,
-}
-
-impl Middle {
-    fn new(b: &mut Builder, name: &str, c: usize, attention: bool) -> Middle {
-        Middle {
-            block_1: Block::new(b, &format!("{name}.block_1"), c, c),
-            attn_1: attention.then(|| AttentionBlock::new(b, &format!("{name}.attn_1"), c)),
-            block_2: Block::new(b, &format!("{name}.block_2"), c, c),
-        }
-    }
-
-    fn forward(&self, pass: &ForwardContext, x: Var) -> Result<Var> {
-        let mut x = self.block_1.forward(pass, x)?;
-        if let Some(attention) = &self.attn_1 {
-            x = attention.forward(pass, x)?;
-        }
-        self.block_2.forward(pass, x)
-    }
-}
-
 /// Encoder and decoder. The quantizer between them is the caller's.
 #[derive(Debug)]
 pub struct VqGan {
@@ -290,15 +139,17 @@ pub struct VqGan {
     /// The finest first.
     down: Vec<Stage>,
     encoder_middle: Middle,
-    encoder_norm: GroupNorm,
+    encoder_norm: Norm,
     encoder_out: Conv2d,
+    encoder_latents: Option<EncoderLatents>,
     quant_conv: Conv2d,
     post_quant_conv: Conv2d,
+    decoder_latents: Option<DecoderLatents>,
     decoder_in: Conv2d,
     decoder_middle: Middle,
     /// The finest first, though they are passed from the coarsest on.
     up: Vec<Stage>,
-    decoder_norm: GroupNorm,
+    decoder_norm: Norm,
     decoder_out: Conv2d,
 }
 
@@ -310,20 +161,13 @@ impl VqGan {
     pub fn new(b: &mut Builder, config: &Config) -> Result<VqGan> {
         config.check()?;
         let (c, last) = (config, config.last());
-        let attends = |level: usize| c.attention.contains(&(1 << level));
-        let stage = |b: &mut Builder, side: &str, level: usize, count: usize, mut from: usize| {
-            let (name, width) = (format!("{side}.{level}"), c.width(level));
-            let mut blocks = Vec::new();
-            for i in 0..count {
-                let block = Block::new(b, &format!("{name}.block.{i}"), from, width);
-                let attention = attends(level)
-                    .then(|| AttentionBlock::new(b, &format!("{name}.attn.{i}"), width));
-                blocks.push((block, attention));
-                from = width;
-            }
-            blocks
+        let shape = |level: usize, blocks: usize, from: usize, spatial: Option<usize>| StageShape {
+            blocks,
+            channels: [from, c.width(level)],
+            attends: c.attention.contains(&(1 << level)),
+            spatial,
         };
-        let conv_in = conv3(b, "encoder.conv_in", c.channels, c.hidden);
+        let conv_in = conv(b, "encoder.conv_in", c.channels, c.hidden, 3);
         let mut down = Vec::new();
         for level in 0..=last {
             let from = if level == 0 {
@@ -331,26 +175,35 @@ impl VqGan {
             } else {
                 c.width(level - 1)
             };
-            let blocks = stage(b, "encoder.down", level, c.residual_layers, from);
             let halve = Conv {
                 stride: 2,
                 pad: 0,
                 relu: false,
                 after: 1,
             };
-            let name = format!("encoder.down.{level}.downsample.conv");
-            let next = (level < last)
-                .then(|| Conv2d::new(b, &name, c.width(level), c.width(level), 3, halve, true));
-            down.push(Stage { blocks, next });
+            let (name, width) = (format!("encoder.down.{level}"), c.width(level));
+            let next = |b: &mut Builder| {
+                let name = format!("{name}.downsample.conv");
+                (level < last).then(|| Conv2d::new(b, &name, width, width, 3, halve, true))
+            };
+            let shape = shape(level, c.residual_layers, from, None);
+            down.push(Stage::new(b, &name, &shape, next));
         }
         let coarsest = c.width(last);
-        let encoder_middle = Middle::new(b, "encoder.mid", coarsest, c.mid_attention);
-        let encoder_norm = norm(b, "encoder.norm_out", coarsest);
-        let encoder_out = conv3(b, "encoder.conv_out", coarsest, c.latent_channels);
-        let quant_conv = conv1(b, "quant_conv", c.latent_channels, c.codebook_dim);
-        let post_quant_conv = conv1(b, "post_quant_conv", c.codebook_dim, c.latent_channels);
-        let decoder_in = conv3(b, "decoder.conv_in", c.latent_channels, coarsest);
-        let decoder_middle = Middle::new(b, "decoder.mid", coarsest, c.mid_attention);
+        let spatial = c.spatial_norms.then_some(c.codebook_dim);
+        let encoder_middle = Middle::new(b, "encoder.mid", coarsest, c.mid_attention, None);
+        let encoder_norm = Norm::new(b, "encoder.norm_out", coarsest, None);
+        let encoder_out = conv(b, "encoder.conv_out", coarsest, c.latent_channels, 3);
+        let (blocks, width) = (c.latent_blocks, c.latent_channels);
+        let encoder_latents =
+            (blocks > 0).then(|| EncoderLatents::new(b, "encoder.latents", width, blocks));
+        let [outside, inside] = [c.latent_channels, c.codebook_dim];
+        let quant_conv = conv(b, "quant_conv", outside, inside, c.latent_kernel);
+        let post_quant_conv = conv(b, "post_quant_conv", inside, outside, c.latent_kernel);
+        let decoder_latents =
+            (blocks > 0).then(|| DecoderLatents::new(b, "decoder.latents", width, blocks));
+        let decoder_in = conv(b, "decoder.conv_in", c.latent_channels, coarsest, 3);
+        let decoder_middle = Middle::new(b, "decoder.mid", coarsest, c.mid_attention, spatial);
         let mut up = Vec::new();
         for level in 0..=last {
             let from = if level == last {
@@ -358,10 +211,13 @@ impl VqGan {
             } else {
                 c.width(level + 1)
             };
-            let blocks = stage(b, "decoder.up", level, c.residual_layers + 1, from);
-            let name = format!("decoder.up.{level}.upsample.conv");
-            let next = (level > 0).then(|| conv3(b, &name, c.width(level), c.width(level)));
-            up.push(Stage { blocks, next });
+            let (name, width) = (format!("decoder.up.{level}"), c.width(level));
+            let next = |b: &mut Builder| {
+                let name = format!("{name}.upsample.conv");
+                (level > 0).then(|| conv(b, &name, width, width, 3))
+            };
+            let shape = shape(level, c.residual_layers + 1, from, spatial);
+            up.push(Stage::new(b, &name, &shape, next));
         }
         let finest = c.width(0);
         Ok(VqGan {
@@ -372,13 +228,15 @@ impl VqGan {
             encoder_middle,
             encoder_norm,
             encoder_out,
+            encoder_latents,
             quant_conv,
             post_quant_conv,
+            decoder_latents,
             decoder_in,
             decoder_middle,
             up,
-            decoder_norm: norm(b, "decoder.norm_out", finest),
-            decoder_out: conv3(b, "decoder.conv_out", finest, c.channels),
+            decoder_norm: Norm::new(b, "decoder.norm_out", finest, spatial),
+            decoder_out: conv(b, "decoder.conv_out", finest, c.channels, 3),
         })
     }
 
@@ -394,17 +252,24 @@ impl VqGan {
     /// If H or W is not divisible by f.
     pub fn latents(&self, pass: &ForwardContext, images: &Var) -> Result<Var> {
         check_divisible(images, self.factor)?;
-        let mut x = self.conv_in.forward_f32(pass, images)?;
+        let mut x = if self.config.unit_pixels {
+            let pixels = pass.tape.scale(images, 0.5, 0.5)?;
+            self.conv_in.forward_f32(pass, &pixels)?
+        } else {
+            self.conv_in.forward_f32(pass, images)?
+        };
         for stage in &self.down {
-            x = stage.blocks(pass, x)?;
+            x = stage.blocks(pass, x, None)?;
             if let Some(halve) = &stage.next {
                 x = halve.forward_f32(pass, &x)?;
             }
         }
-        x = self.encoder_middle.forward(pass, x)?;
-        x = self
-            .encoder_out
-            .forward_f32(pass, &activated(pass, &self.encoder_norm, &x)?)?;
+        x = self.encoder_middle.forward(pass, x, None)?;
+        let h = self.encoder_norm.activated(pass, &x, None)?;
+        x = self.encoder_out.forward_f32(pass, &h)?;
+        if let Some(layers) = &self.encoder_latents {
+            x = layers.forward(pass, &x)?;
+        }
         self.quant_conv.forward_f32(pass, &x)
     }
 
@@ -414,18 +279,26 @@ impl VqGan {
     /// If the latents have other channels.
     pub fn images(&self, pass: &ForwardContext, latents: &Var) -> Result<Var> {
         let latents = pass.tape.cast(latents, DType::F32)?;
-        let mut x = self
-            .decoder_in
-            .forward_f32(pass, &self.post_quant_conv.forward_f32(pass, &latents)?)?;
-        x = self.decoder_middle.forward(pass, x)?;
+        let mut x = self.post_quant_conv.forward_f32(pass, &latents)?;
+        // What spatial norms read grows with what they norm.
+        let mut beside = self.config.spatial_norms.then_some(latents);
+        if let Some(layers) = &self.decoder_latents {
+            x = layers.forward(pass, &x)?;
+            let passed = beside.map(|latents| layers.forward(pass, &latents));
+            beside = passed.transpose()?;
+        }
+        x = self.decoder_in.forward_f32(pass, &x)?;
+        x = self.decoder_middle.forward(pass, x, beside.as_ref())?;
         for stage in self.up.iter().rev() {
-            x = stage.blocks(pass, x)?;
+            x = stage.blocks(pass, x, beside.as_ref())?;
             if let Some(conv) = &stage.next {
                 x = conv.forward_f32(pass, &pass.tape.upsample(&x)?)?;
+                let larger = beside.map(|latents| pass.tape.upsample(&latents));
+                beside = larger.transpose()?;
             }
         }
-        self.decoder_out
-            .forward_f32(pass, &activated(pass, &self.decoder_norm, &x)?)
+        let h = self.decoder_norm.activated(pass, &x, beside.as_ref())?;
+        self.decoder_out.forward_f32(pass, &h)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod copy;
 pub mod fill;
 pub mod fma_chain;
 pub mod lerp;
+pub mod multiply;
 pub mod scale;
 pub mod slice_columns;
 pub mod swiglu;

@@ -1,0 +1,332 @@
+//! Codebooks that others trained, by the names of their state dicts.
+
+use super::source;
+use super::tensors;
+use crate::vectors::{Codebooks, Structure};
+use crate::{Error, Result, files};
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Codebooks of another program's quantizer.
+#[derive(Clone, Debug)]
+pub struct ImportedCodebook {
+    /// The prefix that the names had.
+    pub prefix: String,
+    /// The program, or programs, that name codebooks so.
+    pub program: &'static str,
+    /// The codebooks.
+    pub codebooks: Codebooks,
+}
+
+/// A way to name codebooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Layout {
+    /// `layers.0._codebook.embed` [1, K, D] or [K, D]: one after another.
+    Layers,
+    /// `_codebook.embed` [H, K, D], H heads side by side, or [K, D].
+    Lucidrains,
+    /// `frozen_codebook` [K, D'], of which `code_transform.weight` [D, D'] makes codes.
+    SimVq,
+    /// `embedding.weight` [K, D].
+    Embedding,
+    /// `embeddings` [D, K].
+    Sonnet,
+    /// `embed` [D, K] beside `cluster_size`.
+    Columns,
+}
+
+impl Layout {
+    const ALL: [Layout; 6] = [
+        Layout::Layers,
+        Layout::Lucidrains,
+        Layout::SimVq,
+        Layout::Embedding,
+        Layout::Sonnet,
+        Layout::Columns,
+    ];
+
+    /// The ends of the names of its tensors; those of the first layer.
+    fn ends(self) -> &'static [&'static str] {
+        match self {
+            Layout::Layers => &["layers.0._codebook.embed", "layers.0.codebook.embed"],
+            Layout::Lucidrains => &["_codebook.embed", "codebook.embed"],
+            Layout::SimVq => &["frozen_codebook"],
+            Layout::Embedding => &["embedding.weight", "_embedding.weight"],
+            Layout::Sonnet => &["embeddings", "embeddings:0"],
+            Layout::Columns => &["embed"],
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Layout::Layers => "ResidualVQ of vector-quantize-pytorch, Encodec",
+            Layout::Lucidrains => "VectorQuantize of vector-quantize-pytorch",
+            Layout::SimVq => "SimVQ of vector-quantize-pytorch",
+            Layout::Embedding => "an embedding of PyTorch",
+            Layout::Sonnet => "Sonnet, Haiku",
+            Layout::Columns => "a codebook in columns, as in VQ-VAE-2 in PyTorch",
+        }
+    }
+}
+
+/// A codebook in a file: the layout, the prefix, and what follows that.
+struct Found<'a> {
+    layout: Layout,
+    prefix: &'a str,
+    end: &'a str,
+}
+
+/// Reads the codebooks of a quantizer from a state dict in safetensors: vector-quantize-pytorch's
+/// `VectorQuantize`, `ResidualVQ` and `SimVQ`, Encodec's, those of Sonnet and Haiku, and embeddings
+/// of PyTorch. `prefix` says which where there are several.
+///
+/// # Errors
+/// If the file cannot be read, holds no codebook or several, or the quantizer maps vectors or codes
+/// in a way that codebooks alone cannot; the message names the tensor.
+pub fn read_codebook(path: &Path, prefix: Option<&str>) -> Result<ImportedCodebook> {
+    let weights = source::find(path)?.weights;
+    let path = &weights;
+    let bytes = files::read(path, files::MODEL)?;
+    let file = tensors::parse(path, &bytes)?;
+    let at = |e: Error| Error::file(path, e);
+    let names = file.names();
+    let found = choose(&names, prefix).map_err(at)?;
+    refuse(&names, found.prefix).map_err(at)?;
+    let codebooks = load(path, &file, &found)?;
+    Ok(ImportedCodebook {
+        prefix: found.prefix.trim_end_matches(['.', '/']).to_owned(),
+        program: found.layout.program(),
+        codebooks,
+    })
+}
+
+/// Returns the codebooks among the tensors of these names.
+fn all<'a>(names: &[&'a str]) -> Vec<Found<'a>> {
+    let mut by_prefix: BTreeMap<&str, Found> = BTreeMap::new();
+    for name in names {
+        let of = |layout: Layout| {
+            let ends = layout.ends().iter();
+            let own = ends.filter_map(move |end| {
+                let prefix = name.strip_suffix(end)?;
+                let whole = prefix.is_empty() || prefix.ends_with(['.', '/']);
+                // A column's counts lie beside it.
+                let counted = layout != Layout::Columns
+                    || names.contains(&format!("{prefix}cluster_size").as_str());
+                let end = &name[prefix.len()..];
+                (whole && counted).then_some(Found {
+                    layout,
+                    prefix,
+                    end,
+                })
+            });
+            own.last()
+        };
+        if let Some(found) = Layout::ALL.into_iter().find_map(of) {
+            by_prefix.insert(found.prefix, found);
+        }
+    }
+    // A layer behind the first, and what a codebook holds for itself, are of what has them.
+    let outer: Vec<String> = by_prefix
+        .values()
+        .filter(|found| found.layout == Layout::Layers)
+        .map(|found| format!("{}layers.", found.prefix))
+        .collect();
+    let own = |found: &Found| {
+        let within = ["_codebook.", "codebook."];
+        let inside = within.iter().any(|part| found.prefix.ends_with(part));
+        !inside && !outer.iter().any(|outer| found.prefix.starts_with(outer))
+    };
+    by_prefix.into_values().filter(own).collect()
+}
+
+fn choose<'a>(names: &[&'a str], asked: Option<&str>) -> Result<Found<'a>> {
+    let bare = |prefix: &str| prefix.trim_end_matches(['.', '/']).to_owned();
+    let found = all(names);
+    let list = |found: &[Found]| {
+        let shown = found.iter().map(|f| format!("`{}`", bare(f.prefix)));
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    if found.is_empty() {
+        return Err(Error::data(
+            "holds no codebook: neither `_codebook.embed` nor `layers.0._codebook.embed` \
+             (vector-quantize-pytorch), `embeddings` (Sonnet, Haiku) or `embedding.weight`. FSQ \
+             and LFQ have none: their codes follow from a rule, as with --quantizer fsq or lfq",
+        ));
+    }
+    let several = |found: Vec<Found>| {
+        let (count, list) = (found.len(), list(&found));
+        let what = format!("holds {count} codebooks: {list}; say which by --prefix");
+        Error::data(what)
+    };
+    match asked.map(bare) {
+        None => <[Found; 1]>::try_from(found)
+            .map(|[only]| only)
+            .map_err(several),
+        Some(asked) => {
+            let list = list(&found);
+            let mut own = found.into_iter().filter(|f| bare(f.prefix) == asked);
+            own.next().ok_or_else(|| {
+                let what =
+                    format!("holds no codebook behind the prefix `{asked}`: there are {list}");
+                Error::data(what)
+            })
+        }
+    }
+}
+
+/// Refuses quantizers that are more than their codebooks.
+fn refuse(names: &[&str], prefix: &str) -> Result<()> {
+    for (part, key, what) in [
+        (
+            "project_in.",
+            "codebook_dim",
+            "vectors are mapped to the codes' channels first: apply `project_in` to them, and \
+             leave it out of the file",
+        ),
+        (
+            "mlps.",
+            "implicit_neural_codebook",
+            "codes depend on those before them: there are no codebooks to compare with",
+        ),
+        (
+            "_codebook.codebook_mean",
+            "affine_param",
+            "codes are moved with the batches' means: write the moved ones as `_codebook.embed`",
+        ),
+        (
+            "_codebook.vq_bridge.",
+            "vq_bridge",
+            "codes are mapped before they are compared: write the mapped ones as \
+             `_codebook.embed`",
+        ),
+    ] {
+        let own = |name: &&&str| {
+            let rest = name.strip_prefix(prefix);
+            rest.is_some_and(|rest| {
+                let inner = rest.split_once("_codebook.").map(|(_, last)| last);
+                let part_inner = part.strip_prefix("_codebook.");
+                rest.starts_with(part)
+                    || part_inner.is_some_and(|p| inner.is_some_and(|i| i.starts_with(p)))
+            })
+        };
+        if let Some(name) = names.iter().find(own) {
+            return Err(Error::data(format!("`{name}` is of `{key}`: {what}")));
+        }
+    }
+    Ok(())
+}
+
+fn load(path: &Path, file: &SafeTensors, found: &Found) -> Result<Codebooks> {
+    let read = |name: &str| tensors::read(path, file, name);
+    let name = format!("{}{}", found.prefix, found.end);
+    let (shape, values) = read(&name)?;
+    let wrong = |name: &str, shape: &[usize], wanted: &str| {
+        let what = format!("the tensor `{name}` has shape {shape:?}: {wanted} was expected");
+        Error::file(path, what)
+    };
+    let (structure, shape, values) = match (found.layout, &shape[..]) {
+        (Layout::Layers, [1, k, d] | [k, d]) => {
+            let mut all = values;
+            let mut count = 1;
+            loop {
+                let next = found.end.replacen(".0.", &format!(".{count}."), 1);
+                let next = format!("{}{next}", found.prefix);
+                if !file.names().contains(&next.as_str()) {
+                    break;
+                }
+                let (own, values) = read(&next)?;
+                if own != shape {
+                    let wanted = format!("{shape:?}, that of the first layer,");
+                    return Err(wrong(&next, &own, &wanted));
+                }
+                all.extend(values);
+                count += 1;
+            }
+            (Structure::Residual, [count, *k, *d], all)
+        }
+        (Layout::Lucidrains, [1, k, d]) | (Layout::Lucidrains | Layout::Embedding, [k, d]) => {
+            (Structure::Kmeans, [1, *k, *d], values)
+        }
+        (Layout::Lucidrains, [heads, k, d]) => (Structure::Product, [*heads, *k, *d], values),
+        (Layout::Sonnet | Layout::Columns, [d, k]) => {
+            let turned = (0..k * d).map(|at| values[at % d * k + at / d]).collect();
+            (Structure::Kmeans, [1, *k, *d], turned)
+        }
+        (Layout::SimVq, [k, from]) => {
+            let map_name = format!("{}code_transform.weight", found.prefix);
+            let (of, map) = read(&map_name)?;
+            let d = match &of[..] {
+                [d, inputs] if inputs == from => *d,
+                _ => return Err(wrong(&map_name, &of, &format!("[D, {from}]"))),
+            };
+            let dot = |a: &[f32], b: &[f32]| {
+                let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                products.sum::<f64>() as f32
+            };
+            let (frozen, rows) = (values.chunks((*from).max(1)), || map.chunks((*from).max(1)));
+            let codes = frozen.flat_map(|code| rows().map(move |row| dot(code, row)));
+            (Structure::Kmeans, [1, *k, d], codes.collect())
+        }
+        (_, shape) => return Err(wrong(&name, shape, "a codebook [K, D] or [H, K, D]")),
+    };
+    Codebooks::new(structure, shape, values).map_err(|e| Error::file(path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codebooks_are_found_by_their_names() {
+        let of = |names: &[&str], prefix: Option<&str>| {
+            choose(names, prefix)
+                .map(|found| (found.layout, found.prefix.to_owned()))
+                .map_err(|e| e.to_string())
+        };
+        let residual = [
+            "quantizer.layers.0._codebook.embed",
+            "quantizer.layers.0._codebook.cluster_size",
+            "quantizer.layers.0._codebook.embed_avg",
+            "quantizer.layers.1._codebook.embed",
+            "quantizer.layers.1._codebook.cluster_size",
+        ];
+        let found = of(&residual, None).unwrap();
+        assert_eq!(found, (Layout::Layers, "quantizer.".into()));
+        let found = of(&["_codebook.embed", "_codebook.cluster_size"], None).unwrap();
+        assert_eq!(found, (Layout::Lucidrains, String::new()));
+        let found = of(&["vq/~/embeddings", "vq/~/ema_dw/average"], None).unwrap();
+        assert_eq!(found, (Layout::Sonnet, "vq/~/".into()));
+        let columns = ["quantize_t.embed", "quantize_t.cluster_size", "other.embed"];
+        let found = of(&columns, None).unwrap();
+        assert_eq!(found, (Layout::Columns, "quantize_t.".into()));
+        let two = [
+            "rvqs.0.layers.0._codebook.embed",
+            "rvqs.1.layers.0._codebook.embed",
+        ];
+        let error = of(&two, None).unwrap_err();
+        assert!(
+            error.contains("`rvqs.0`, `rvqs.1`") && error.contains("--prefix"),
+            "{error}"
+        );
+        assert_eq!(of(&two, Some("rvqs.1")).unwrap().1, "rvqs.1.");
+        let error = of(&two, Some("rvqs")).unwrap_err();
+        assert!(error.contains("`rvqs.0`"), "{error}");
+        let error = of(&["project_in.weight"], None).unwrap_err();
+        assert!(error.contains("FSQ"), "{error}");
+    }
+
+    #[test]
+    fn what_codebooks_alone_cannot_do_is_named() {
+        for (name, key) in [
+            ("q.project_in.weight", "codebook_dim"),
+            ("q._codebook.codebook_mean", "affine_param"),
+            ("q.layers.2._codebook.codebook_mean", "affine_param"),
+            ("q.mlps.0.x", "implicit_neural_codebook"),
+        ] {
+            let error = refuse(&[name], "q.").unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(key), "{error}");
+        }
+        refuse(&["q._codebook.embed", "project_in.weight"], "q.").unwrap();
+    }
+}

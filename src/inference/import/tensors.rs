@@ -1,0 +1,58 @@
+//! Tensors of a safetensors file as numbers.
+
+use crate::{Error, Result};
+use safetensors::SafeTensors;
+use std::path::Path;
+
+/// Reads a file's table of tensors.
+///
+/// # Errors
+/// If it is no safetensors file.
+pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
+    SafeTensors::deserialize(bytes).map_err(|e| {
+        Error::file(
+            path,
+            format!(
+                "is no safetensors file: {e}. A checkpoint in PyTorch's format is converted by \
+                 `safetensors.torch.save_file(torch.load(..)[\"state_dict\"], ..)`"
+            ),
+        )
+    })
+}
+
+/// Returns the shape and the numbers of a tensor of f32, f16 or bf16.
+///
+/// # Errors
+/// If there is none of that name, it has elements of another type, or one is not finite.
+pub(super) fn read(path: &Path, file: &SafeTensors, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+    let view = file.tensor(name).map_err(|e| Error::file(path, e))?;
+    let of = |e: Error| Error::file(path, format!("tensor `{name}`: {e}"));
+    let values = floats(view.dtype(), view.data()).map_err(of)?;
+    if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+        return Err(of(Error::data(format!(
+            "its value {i} of {} is {}: it is damaged",
+            values.len(),
+            values[i]
+        ))));
+    }
+    Ok((view.shape().to_vec(), values))
+}
+
+fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
+    use safetensors::Dtype;
+    let pairs = || {
+        data.chunks_exact(2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]))
+    };
+    match dtype {
+        Dtype::F32 => Ok(data
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect()),
+        Dtype::F16 => Ok(pairs().map(|b| half::f16::from_bits(b).to_f32()).collect()),
+        Dtype::BF16 => Ok(pairs().map(|b| half::bf16::from_bits(b).to_f32()).collect()),
+        other => Err(Error::data(format!(
+            "its elements are {other:?}; f32, f16 or bf16 were expected"
+        ))),
+    }
+}
