@@ -107,7 +107,7 @@ fn all<'a>(names: &[&'a str]) -> Vec<Found<'a>> {
     for name in names {
         let of = |layout: Layout| {
             let ends = layout.ends().iter();
-            let own = ends.filter_map(move |end| {
+            let mut own = ends.filter_map(move |end| {
                 let prefix = name.strip_suffix(end)?;
                 let whole = prefix.is_empty() || prefix.ends_with(['.', '/']);
                 // A column's counts lie beside it.
@@ -120,7 +120,7 @@ fn all<'a>(names: &[&'a str]) -> Vec<Found<'a>> {
                     end,
                 })
             });
-            own.last()
+            own.next()
         };
         if let Some(found) = Layout::ALL.into_iter().find_map(of) {
             by_prefix.insert(found.prefix, found);

@@ -106,10 +106,8 @@ fn check_diffusers(config: &serde_json::Value) -> Result<()> {
             ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"],
         ),
     ] {
-        let blocks = config[key].as_array().into_iter().flatten();
-        blocks
-            .map(|b| one_of(key, b, &allowed))
-            .collect::<Result<()>>()?;
+        let mut blocks = config[key].as_array().into_iter().flatten();
+        blocks.try_for_each(|b| one_of(key, b, &allowed))?;
     }
     match config["norm_num_groups"].as_u64() {
         Some(groups) if groups != GROUPS => {
