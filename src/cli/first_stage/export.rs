@@ -15,6 +15,9 @@ use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
+/// What options of pages do not go with.
+const OTHERS_THAN_PAGES: [&str; 5] = ["decoder", "hf", "onnx", "npy", "bundle"];
+
 /// `wgvq export RUN --decoder -o decoder.safetensors`
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -41,17 +44,17 @@ pub struct Export {
     output: Option<PathBuf>,
     /// The prior that the page draws with: its folder, or the run that has it [default: the run's
     /// own, where it has one]
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["decoder", "hf", "onnx", "npy", "bundle"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = OTHERS_THAN_PAGES)]
     prior: Option<PathBuf>,
     /// The page's title [default: the run's name]
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["decoder", "hf", "onnx", "npy", "bundle"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = OTHERS_THAN_PAGES)]
     title: Option<String>,
     /// The images of the run, where they lie elsewhere now: the page offers some that were held out
-    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["decoder", "hf", "onnx", "npy", "bundle"])]
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = OTHERS_THAN_PAGES)]
     data: Option<String>,
     /// The folder of the page's engine, which releases have in share/wgvq/page, and scripts/web.sh
     /// builds
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["decoder", "hf", "onnx", "npy", "bundle"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = OTHERS_THAN_PAGES)]
     engine: Option<PathBuf>,
     /// Replace files that are there; also delete files of an earlier export of the same kind
     #[arg(long)]
@@ -82,8 +85,8 @@ struct What {
     /// of whoever visits it
     #[arg(long, value_name = "DIR")]
     page: Option<PathBuf>,
-    /// The run as one file for `wgvq get`: first stage, priors, texts' tokenizer, configurations and
-    /// logs, with tensors in 16 bits; nothing of where the images lay, no checkpoints
+    /// The run as one file for `wgvq get`: first stage, priors, texts' tokenizer, configurations
+    /// and logs, with tensors in 16 bits; nothing of where the images lay, no checkpoints
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
 }
