@@ -99,18 +99,16 @@ fn a_run_survives_its_bundle() {
             let apart = new.iter().zip(&old).map(|(a, b)| (a - b).abs());
             assert!(apart.fold(0.0, f32::max) <= most / 2048.0, "{name}");
         }
-        let picture = folder.path().join("drawn.png");
-        let sample = [
+        let drawn = folder.path().join(format!("of-{}", names.len()));
+        ok(run(&[
             "sample",
             text(&out),
             "--n",
             "2",
-            "-o",
-            text(&picture),
-            "--overwrite",
-        ];
-        ok(run(&sample));
-        assert!(image::open(&picture).is_ok());
+            "--out",
+            text(&drawn),
+        ]));
+        assert!(image::open(drawn.join("grid.png")).is_ok());
     }
 }
 
@@ -197,7 +195,8 @@ fn bad_bundles_are_named_and_nothing_is_written() {
         assert!(!out.exists(), "{named:?}");
     }
     let picture = at("d.png");
-    let decode = ["decode", text(&file), "a.safetensors", "-o", text(&picture)];
+    let codes = "tests/fixtures/runs/ema/codes.safetensors";
+    let decode = ["decode", text(&file), codes, "-o", text(&picture)];
     refused(run(&decode), &["a.bundle", "wgvq get"]);
     refused(run(&["get", "nosuch"]), &["nosuch", "emoji32"]);
     // A run that is there, and one that goes on.
@@ -277,20 +276,21 @@ fn models_of_the_program_work_at_once() {
         .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
     let psnr = -10.0 * (error.sum::<f64>() / pixels.len() as f64 / 255.0 / 255.0).log10();
     assert!(psnr > 20.0, "{psnr} dB");
-    let picture = folder.path().join("hearts.png");
-    ok(run(&[
+    let hearts = folder.path().join("hearts");
+    let sample = [
         "text2image",
         "sample",
         text(&emoji),
         "a red heart",
         "--n",
         "2",
-        "--seed",
-        "1",
-        "-o",
-        text(&picture),
-    ]));
-    let drawn = image::open(&picture).unwrap().into_rgb8();
+    ];
+    ok(run(&[
+        &sample[..],
+        &["--seed", "1", "--out", text(&hearts)],
+    ]
+    .concat()));
+    let drawn = image::open(hearts.join("grid.png")).unwrap().into_rgb8();
     let mut counts: BTreeMap<[u8; 3], usize> = BTreeMap::new();
     drawn
         .pixels()

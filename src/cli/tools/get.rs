@@ -16,7 +16,7 @@ use wgvq::{Error, Result};
 Examples:
   wgvq get                                 # the models that are part of the program
   wgvq get emoji32                         # to runs/emoji32
-  wgvq text2image sample runs/emoji32 \"a red heart\" --n 16 -o hearts.png
+  wgvq text2image sample runs/emoji32 \"a red heart\" --n 16
   wgvq export runs/mine --bundle mine.bundle && wgvq get mine.bundle --out runs/theirs")]
 pub struct Get {
     /// One of the models that `wgvq get` lists, or a file of `wgvq export --bundle`
