@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the models that are part of the program (`wgvq get`), and puts them in assets/models.
 #
-#   scripts/pretrained.sh [emoji32|drawings64]     both without a name
+#   scripts/pretrained.sh [emoji32]
 #
 #   RUNS      where the runs go (target/pretrained)
 #   FOLDER    where the bundles go (assets/models)
@@ -30,16 +30,8 @@ emoji32() {
         --judge-steps 280 --set "train.eval_every=$((prior_steps / 3))"
 }
 
-# Drawings, since they are in the public domain: the photographs that scripts/data.sh fetches are
-# under the GPL, and what is learned of them is not to be part of a program under other licences.
-drawings64() {
-    wgvq train --data openclipart --set data.width=64 --set data.height=64 --set data.channels=3 \
-        --set data.flip=true --codes 1024 --batch 32 --steps "$steps" --set model.hidden=64 \
-        "${fast[@]}" --out "$runs/drawings64" --overwrite
-}
-
 mkdir -p -- "$folder"
-for name in ${1:-emoji32 drawings64}; do
+for name in ${1:-emoji32}; do
     "$name"
     wgvq export "$runs/$name" --bundle "$folder/$name.bundle" --overwrite
 done

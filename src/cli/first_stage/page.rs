@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use wgvq::files;
-use wgvq::inference::bundle::{public_model, public_prior};
+use wgvq::inference::bundle::{Source, public_model, public_prior};
 use wgvq::inference::texts::{text_folder, text_reader};
 use wgvq::inference::{FirstStageModel, Hierarchy, PriorModel};
 use wgvq::models::text::TextFormat;
@@ -74,7 +74,7 @@ impl Page<'_> {
         let gpu = global.gpu()?;
         let model = FirstStageModel::load(&gpu, self.run)?;
         check(self.run, &model)?;
-        let bytes = checkpoint::to_bytes(&public_model(&model_of(self.run))?)?;
+        let bytes = checkpoint::to_bytes(&public_model(&model_of(self.run), Source::Untold)?)?;
         let hash = hex::encode(Sha256::digest(&bytes));
         all.push(("model/model.safetensors".into(), bytes));
         let prior = self.prior_folder();
@@ -83,7 +83,8 @@ impl Page<'_> {
             let own = PriorModel::load(&gpu, folder, &model)?;
             let texts = texts_of(folder, own)?;
             reads_texts = !texts.is_empty();
-            let bytes = checkpoint::to_bytes(&public_prior(&model_of(folder), &hash)?)?;
+            let bytes =
+                checkpoint::to_bytes(&public_prior(&model_of(folder), &hash, Source::Untold)?)?;
             all.push(("model/prior.safetensors".into(), bytes));
             all.extend(texts);
         }

@@ -10,7 +10,7 @@
 mod narrow;
 mod public;
 
-pub use public::{public_model, public_prior};
+pub use public::{Source, public_model, public_prior};
 
 use crate::files;
 use crate::inference::hierarchy::priors_of;
@@ -92,7 +92,7 @@ impl Bundle {
             let what = "is not there: a run is bundled once it has ended";
             return Err(Error::file(&place, what));
         }
-        bundle.add(MODEL, public_model(&place)?);
+        bundle.add(MODEL, public_model(&place, Source::Named)?);
         if !run.is_dir() {
             return Ok(bundle);
         }
@@ -104,7 +104,10 @@ impl Bundle {
             let (Some(name), true, true) = (name, current, file.is_file()) else {
                 continue;
             };
-            bundle.add(&format!("{name}/{MODEL}"), public_prior(&file, &model)?);
+            bundle.add(
+                &format!("{name}/{MODEL}"),
+                public_prior(&file, &model, Source::Named)?,
+            );
             bundle.add_texts(run, name)?;
         }
         let judge = run.join(run_parts::CONTRASTIVE).join(MODEL);

@@ -7,12 +7,23 @@ use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Returns the source of a configuration as others may read it: a set that every program has keeps
-/// its name.
-fn public_source(source: &str) -> &str {
-    match NAMED_SETS.iter().any(|(name, _)| *name == source) {
-        true => source,
-        false => NO_SOURCE,
+/// What is told of where images lay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nothing.
+    Untold,
+    /// The name of a set that every program has, and nothing else.
+    Named,
+}
+
+impl Source {
+    /// Returns the source of a configuration as others may read it.
+    fn of(self, source: &str) -> &str {
+        let is_named = || NAMED_SETS.iter().any(|(name, _)| *name == source);
+        match self {
+            Source::Named if is_named() => source,
+            _ => NO_SOURCE,
+        }
     }
 }
 
@@ -26,7 +37,7 @@ fn last_part(path: &str) -> String {
 ///
 /// # Errors
 /// If it cannot be read, is damaged, or is a decoder alone.
-pub fn public_model(file: &Path) -> Result<Checkpoint> {
+pub fn public_model(file: &Path, told: Source) -> Result<Checkpoint> {
     let (mut model, _) = checkpoint::load_file(file)?;
     if !model.state["decoder"].is_null() {
         let what = "is a decoder, without the encoder of its model";
@@ -34,7 +45,7 @@ pub fn public_model(file: &Path) -> Result<Checkpoint> {
     }
     let config = &mut model.state["config"];
     if let Some(source) = config["data"]["source"].as_str() {
-        config["data"]["source"] = json!(public_source(source));
+        config["data"]["source"] = json!(told.of(source));
     }
     if let Some(lpips) = config["loss"]["lpips"].as_str().filter(|p| !p.is_empty()) {
         config["loss"]["lpips"] = json!(last_part(lpips));
@@ -46,7 +57,7 @@ pub fn public_model(file: &Path) -> Result<Checkpoint> {
 ///
 /// # Errors
 /// If it cannot be read, is damaged, or is no prior.
-pub fn public_prior(file: &Path, model: &str) -> Result<Checkpoint> {
+pub fn public_prior(file: &Path, model: &str, told: Source) -> Result<Checkpoint> {
     let (mut prior, _) = checkpoint::load_file(file)?;
     let tokens = &mut prior.state["prior"]["tokens"];
     if !tokens.is_object() {
@@ -54,7 +65,7 @@ pub fn public_prior(file: &Path, model: &str) -> Result<Checkpoint> {
     }
     tokens["model"] = json!(model);
     if let Some(data) = tokens["data"].as_str() {
-        tokens["data"] = Value::from(public_source(data));
+        tokens["data"] = Value::from(told.of(data));
     }
     Ok(prior)
 }
@@ -70,7 +81,7 @@ pub(super) fn public_config(path: &Path, text: String) -> Result<String> {
         (
             "data",
             "source",
-            (|s| public_source(s).to_owned()) as fn(&str) -> String,
+            (|s| Source::Named.of(s).to_owned()) as fn(&str) -> String,
         ),
         ("loss", "lpips", last_part),
     ] {
