@@ -13,8 +13,8 @@
 #   GATE_BUILDS     a folder for both builds, which are made anew only where it has none of them
 #   GATE_FLAGS      further options of `wgvq bench`, such as --any-clock on a shared machine
 #   CARGO           the cargo to build with
-#   LP_NUM_THREADS  threads of Mesa's software Vulkan (1: with several, a process may take the time of
-#                   all cores or that of one, for as long as it lives)
+#   LP_NUM_THREADS  threads of Mesa's software Vulkan (1: with several, a process may take the time
+#                   of all cores or that of one, for as long as it lives)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -32,7 +32,10 @@ emoji32() {
 
 mkdir -p -- "$folder"
 for name in ${1:-emoji32}; do
-    "$name"
+    case $name in
+    emoji32) "$name" ;;
+    *) echo "there is no recipe for \`$name\`: name emoji32" >&2 && exit 2 ;;
+    esac
     wgvq export "$runs/$name" --bundle "$folder/$name.bundle" --overwrite
 done
 ls -l -- "$folder"

@@ -3,6 +3,7 @@
 use super::cold::Cache;
 use super::row::{FORMAT, Header, Row};
 use crate::{Error, Result, files};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The results of one process.
@@ -29,8 +30,7 @@ impl Run {
         let mut run = measure(names, false)?;
         while *spare > 0 {
             let refused = run.rows.iter().filter(|row| row.refused.is_some());
-            let mut refused: Vec<String> = refused.map(|row| row.name.clone()).collect();
-            refused.dedup();
+            let refused: BTreeSet<String> = refused.map(|row| row.name.clone()).collect();
             if refused.is_empty() {
                 break;
             }

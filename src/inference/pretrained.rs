@@ -31,13 +31,11 @@ pub struct Pretrained {
 }
 
 /// All of them.
-pub const PRETRAINED: [Pretrained; 1] = [
-    Pretrained {
-        name: "emoji32",
-        about: "emoji, 32 x 32: a tokenizer of 64 codes an image, and a prior that reads texts",
-        bytes: include_bytes!("../../assets/models/emoji32.bundle"),
-    },
-];
+pub const PRETRAINED: [Pretrained; 1] = [Pretrained {
+    name: "emoji32",
+    about: "emoji, 32 x 32: a tokenizer of 64 codes an image, and a prior that reads texts",
+    bytes: include_bytes!("../../assets/models/emoji32.bundle"),
+}];
 
 impl Pretrained {
     /// Returns the model of that name.

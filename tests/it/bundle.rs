@@ -96,8 +96,8 @@ fn a_run_survives_its_bundle() {
                 tensor.to_f32().unwrap(),
             );
             let most = old.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-            let apart = new.iter().zip(&old).map(|(a, b)| (a - b).abs());
-            assert!(apart.fold(0.0, f32::max) <= most / 2048.0, "{name}");
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= most / 2048.0;
+            assert!(new.iter().zip(&old).all(close), "{name}");
         }
         let drawn = folder.path().join(format!("of-{}", names.len()));
         ok(run(&[
@@ -124,10 +124,77 @@ fn a_bundle_names_no_places() {
     let bundle = Bundle::load(&file).unwrap();
     let config = String::from_utf8(bundle.file("config.toml").unwrap()).unwrap();
     assert!(config.contains(data::NO_SOURCE), "{config}");
+    // A run of vectors keeps its configuration elsewhere.
+    let vectors = folder.path().join("vectors.npy");
+    let numbers: Vec<f32> = (0..64 * 4).map(|i| (i % 7) as f32).collect();
+    crate::vectors_model::write(&vectors, &[64, 4], &numbers);
+    let trained = folder.path().join("mlp");
+    let args = [
+        "train",
+        "--model",
+        "mlp",
+        "--data",
+        text(&vectors),
+        "--steps",
+        "2",
+    ];
+    ok(run(&[
+        &args[..],
+        &["--out", text(&trained), "--codes", "8", "--batch", "8"],
+    ]
+    .concat()));
+    let bytes = std::fs::read(bundled(text(&trained), folder.path())).unwrap();
+    let bytes = String::from_utf8_lossy(&bytes);
+    assert!(!bytes.contains(text(folder.path())) && bytes.contains(data::NO_SOURCE));
     refused(
         run(&["export", text(&own), "--bundle", text(&file)]),
         &["a.bundle", "--overwrite"],
     );
+}
+
+/// What is left out is said, and goes with what would be of no use without it.
+#[test]
+fn priors_of_other_models_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, file) = (folder.path().join("own"), folder.path().join("own.bundle"));
+    for name in ["", "prior", "contrastive", "text"] {
+        let (from, to) = (Path::new(CAPTIONED).join(name), own.join(name));
+        std::fs::create_dir_all(&to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().flatten() {
+            if entry.path().is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    let bundle = || {
+        let args = [
+            "export",
+            text(&own),
+            "--bundle",
+            text(&file),
+            "--overwrite",
+            "--json",
+        ];
+        let line: Value = serde_json::from_str(printed(&args).trim()).unwrap();
+        (line["files"].to_string(), line["left_out"].to_string())
+    };
+    let (files, left_out) = bundle();
+    assert!(
+        files.contains("contrastive/") && left_out == "[]",
+        "{left_out}"
+    );
+    let place = own.join("prior/final.safetensors");
+    let (mut prior, _) = checkpoint::load_file(&place).unwrap();
+    prior.state["prior"]["tokens"]["model"] = json!("ffff");
+    checkpoint::save_file(&place, &prior).unwrap();
+    let (files, left_out) = bundle();
+    assert!(
+        left_out.contains("prior, which is of another first stage"),
+        "{left_out}"
+    );
+    for gone in ["prior/", "contrastive/", "text/"] {
+        assert!(!files.contains(gone), "{files}");
+    }
 }
 
 #[test]
@@ -151,7 +218,27 @@ fn bad_bundles_are_named_and_nothing_is_written() {
     };
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    let cases: [(Vec<u8>, &[&str]); 10] = [
+    let prior = |key: &'static str, value: Value| {
+        written(&move |b| {
+            b.state["bundle"]["models"]["prior/final.safetensors"]["state"]["prior"][key] =
+                value.clone();
+        })
+    };
+    let cases: [(Vec<u8>, &[&str]); 13] = [
+        (
+            prior("config", json!(3)),
+            &["`prior/final.safetensors` is not what it is called"],
+        ),
+        (
+            prior("tokens", json!({ "model": "ffff" })),
+            &["prior of another first stage"],
+        ),
+        (
+            written(&|b| {
+                b.state["bundle"]["models"]["final.safetensors"]["state"] = json!({});
+            }),
+            &["`final.safetensors` is not what it is called"],
+        ),
         (whole[..whole.len() / 2].to_vec(), &["damaged"]),
         (flipped, &["damaged"]),
         (
@@ -232,6 +319,23 @@ fn bad_bundles_are_named_and_nothing_is_written() {
         run(&["export", text(&there), "--bundle", text(&at("b.bundle"))]),
         &["final.safetensors", "has ended"],
     );
+    // What is no first stage, and a name that is none.
+    for other in [
+        "tests/fixtures/runs/text2image/prior",
+        "tests/fixtures/runs/text2image/contrastive",
+        "tests/fixtures/runs/ema/checkpoints/step-00000060.safetensors",
+        "tests/fixtures/runs/ema/codes.safetensors",
+    ] {
+        let out = at("o.bundle");
+        refused(
+            run(&["export", other, "--bundle", text(&out)]),
+            &["no first stage"],
+        );
+        assert!(!out.exists(), "{other}");
+    }
+    let nameless = at("..bundle");
+    std::fs::write(&nameless, &whole).unwrap();
+    refused(run(&["get", text(&nameless)]), &["--out"]);
     let decoder = at("decoder.safetensors");
     ok(run(&[
         "export",

@@ -35,7 +35,7 @@ fn rows() -> Vec<f32> {
     (0..N).flat_map(row).collect()
 }
 
-fn write<T: npyz::AutoSerialize + Copy>(path: &Path, shape: &[u64], values: &[T]) {
+pub fn write<T: npyz::AutoSerialize + Copy>(path: &Path, shape: &[u64], values: &[T]) {
     let file = std::fs::File::create(path).unwrap();
     let options = npyz::WriteOptions::new().default_dtype().shape(shape);
     let mut writer = options.writer(file).begin_nd().unwrap();

@@ -200,7 +200,10 @@ impl Export {
 
     fn bundle(&self, global: &Global, output: &Path) -> Result<CommandStatus> {
         let _place = Place::file(global, output, self.overwrite)?;
-        let bundle = Bundle::of_run(&self.run)?;
+        let (bundle, left_out) = Bundle::of_run(&self.run)?;
+        for what in &left_out {
+            output::note(global, &format!("left out: {what}"));
+        }
         let folder = folder_of(&self.run);
         let read: Vec<PathBuf> = bundle.names().map(|name| folder.join(name)).collect();
         apart(&read, [output])?;
@@ -210,7 +213,7 @@ impl Export {
         if global.json {
             let line = serde_json::json!({
                 "file": output::shown(output), "bytes": bytes.len(), "files": names,
-                "parameters": bundle.parameter_count(),
+                "parameters": bundle.parameter_count(), "left_out": left_out,
             });
             output::result(&line.to_string());
         } else {

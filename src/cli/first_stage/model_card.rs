@@ -7,6 +7,7 @@ use wgvq::config::run::RunConfig;
 use wgvq::data::NO_SOURCE;
 use wgvq::files;
 use wgvq::inference::FirstStageModel;
+use wgvq::inference::bundle::last_part;
 use wgvq::storage::checkpoint::{self, Checkpoint};
 use wgvq::storage::metrics_log;
 use wgvq::storage::run_parts::step_of_picture;
@@ -44,10 +45,10 @@ pub fn hub_files(
 ) -> Result<Vec<(String, Vec<u8>)>> {
     let [width, height, channels] = model.image();
     let mut config: RunConfig = (**model.config()).clone();
-    let data = data_name(&config.data.source);
+    let data = last_part(&config.data.source);
     config.data.source = NO_SOURCE.into();
     if !config.loss.lpips.is_empty() {
-        config.loss.lpips = data_name(&config.loss.lpips);
+        config.loss.lpips = last_part(&config.loss.lpips);
     }
     let state = serde_json::json!({
         "config": config,
@@ -95,15 +96,6 @@ pub fn hub_files(
     all.push(("README.md".to_owned(), card.into_bytes()));
     all.extend(pictures);
     Ok(all)
-}
-
-/// Of a folder or a file its name alone; a path that ends in `..` has none.
-pub fn data_name(source: &str) -> String {
-    let last = Path::new(source).file_name();
-    last.map_or_else(
-        || "(a folder)".to_owned(),
-        |n| n.to_string_lossy().into_owned(),
-    )
 }
 
 /// The originals, and the last reconstructions that the run kept of them up to `step`: one that
@@ -203,18 +195,6 @@ fn card(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_a_path_the_name_is_published() {
-        for (path, name) in [
-            ("emoji", "emoji"),
-            ("/home/somebody/birds", "birds"),
-            ("/home/somebody/birds/", "birds"),
-            ("/home/somebody/birds/..", "(a folder)"),
-        ] {
-            assert_eq!(data_name(path), name);
-        }
-    }
 
     #[test]
     fn the_last_picture_is_that_of_the_model() {

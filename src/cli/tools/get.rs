@@ -4,7 +4,7 @@ use crate::cli::common::apart::apart;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use wgvq::inference::Bundle;
 use wgvq::inference::pretrained::{PRETRAINED, Pretrained};
 use wgvq::storage::run_folder::RunFolder;
@@ -40,8 +40,19 @@ impl Get {
             Some(model) => (model.bundle()?, model.name.to_owned()),
             None => from_file(what)?,
         };
-        let out = self.out.clone();
-        let out = out.unwrap_or_else(|| Path::new("runs").join(&name));
+        let mut parts = Path::new(&name).components();
+        let is_a_name = matches!(
+            (parts.next(), parts.next()),
+            (Some(Component::Normal(_)), None)
+        );
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            None if is_a_name => Path::new("runs").join(&name),
+            None => {
+                let what = format!("`{what}` gives no name to a run: say where it goes");
+                return Err(Error::config("--out", what));
+            }
+        };
         let written: Vec<PathBuf> = bundle.names().map(|file| out.join(file)).collect();
         apart([Path::new(what)], &written)?;
         RunFolder::may_create(&out, self.overwrite)?;

@@ -10,8 +10,12 @@
 mod narrow;
 mod public;
 
-pub use public::{Source, public_model, public_prior};
+pub use public::{Source, last_part, public_model, public_prior};
 
+use crate::config::contrastive::ContrastiveConfig;
+use crate::config::prior::PriorConfig;
+use crate::config::run::RunConfig;
+use crate::config::vectors::VectorsConfig;
 use crate::files;
 use crate::inference::hierarchy::priors_of;
 use crate::inference::loading::model_file;
@@ -21,12 +25,15 @@ use crate::storage::run_parts::{MODEL, is_bundled_file, is_bundled_folder};
 use crate::storage::{atomic, run_parts};
 use crate::{Error, Result};
 use narrow::{narrowed, widened};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Version of the format of bundles. A reader refuses newer ones.
 const FORMAT: u64 = 1;
+/// Bytes of a log that goes with its run: all texts have to fit the header of a safetensors file.
+const LONGEST_LOG: u64 = 16 << 20;
 
 /// A trained run in one small file: a first stage, its priors, what reads their texts.
 ///
@@ -68,6 +75,11 @@ struct Described {
     state: serde_json::Value,
 }
 
+/// Whether a value is a configuration of that kind.
+fn is<C: DeserializeOwned>(value: serde_json::Value) -> serde_json::Result<()> {
+    serde_json::from_value::<C>(value).map(drop)
+}
+
 impl Bundle {
     /// Bundles a run: its first stage, the priors that are of that, the model that judges what is
     /// drawn of texts, its configurations and logs; nothing of where its images lay, no
@@ -76,9 +88,12 @@ impl Bundle {
     /// Tensors of f32 are rounded to f16, where that keeps ten bits of the largest and of those a
     /// thousandth as large: the rounded model is another, with a hash of its own.
     ///
+    /// Returns the bundle, and in words what of the run was left out: priors that have not ended or
+    /// are of another model, and logs of more than 16 MiB.
+    ///
     /// # Errors
-    /// If the run has not ended, or a file of it is damaged.
-    pub fn of_run(run: &Path) -> Result<Bundle> {
+    /// If the run has not ended, it is no first stage's, or a file of it is damaged.
+    pub fn of_run(run: &Path) -> Result<(Bundle, Vec<String>)> {
         let mut bundle = Bundle {
             contents: Contents {
                 format: FORMAT,
@@ -87,6 +102,7 @@ impl Bundle {
             },
             tensors: BTreeMap::new(),
         };
+        let mut left_out = Vec::new();
         let place = model_file(run);
         if run.is_dir() && !place.is_file() {
             let what = "is not there: a run is bundled once it has ended";
@@ -94,30 +110,42 @@ impl Bundle {
         }
         bundle.add(MODEL, public_model(&place, Source::Named)?);
         if !run.is_dir() {
-            return Ok(bundle);
+            return Ok((bundle, left_out));
         }
+        let original = checkpoint::sum(&checkpoint::read(&place)?);
         let model = checkpoint::sum(&bundle.file(MODEL)?);
-        bundle.add_texts(run, "")?;
-        for (folder, current) in priors_of(run)? {
+        bundle.add_texts(run, "", &mut left_out)?;
+        let mut reads_texts = false;
+        for (folder, _) in priors_of(run)? {
             let file = folder.join(MODEL);
             let name = folder.file_name().and_then(|n| n.to_str());
-            let (Some(name), true, true) = (name, current, file.is_file()) else {
+            let Some(name) = name else { continue };
+            if !file.is_file() {
+                left_out.push(format!("{name}, which has not ended"));
                 continue;
-            };
-            bundle.add(
-                &format!("{name}/{MODEL}"),
-                public_prior(&file, &model, Source::Named)?,
-            );
-            bundle.add_texts(run, name)?;
+            }
+            let (prior, _) = checkpoint::load_file(&file)?;
+            let tokens = &prior.state["prior"]["tokens"];
+            if tokens["model"].as_str() != Some(&original) {
+                left_out.push(format!("{name}, which is of another first stage"));
+                continue;
+            }
+            reads_texts |= !tokens["vocabulary"]["text"].is_null();
+            let prior = public_prior(&file, &model, Source::Named)?;
+            bundle.add(&format!("{name}/{MODEL}"), prior);
+            bundle.add_texts(run, name, &mut left_out)?;
         }
-        let judge = run.join(run_parts::CONTRASTIVE).join(MODEL);
-        if judge.is_file() {
-            let name = format!("{}/{MODEL}", run_parts::CONTRASTIVE);
-            bundle.add(&name, checkpoint::load_file(&judge)?.0);
-            bundle.add_texts(run, run_parts::CONTRASTIVE)?;
+        if reads_texts {
+            bundle.add_texts(run, run_parts::TEXT, &mut left_out)?;
+            let judge = run.join(run_parts::CONTRASTIVE).join(MODEL);
+            if judge.is_file() {
+                let name = format!("{}/{MODEL}", run_parts::CONTRASTIVE);
+                bundle.add(&name, checkpoint::load_file(&judge)?.0);
+                bundle.add_texts(run, run_parts::CONTRASTIVE, &mut left_out)?;
+            }
         }
-        bundle.add_texts(run, run_parts::TEXT)?;
-        Ok(bundle)
+        bundle.check()?;
+        Ok((bundle, left_out))
     }
 
     /// Adds a model file.
@@ -135,17 +163,23 @@ impl Bundle {
     }
 
     /// Adds the files of a run's folder that are no models, of those that belong to a bundle.
-    fn add_texts(&mut self, run: &Path, folder: &str) -> Result<()> {
+    fn add_texts(&mut self, run: &Path, folder: &str, left_out: &mut Vec<String>) -> Result<()> {
         for name in run_parts::bundled_files(folder) {
             let path = run.join(folder).join(name);
-            if !path.is_file() {
+            let Ok(found) = path.metadata() else { continue };
+            if !found.is_file() {
+                continue;
+            }
+            if name.ends_with(".csv") && found.len() > LONGEST_LOG {
+                let mib = found.len() >> 20;
+                left_out.push(format!("{folder}/{name}, a log of {mib} MiB"));
                 continue;
             }
             let bytes = files::read(&path, files::LIST)?;
             let text =
                 String::from_utf8(bytes).map_err(|_| Error::file(&path, "is no text in UTF-8"))?;
             let text = match *name {
-                "config.toml" => public::public_config(&path, text)?,
+                "config.toml" => public::public_config(&path, &text)?,
                 _ => text,
             };
             let name = if folder.is_empty() {
@@ -232,6 +266,30 @@ impl Bundle {
         for tensor in self.tensors.keys() {
             if self.model_of(tensor).is_none() {
                 let what = format!("holds a tensor `{tensor}`, which is of none of its models");
+                return Err(Error::data(what));
+            }
+        }
+        self.check_models()
+    }
+
+    /// Checks that each model file says of itself what its name does: a run that it replaces would
+    /// be lost for something that cannot be loaded.
+    fn check_models(&self) -> Result<()> {
+        let first = checkpoint::sum(&self.file(MODEL)?);
+        for (name, described) in &self.contents.models {
+            let state = &described.state;
+            let read = |at: &str| state.pointer(at).cloned().unwrap_or_default();
+            let folder = name.strip_suffix(MODEL).unwrap_or_default();
+            let checked = match folder.trim_end_matches('/') {
+                "" if state["vectors"].is_null() => is::<RunConfig>(read("/config")),
+                "" => is::<VectorsConfig>(read("/vectors/config")),
+                run_parts::CONTRASTIVE => is::<ContrastiveConfig>(read("/contrastive/config")),
+                _ => is::<PriorConfig>(read("/prior/config")),
+            };
+            checked.map_err(|e| Error::data(format!("`{name}` is not what it is called: {e}")))?;
+            let of = &state["prior"]["tokens"]["model"];
+            if name != MODEL && !folder.starts_with(run_parts::CONTRASTIVE) && *of != first {
+                let what = format!("`{name}` is a prior of another first stage than its own");
                 return Err(Error::data(what));
             }
         }

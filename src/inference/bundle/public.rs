@@ -27,10 +27,28 @@ impl Source {
     }
 }
 
-/// Returns of a path its last part.
-fn last_part(path: &str) -> String {
-    let name = Path::new(path).file_name();
-    name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+/// Returns of a path its last part, whatever system it is a path of.
+pub fn last_part(path: &str) -> String {
+    let path = path.trim_end_matches(['/', '\\']);
+    let last = path.rsplit(['/', '\\']).next().unwrap_or_default();
+    match last {
+        "" | "." | ".." => "(a folder)".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Masks what a configuration says of a machine; nothing where it is none.
+fn mask(config: &mut Value, told: Source) {
+    if let Some(source) = config.pointer_mut("/data/source")
+        && let Some(path) = source.as_str()
+    {
+        *source = json!(told.of(path));
+    }
+    if let Some(lpips) = config.pointer_mut("/loss/lpips")
+        && let Some(path) = lpips.as_str().filter(|path| !path.is_empty())
+    {
+        *lpips = json!(last_part(path));
+    }
 }
 
 /// Returns a first stage's file for others to read.
@@ -39,16 +57,18 @@ fn last_part(path: &str) -> String {
 /// If it cannot be read, is damaged, or is a decoder alone.
 pub fn public_model(file: &Path, told: Source) -> Result<Checkpoint> {
     let (mut model, _) = checkpoint::load_file(file)?;
-    if !model.state["decoder"].is_null() {
+    let of = |model: &Checkpoint, at: &str| model.state.pointer(at).is_some_and(Value::is_object);
+    if of(&model, "/decoder") {
         let what = "is a decoder, without the encoder of its model";
         return Err(Error::file(file, what));
     }
-    let config = &mut model.state["config"];
-    if let Some(source) = config["data"]["source"].as_str() {
-        config["data"]["source"] = json!(told.of(source));
-    }
-    if let Some(lpips) = config["loss"]["lpips"].as_str().filter(|p| !p.is_empty()) {
-        config["loss"]["lpips"] = json!(last_part(lpips));
+    let place = ["/config", "/vectors/config"];
+    let Some(place) = place.into_iter().find(|place| of(&model, place)) else {
+        let what = "is no first stage: name the folder of a run";
+        return Err(Error::file(file, what));
+    };
+    if let Some(config) = model.state.pointer_mut(place) {
+        mask(config, told);
     }
     Ok(model)
 }
@@ -59,46 +79,30 @@ pub fn public_model(file: &Path, told: Source) -> Result<Checkpoint> {
 /// If it cannot be read, is damaged, or is no prior.
 pub fn public_prior(file: &Path, model: &str, told: Source) -> Result<Checkpoint> {
     let (mut prior, _) = checkpoint::load_file(file)?;
-    let tokens = &mut prior.state["prior"]["tokens"];
-    if !tokens.is_object() {
+    let tokens = prior.state.pointer_mut("/prior/tokens");
+    let Some(tokens) = tokens.filter(|tokens| tokens.is_object()) else {
         return Err(Error::file(file, "is no prior"));
-    }
-    tokens["model"] = json!(model);
+    };
     if let Some(data) = tokens["data"].as_str() {
         tokens["data"] = Value::from(told.of(data));
     }
+    tokens["model"] = json!(model);
     Ok(prior)
 }
 
-/// Returns the text of a configuration for others to read: as it is where it names nothing of a
-/// machine.
-pub(super) fn public_config(path: &Path, text: String) -> Result<String> {
-    let mut table: toml::Table = text
+/// Returns the text of a configuration for others to read, without its comments.
+pub(super) fn public_config(path: &Path, text: &str) -> Result<String> {
+    let table: toml::Table = text
         .parse()
         .map_err(|e| Error::file(path, format!("is no configuration: {e}")))?;
-    let mut changed = false;
-    for (section, key, of) in [
-        (
-            "data",
-            "source",
-            (|s| Source::Named.of(s).to_owned()) as fn(&str) -> String,
-        ),
-        ("loss", "lpips", last_part),
-    ] {
-        let value = table.get_mut(section).and_then(|s| s.get_mut(key));
-        let Some(value) = value else { continue };
-        let Some(public) = value.as_str().map(of) else {
-            continue;
-        };
-        if value.as_str() != Some(&public) {
-            *value = public.into();
-            changed = true;
-        }
+    let mut value = serde_json::to_value(&table).map_err(Error::data)?;
+    let before = value.clone();
+    mask(&mut value, Source::Named);
+    if value == before && !text.contains('#') {
+        return Ok(text.to_owned());
     }
-    match changed {
-        true => toml::to_string(&table).map_err(Error::data),
-        false => Ok(text),
-    }
+    let table: toml::Table = serde_json::from_value(value).map_err(Error::data)?;
+    toml::to_string(&table).map_err(Error::data)
 }
 
 #[cfg(test)]
@@ -106,11 +110,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_path_the_name_is_published() {
+        for (path, name) in [
+            ("/home/somebody/vgg.bin", "vgg.bin"),
+            ("C:\\Users\\somebody\\vgg.bin", "vgg.bin"),
+            ("/home/somebody/birds/", "birds"),
+            ("/home/somebody/birds/..", "(a folder)"),
+            ("/", "(a folder)"),
+        ] {
+            assert_eq!(last_part(path), name);
+        }
+    }
+
+    #[test]
     fn configurations_name_no_places() {
-        let public = |text: &str| public_config(Path::new("config.toml"), text.into()).unwrap();
-        // Its comments, too.
-        let named = "# mine\n[data]\nsource = \"emoji\"\n";
+        let public = |text: &str| public_config(Path::new("config.toml"), text).unwrap();
+        let named = "[data]\nsource = \"emoji\"\n";
         assert_eq!(public(named), named);
+        // What somebody wrote beside it may name places too.
+        let own = public("# of /home/me\n[data]\nsource = \"emoji\"\n");
+        assert!(!own.contains("/home"), "{own}");
         let own =
             public("[data]\nsource = \"/home/me/pictures\"\n[loss]\nlpips = \"/a/vgg.bin\"\n");
         assert!(!own.contains("/home") && !own.contains("/a/"), "{own}");

@@ -214,6 +214,7 @@ impl Bench {
         let (mut new, mut old) = (Vec::new(), Vec::new());
         // What is refused is measured again, at most as often as there are processes of a side.
         let mut told: Option<Peak> = None;
+        let mut alone = false;
         let mut spare = if self.any_clock { 0 } else { self.count() };
         for turn in 0..self.count() {
             let mut sides = vec![(&this, &mut new)];
@@ -235,14 +236,24 @@ impl Bench {
                     }
                     self.child(global, program, names, told)
                 })?;
-                // By turns times are compared as they are: one process's ceilings serve all.
+                // By turns times are compared as they are: one process's ceilings serve all. A
+                // build that measures its own all the same is warmer when it comes to its
+                // workloads, and so both are left to it.
                 if let Against::Program(_) = against {
                     let h = &run.header;
-                    told = Some(Peak {
+                    let own = Peak {
                         gflops: h.peak_gflops,
                         gbps: h.peak_gbps,
                         launch_us: h.peak_launch_us,
-                    });
+                    };
+                    told = match told {
+                        None if turn == 1 && runs.is_empty() && !alone => Some(own),
+                        Some(said) if said == own => Some(said),
+                        _ => {
+                            alone = true;
+                            None
+                        }
+                    };
                 }
                 runs.push(run);
             }
