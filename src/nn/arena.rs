@@ -207,7 +207,7 @@ impl Arena {
             write(slot, &self.view(slot)?)?;
             waiting += 4 * slot.len();
             if waiting >= UPLOADS {
-                self.parts[0].gpu().send_uploads();
+                self.parts[0].gpu().send_uploads()?;
                 waiting = 0;
             }
         }

@@ -105,7 +105,7 @@ impl Builder {
             }
             parts.push(Tensor::from_slice(gpu, &[part.len], &content)?);
             if layout.parts.len() > 1 {
-                gpu.send_uploads();
+                gpu.send_uploads()?;
             }
         }
         Parameters::over(Arena::over(Arc::new(layout), parts))

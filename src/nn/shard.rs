@@ -68,7 +68,7 @@ impl Shard {
         let all = self.gathered(&own)?;
         for (part, words) in parts.iter().zip(all) {
             part.write::<f32>(bytemuck::cast_slice(&words))?;
-            part.gpu().send_uploads();
+            part.gpu().send_uploads()?;
         }
         Ok(())
     }

@@ -75,6 +75,11 @@ pub trait Operation: Sync {
     fn extremes(&self) -> Extremes {
         Extremes::default()
     }
+    /// Returns which inputs are settings, such as a factor or a flag, and no data: made-up values
+    /// are not put into these.
+    fn settings(&self) -> &'static [usize] {
+        &[]
+    }
     /// Random inputs of a case.
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor>;
     /// Runs the operation on the device.

@@ -300,12 +300,19 @@ impl OptimizerState {
         checkpoint: &LazyCheckpoint,
         others: &[&'static str],
     ) -> Result<()> {
-        let number = |key: &str| {
-            checkpoint.state[key]
-                .as_u64()
-                .ok_or_else(|| Error::data(format!("the checkpoint's state has no `{key}`")))
-        };
         // Before anything is replaced.
+        let number = |key: &str| match checkpoint.state[key].as_u64() {
+            Some(steps) if steps < u64::from(u32::MAX) << 16 => Ok(steps),
+            Some(steps) => {
+                let what = format!("the checkpoint's `{key}` of {steps} is more than any run has");
+                Err(Error::data(what))
+            }
+            None => {
+                let what = format!("the checkpoint's state has no `{key}`");
+                Err(Error::data(what))
+            }
+        };
+        let (step, adam_step) = (number("step")?, number("adam_step")?);
         let scale = &checkpoint.state["loss_scale"];
         let kept: [u32; 2] = match &self.mixed {
             Some(_) if scale.is_null() => {
@@ -323,7 +330,7 @@ impl OptimizerState {
         let part = |prefix: &'static str| checkpoint.source(prefix, &prefixes);
         self.params.load(&part(""))?;
         let (m, v) = (part(PREFIXES[0]), part(PREFIXES[1]));
-        self.adam.load_moments(number("adam_step")?, &m, &v)?;
+        self.adam.load_moments(adam_step, &m, &v)?;
         if let Some(ema) = &self.ema {
             ema.load(&part(EMA))?;
         }
@@ -331,7 +338,7 @@ impl OptimizerState {
             mixed.scale.load(kept)?;
             mixed.halves.refresh(&self.params)?;
         }
-        self.step = number("step")?;
+        self.step = step;
         self.metrics.load(&checkpoint.state["window"])?;
         Ok(())
     }

@@ -99,13 +99,21 @@ impl<T: Task> Trainer<T> {
         Ok(self)
     }
 
-    /// Leads the other ranks from here on, where there are some: first of all to this state.
-    pub(crate) fn lead(&mut self) -> Result<()> {
+    /// Leads the other ranks from here on, where there are some. They stand at states of their own
+    /// until this one restores a checkpoint, or [shares](Trainer::share) its state.
+    pub(crate) fn lead(&mut self) {
         self.leads = self.state.ranks().leads();
-        self.share()
     }
 
-    /// Brings the other ranks to the state of this one.
+    /// Brings the other ranks to the state that this one loaded.
+    pub(super) fn share_loaded(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
+        match self.leads {
+            true => self.tell(Command::Restore(checkpoint.in_memory()?)),
+            false => Ok(()),
+        }
+    }
+
+    /// Brings the other ranks to the state of this one, with what they keep shares of.
     pub(crate) fn share(&mut self) -> Result<()> {
         if !self.leads {
             return Ok(());

@@ -198,7 +198,8 @@ impl<T: Task> Trainer<T> {
         self.task.check_checkpoint(checkpoint)?;
         self.state.load(checkpoint, T::PREFIXES)?;
         self.task.load(&mut self.state, checkpoint)?;
-        self.share()
+        // What was loaded: what the others keep shares of is not of this state yet.
+        self.share_loaded(checkpoint)
     }
 
     /// Writes what [`Trainer::checkpoint`] returns to a model file, a tensor at a time: what is

@@ -50,7 +50,7 @@ impl Altered {
         let row = host.shape.last().copied().unwrap_or(1).max(1);
         let Data::F32(v) = &mut host.data else { return };
         // A divisor, a scale and a count of steps: numbers by themselves, and no data.
-        if v.len() <= 2 && input > 0 {
+        if self.op.settings().contains(&input) || v.len() <= 2 && input > 0 {
             return;
         }
         match self.values {
@@ -120,6 +120,9 @@ impl Operation for Altered {
     }
     fn extremes(&self) -> Extremes {
         self.op.extremes()
+    }
+    fn settings(&self) -> &'static [usize] {
+        self.op.settings()
     }
     fn run(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.op.run(gpu, case, inputs)

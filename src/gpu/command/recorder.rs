@@ -312,18 +312,19 @@ impl Gpu {
     /// Sends uploads that wait for the next submission, and waits until they are done where that
     /// may be: the copies of the host's bytes that they are made from are let go then. They come
     /// before all that is recorded in any case.
-    pub(crate) fn send_uploads(&self) {
+    ///
+    /// # Errors
+    /// If the device was lost, or finishes nothing for too long.
+    pub(crate) fn send_uploads(&self) -> Result<()> {
         if self.host_set().is_some() {
-            return;
+            return Ok(());
         }
         let index = self.inner.queue.submit([]);
         #[cfg(not(target_arch = "wasm32"))]
-        let _ = self.inner.device.poll(wgpu::PollType::Wait {
-            submission_index: Some(index),
-            timeout: None,
-        });
+        self.inner.wait_for(Some(index), "uploads")?;
         #[cfg(target_arch = "wasm32")]
         drop(index);
+        Ok(())
     }
 
     /// Writes whole words, the last filled up with 0.

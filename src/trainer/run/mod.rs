@@ -128,6 +128,7 @@ pub fn train_loop<T: Task>(
 ) -> Result<Outcome<T>> {
     let s = schedule;
     let (mut setback, mut saved) = (None, None);
+    trainer.lead();
     if start == Start::Resume {
         setback = resume(&mut trainer, schedule, folder, observer)?;
         saved = Some(trainer.step_number());
@@ -145,7 +146,10 @@ pub fn train_loop<T: Task>(
             observer.note(&learning_rate::extension(before, s.steps, at, rate));
         }
     }
-    trainer.lead()?;
+    // A checkpoint that was restored has reached the others.
+    if trainer.step_number() == 0 {
+        trainer.share()?;
+    }
     let began = Instant::now();
     let first = folder.or_nothing(FirstStep::take(&mut trainer, s.steps, stop))?;
     if folder.replaces() {
@@ -187,10 +191,12 @@ pub fn train_loop<T: Task>(
 fn save_model(path: &Path, trained: &LazyCheckpoint) -> Result<()> {
     let all = |_: &str| true;
     if path.is_file()
-        && let Ok((there, _)) = LazyCheckpoint::open(path)
-        && there.sum_of(all).ok() == Some(trained.sum_of(all)?)
+        && let Ok((there, stated)) = LazyCheckpoint::open(path)
     {
-        return Ok(());
+        let sum = trained.sum_of(all)?;
+        if stated == sum && there.sum_of(all).ok() == Some(sum) {
+            return Ok(());
+        }
     }
     trained.write(path, |_, _, _| Ok(())).map(drop)
 }

@@ -53,6 +53,9 @@ impl Operation for Adam {
             ("clip", 1),
         ])]
     }
+    fn settings(&self) -> &'static [usize] {
+        &[4]
+    }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let n = case.get("n");
         let squares = (0..n)
@@ -110,15 +113,16 @@ impl Operation for Adam {
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
         let [w, m, v, g, clip] = [0, 1, 2, 3, 4].map(|i| inputs[i].as_f64());
         let mut out = [w.to_vec(), m.to_vec(), v.to_vec()];
+        let factor = if case.get("clip") > 0 { clip[1] } else { 1.0 };
         for i in 0..w.len() {
-            if clip[1] != 0.0 {
+            if factor != 0.0 {
                 let before = [w[i], m[i], v[i]];
                 let after = reference::adam(
                     &hyper(case),
                     case.get("t") as u64,
                     i < decay_len(case),
                     before,
-                    g[i] * clip[1],
+                    g[i] * factor,
                 );
                 for (out, value) in out.iter_mut().zip(after) {
                     out[i] = value;

@@ -84,6 +84,9 @@ impl Operation for AdamBf16 {
             ("clip", 1),
         ])]
     }
+    fn settings(&self) -> &'static [usize] {
+        &[3]
+    }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let n = case.get("n");
         let words = (0..n).map(|_| {
@@ -118,12 +121,13 @@ impl Operation for AdamBf16 {
             words.iter().map(|x| f64::from(first_moment(*x))).collect(),
             words.iter().map(|x| f64::from(second_moment(*x))).collect(),
         ];
+        let factor = if case.get("clip") > 0 { clip[1] } else { 1.0 };
         for i in 0..w.len() {
-            if clip[1] != 0.0 {
+            if factor != 0.0 {
                 let before = [out[0][i], out[1][i], out[2][i]];
                 let decays = i < decay_len(case);
                 let [moved, m, v] =
-                    adam_reference::adam(&hyper(case), t, decays, before, g[i] * clip[1]);
+                    adam_reference::adam(&hyper(case), t, decays, before, g[i] * factor);
                 let [low, high] = noise_of(NOISE, t, i);
                 out[0][i] = moved;
                 out[1][i] = reference::rounded(m, low);
