@@ -27,7 +27,7 @@ emoji32() {
         --quantizer cosine "${fast[@]}" --out "$runs/emoji32" --overwrite
     wgvq text2image train --out "$runs/emoji32" --steps "$prior_steps" --batch 32 --overwrite \
         --set prior.layers=4 --set prior.dim=96 --set prior.heads=4 \
-        --judge-steps 280 --set "train.eval_every=$((prior_steps / 3))"
+        --judge-steps 0 --set "train.eval_every=$((prior_steps / 3))"
 }
 
 mkdir -p -- "$folder"

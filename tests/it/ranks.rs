@@ -217,13 +217,13 @@ impl Observer for Silent {
     }
 }
 
-fn schedule(config: &RunConfig, steps: u64) -> Schedule {
+fn schedule(toml: String, steps: u64) -> Schedule {
     Schedule {
         steps,
         eval_every: 3,
         checkpoint_every: 2,
         keep_checkpoints: 9,
-        toml: config.to_toml().unwrap(),
+        toml,
         identity: "one".into(),
         earlier: Vec::new(),
     }
@@ -254,7 +254,7 @@ fn run(
             Start::Fresh => RunFolder::create(folder, false)?,
             Start::Resume => RunFolder::resume(folder)?,
         };
-        let (schedule, stop) = (schedule(config, steps), AtomicBool::new(false));
+        let (schedule, stop) = (schedule(config.to_toml()?, steps), AtomicBool::new(false));
         train_loop(trainer, &schedule, &folder, start, &mut Silent, &stop).map(|outcome| {
             assert!(!outcome.stopped && outcome.evaluation.is_some());
         })
@@ -389,6 +389,45 @@ fn shares_of_the_moments_give_the_same_bytes() {
             assert!(gone_on(true) == gone_on(false), "{state}");
         }
     }
+}
+
+/// A run whose ranks keep shares of the moments, stopped and resumed, ends with the bytes of one
+/// that was left alone: what a rank loads reaches the others as it was saved.
+#[test]
+fn a_run_with_shares_of_the_moments_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    tokens(&gpu(), "ema", false, folder.path());
+    let mut config = small("rotary");
+    config.train.shard_optimizer = true;
+    config.train.keep_best = false;
+    config.train.batch_size = 4;
+    let run = |name: &str, steps: u64, start: Start| {
+        let place = folder.path().join(name);
+        let done = on(2, |ranks| {
+            let rank = ranks.rank();
+            let trainer = prior(&config, folder.path(), ranks)?;
+            if rank > 0 {
+                return follow(trainer);
+            }
+            let run = match start {
+                Start::Fresh => RunFolder::create(&place, false)?,
+                Start::Resume => RunFolder::resume(&place)?,
+            };
+            let schedule = schedule(config.to_toml()?, steps);
+            let stop = AtomicBool::new(false);
+            train_loop(trainer, &schedule, &run, start, &mut Silent, &stop).map(drop)
+        });
+        done.into_iter().for_each(|r| r.unwrap());
+        let latest = checkpoint::latest(&place.join("checkpoints")).unwrap();
+        latest.unwrap().checkpoint
+    };
+    run("stopped", 2, Start::Fresh);
+    let resumed = run("stopped", 4, Start::Resume);
+    assert!(resumed == run("whole", 4, Start::Fresh));
+    let moments = |name: &String| {
+        name.starts_with("adam") && resumed.tensors[name].bytes.iter().any(|b| *b != 0)
+    };
+    assert!(resumed.tensors.keys().any(moments));
 }
 
 /// One of several processes that a launcher of MPI started does not train beside the others in one

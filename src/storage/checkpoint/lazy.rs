@@ -4,7 +4,7 @@
 use super::{Checkpoint, HostTensor, KEY, finite, header_of, header_text, new_sum};
 use crate::nn::{HostTensors, SavedTensor, TensorSource};
 use crate::storage::{atomic, weights};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, memory};
 use parking_lot::Mutex;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use sha2::Digest;
@@ -72,6 +72,7 @@ impl LazyTensor {
                 })
             }
             Source::File { file, start, len } => {
+                memory::check_available("a tensor of a model file", Some(*len as u64))?;
                 let mut bytes = vec![0; *len];
                 let mut file = file.lock();
                 let read = file.seek(SeekFrom::Start(*start));

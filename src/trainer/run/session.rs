@@ -305,7 +305,9 @@ impl<'a, T: Task> Session<'a, T> {
     fn save_as(&mut self, step: u64, mut checkpoint: LazyCheckpoint) -> Result<()> {
         let s = self.schedule;
         self.trainer.check_row(&checkpoint.state)?;
-        if let Some(note) = self.trainer.compare_ranks(&checkpoint)? {
+        // The state before the first step is kept after it: the others stand further by then.
+        let stands = checkpoint.state["step"].as_u64() == Some(self.trainer.step_number());
+        if stands && let Some(note) = self.trainer.compare_ranks(&checkpoint)? {
             self.observer.note(&note);
         }
         let setback = self.setback.filter(|setback| step <= setback.from);
