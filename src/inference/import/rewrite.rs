@@ -218,6 +218,16 @@ fn fold_shortcut(all: &mut HostTensors, block: &str) -> Result<()> {
     if shape[..] != [o, o, 1, 1] {
         return Err(unlike(&map, shape, Names::MaskGit));
     }
+    for part in ["conv2", "nin_shortcut"] {
+        let bias = format!("{block}.{part}.bias");
+        if all
+            .get(&bias)
+            .is_some_and(|(_, b)| b.iter().any(|v| *v != 0.0))
+        {
+            let what = format!("the tensor `{bias}` is not 0: MaskGIT's blocks have no biases");
+            return Err(Error::data(what));
+        }
+    }
     let each = kernel.len() / o.max(1);
     let mut folded = Vec::with_capacity(kernel.len());
     for a in 0..o {
@@ -264,6 +274,13 @@ mod tests {
         assert_eq!(parts["decoder.mid.attn_1.k.weight"].1, [4.0, 5.0, 6.0, 7.0]);
         let error = of(&[4, 3, 1, 1]).unwrap_err().to_string();
         assert!(error.contains("qkv") && error.contains("three"), "{error}");
+        let tensor = |part: &str, rows: usize| {
+            let name = format!("decoder.mid.attn_1.{part}.weight");
+            (name, (vec![rows, 1, 1, 1], vec![0.0; rows]))
+        };
+        let twice = HostTensors::from([tensor("qkv", 3), tensor("k", 1)]);
+        let error = parts_of_attention(twice).unwrap_err().to_string();
+        assert!(error.contains("attn_1.k.weight"), "{error}");
     }
 
     /// The block's own rule at one place of one pixel: `h + N h`, `h = W x`.
@@ -278,6 +295,13 @@ mod tests {
         all.insert("b.conv2.weight".into(), (vec![2, 2, 3, 3], kernel));
         let map = (vec![2, 2, 1, 1], vec![0.5, 1.0, 0.0, 2.0]);
         all.insert("b.nin_shortcut.weight".into(), map);
+        for part in ["conv2", "nin_shortcut"] {
+            let mut biased = all.clone();
+            let bias = format!("b.{part}.bias");
+            biased.insert(bias.clone(), (vec![2], vec![0.0, 1.0]));
+            let error = fold_shortcut(&mut biased, "b").unwrap_err().to_string();
+            assert!(error.contains(&bias), "{error}");
+        }
         fold_shortcut(&mut all, "b").unwrap();
         let middles: Vec<f32> = all["b.conv2.weight"]
             .1
