@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Tokenizers that diffusers and transformers make, with random weights, and quantizers of
 # vector-quantize-pytorch, imported: the same codes as theirs, and pixels as near as 8 bits tell.
-# imports/requirements.txt pins their versions; WGVQ_PYTHON names the Python (3.10 or newer) that makes their environment, target/imports,
-# WGVQ_IMPORTS another folder for it, and WGVQ a program; without, it is built.
+# imports/requirements.txt pins their versions. WGVQ_PYTHON names the Python (3.10 or newer) that
+# makes their environment, target/imports; WGVQ_IMPORTS another folder for it; and WGVQ a program,
+# which without is built.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -15,7 +16,8 @@ environment=${WGVQ_IMPORTS:-$CARGO_TARGET_DIR/imports}
 installed=$environment/requirements.txt
 if ! cmp -s scripts/imports/requirements.txt "$installed"; then
     "${WGVQ_PYTHON:-python3}" -m venv "$environment"
-    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r scripts/imports/requirements.txt
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+        -r scripts/imports/requirements.txt
     cp scripts/imports/requirements.txt "$installed"
 fi
 wgvq=${WGVQ:-}

@@ -27,9 +27,10 @@ use crate::storage::checkpoint::{Checkpoint, HostTensor};
 use crate::storage::run_folder::RunFolder;
 use crate::storage::{atomic, weights};
 use crate::{Error, Result, files};
+use names::{ANCHOR, CODEBOOK};
 use rewrite::rewritten;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tensors::parse;
 
 /// A checkpoint of another program under our names, and the configuration that its tensors' shapes
@@ -50,6 +51,7 @@ use tensors::parse;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Imported {
+    file: PathBuf,
     /// The naming scheme that it had.
     pub names: Names,
     /// The prefix that its names had.
@@ -66,10 +68,9 @@ pub struct Imported {
     pub left_out: Vec<String>,
 }
 
-const CODEBOOK: &str = "quantize.embedding.weight";
+/// The most resolutions of a VQ-GAN.
+const MOST_LEVELS: usize = 7;
 
-/// A tensor that every first stage has; the name before it is the prefix.
-const ANCHOR: &str = "encoder.conv_in.weight";
 /// Sides of the grids of codes that VAR was trained with, for images of 256 and of 512 pixels.
 const VAR_SCALES: [&[usize]; 2] = [
     &[1, 2, 3, 4, 5, 6, 8, 10, 13, 16],
@@ -87,8 +88,8 @@ const FIRST_STAGE: &str = "first_stage_model.";
 /// If the file cannot be read, is no such checkpoint, or holds several; the message names what is
 /// missing, or what there is.
 pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
-    let source = source::find(path)?;
-    let path = &source.weights;
+    let path = &source::weights(path)?;
+    source::check_config(path)?;
     let bytes = files::read(path, files::MODEL)?;
     let file = parse(path, &bytes)?;
     let at = |e: Error| Error::file(path, e);
@@ -119,14 +120,16 @@ pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
     }
     left_out.sort();
     let names = Names::of(own.keys().map(String::as_str)).map_err(at)?;
+    let ours = names.renamed(own).and_then(|own| rewritten(names, own));
     let mut tensors = HostTensors::new();
-    for (name, (shape, values)) in rewritten(names, names.renamed(own)).map_err(at)? {
+    for (name, (shape, values)) in ours.map_err(at)? {
         let tensor = weights::import(&HostTensor::f32(&shape, &values)).map_err(at)?;
         tensors.insert(name, tensor);
     }
     let (config, channels) = configuration(&tensors, names).map_err(at)?;
     let prefix = prefix.trim_end_matches('.').to_owned();
     Ok(Imported {
+        file: path.clone(),
         names,
         prefix,
         others,
@@ -226,6 +229,14 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
     let levels = (0..)
         .take_while(|i| has(format!("encoder.down.{i}.block.0.conv1.weight")))
         .count();
+    if levels > MOST_LEVELS {
+        let what = format!(
+            "has tensors of {levels} resolutions (`encoder.down.{}` is the last): at most \
+             {MOST_LEVELS} are known",
+            levels - 1
+        );
+        return Err(Error::data(what));
+    }
     let blocks = (0..)
         .take_while(|j| has(format!("encoder.down.0.block.{j}.conv1.weight")))
         .count();
@@ -272,6 +283,13 @@ fn configuration(tensors: &HostTensors, names: Names) -> Result<(RunConfig, usiz
     Ok((c, channels))
 }
 
+/// Returns whether a key of a configuration is of what a file says, not of what whoever imports it
+/// does.
+fn is_of_file(key: &str) -> bool {
+    let asked = ["quantizer.scales", "quantizer.use_cosine_sim"];
+    !key.starts_with("data.") && !asked.contains(&key)
+}
+
 impl Imported {
     fn configured(&self, [width, height]: [usize; 2]) -> Result<ResolvedConfig> {
         let mut config = self.config.clone();
@@ -302,7 +320,24 @@ impl Imported {
             })?;
             config.quantizer.scales = scales.to_vec();
         }
-        config.resolve(&Registry::default())
+        let (scales, least) = (
+            config.quantizer.scales.len(),
+            config.quantizer.scale_convolutions,
+        );
+        if self.names == Names::Var && scales < least {
+            let what = format!(
+                "{scales} scales are named, and the file has {least} convolutions over enlarged \
+                 codes, each of at least one scale: name {least} or more by --scales"
+            );
+            return Err(Error::config("quantizer.scales", what));
+        }
+        config.resolve(&Registry::default()).map_err(|e| match e {
+            Error::Config { key, what } if is_of_file(&key) => Error::file(
+                &self.file,
+                format!("its tensors imply a model that there is none of here: {key}: {what}"),
+            ),
+            other => other,
+        })
     }
 
     fn load(&self, gpu: &Gpu, config: &ResolvedConfig) -> Result<BTreeMap<String, HostTensor>> {
@@ -320,7 +355,17 @@ impl Imported {
             };
             (name.to_owned(), t.clone())
         };
-        params.load_host(&self.tensors.iter().map(ours).collect())?;
+        let loaded = params.load_host(&self.tensors.iter().map(ours).collect());
+        loaded.map_err(|e| match e {
+            Error::Data { .. } | Error::Shape { .. } | Error::Invalid { .. } => {
+                let what = format!(
+                    "its tensors do not fit the model that they imply, under \
+                     taming-transformers' names: {e}"
+                );
+                Error::file(&self.file, what)
+            }
+            other => other,
+        })?;
         let mut tensors: BTreeMap<String, HostTensor> = params
             .to_host()?
             .into_iter()

@@ -49,6 +49,10 @@ pub fn import(tensor: &HostTensor) -> Result<(Vec<usize>, Vec<f32>)> {
 
 /// Row-major values of `shape` with its dimensions in another order.
 fn permute(values: &[f32], shape: [usize; 4], order: [usize; 4]) -> Vec<f32> {
+    // Of no values the other dimensions may be any numbers.
+    if values.is_empty() {
+        return Vec::new();
+    }
     let strides = [
         shape[1] * shape[2] * shape[3],
         shape[2] * shape[3],
@@ -96,6 +100,15 @@ pub fn by_prefix(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_weight_of_no_values_has_any_other_dimensions() {
+        for shape in [[1 << 40, 0, 1, 1], [0, 1 << 40, 1 << 40, 1 << 40]] {
+            let (own, values) = import(&HostTensor::f32(&shape, &[])).unwrap();
+            let [o, i, h, w] = shape;
+            assert_eq!((own, values), (vec![o, h, w, i], Vec::new()));
+        }
+    }
 
     #[test]
     fn a_weight_comes_back_from_pytorchs_layout() {

@@ -1,5 +1,8 @@
 //! First stages that others trained, by their names.
 
+mod codebooks;
+mod crafted;
+
 use crate::common::published::{self, checkpoint, fixture};
 use crate::common::{gpu, run, stderr, stdout};
 use safetensors::{SafeTensors, serialize};
@@ -77,6 +80,7 @@ fn agrees(gpu: &Gpu, name: &str, place: &Path) {
     let read = |codes: &Tensor| codes.read::<u32>().unwrap();
     let codes: Vec<u32> = codes.iter().flat_map(read).collect();
     let y = y.read::<f32>().unwrap();
+    assert!(y.iter().all(|v| v.is_finite()), "{name}");
     let wanted: Vec<u32> = want["codes"]
         .1
         .chunks_exact(4)
@@ -117,6 +121,13 @@ fn other_architectures_load_and_agree_with_pytorch() {
         "{error}"
     );
     imported.check(&gpu, [64, 64]).unwrap();
+    // Fewer scales than convolutions leave one of these without.
+    imported.config.quantizer.scales = vec![1, 8];
+    let error = imported.check(&gpu, [32, 32]).unwrap_err().to_string();
+    assert!(
+        error.contains("--scales") && error.contains("4 convolutions"),
+        "{error}"
+    );
     imported.config.quantizer.scales = vec![1, 2, 3, 4, 6, 8];
     let place = RunFolder::create(&folder.path().join("run-var"), false).unwrap();
     imported.write(&gpu, [32, 32], &place).unwrap();
@@ -148,121 +159,6 @@ fn other_architectures_load_and_agree_with_pytorch() {
     published::write(&file, &all);
     let error = read(&file, None).unwrap_err().to_string();
     assert!(error.contains("encoder.conv_out.weight"), "{error}");
-}
-
-/// The codebooks of quantizers alone, under the names of several programs.
-#[test]
-fn codebooks_become_arrays_that_quantize_reads() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let text = |p: &Path| p.to_str().unwrap().to_owned();
-    let bytes = |values: &[f32]| {
-        values
-            .iter()
-            .flat_map(|v| v.to_le_bytes())
-            .collect::<Vec<u8>>()
-    };
-    // Two codes of two numbers: the first layer's, and what it leaves.
-    let (coarse, fine) = ([0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 0.0, 1.0]);
-    let layer = |name: &str, shape: &[usize], values: &[f32]| {
-        (name.to_owned(), shape.to_vec(), bytes(values))
-    };
-    let columns = [0.0, 10.0, 0.0, 10.0];
-    let vectors: Vec<u8> = bytes(&[0.0, 1.0, 11.0, 10.0, 10.0, 11.0]);
-    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }";
-    let padded = format!("{header:<117}\n");
-    let mut array = b"\x93NUMPY\x01\x00".to_vec();
-    array.extend((padded.len() as u16).to_le_bytes());
-    array.extend(padded.as_bytes());
-    array.extend(vectors);
-    std::fs::write(at("x.npy"), array).unwrap();
-    for (name, tensors, quantizer, wanted) in [
-        (
-            "residual",
-            vec![
-                layer("quantizer.layers.0._codebook.embed", &[1, 2, 2], &coarse),
-                layer(
-                    "quantizer.layers.0._codebook.cluster_size",
-                    &[1, 2],
-                    &[1.0; 2],
-                ),
-                layer("quantizer.layers.1._codebook.embed", &[1, 2, 2], &fine),
-            ],
-            "residual",
-            vec![0u16, 1, 1, 0, 1, 1],
-        ),
-        (
-            "sonnet",
-            vec![layer("vq/embeddings", &[2, 2], &columns)],
-            "kmeans",
-            vec![0, 1, 1],
-        ),
-        (
-            "heads",
-            vec![layer(
-                "_codebook.embed",
-                &[2, 2, 1],
-                &[0.0, 10.0, 1.0, 11.0],
-            )],
-            "product",
-            vec![0, 0, 1, 1, 1, 1],
-        ),
-    ] {
-        let file = at(&format!("{name}.safetensors"));
-        published::write(&file, &tensors);
-        let books = at(&format!("{name}.npy"));
-        let out = run(&["import", &text(&file), "--out", &text(&books)]);
-        assert!(out.status.success(), "{}", stderr(&out));
-        assert!(stdout(&out).contains(quantizer), "{}", stdout(&out));
-        let codes = at(&format!("{name}-codes.npy"));
-        let out = run(&[
-            "quantize",
-            &text(&at("x.npy")),
-            "--quantizer",
-            quantizer,
-            "--codebook",
-            &text(&books),
-            "-o",
-            &text(&codes),
-        ]);
-        assert!(out.status.success(), "{}", stderr(&out));
-        let file = std::fs::read(codes).unwrap();
-        let own: Vec<u16> = file[file.len() - 2 * wanted.len()..]
-            .chunks_exact(2)
-            .map(|b| u16::from_le_bytes([b[0], b[1]]))
-            .collect();
-        assert_eq!(own, wanted, "{name}");
-    }
-    let refused = |args: &[&str], words: &[&str]| {
-        let out = run(args);
-        let said = stderr(&out);
-        let named = words.iter().all(|w| said.contains(w));
-        assert!(!out.status.success() && named, "{said}");
-    };
-    let (file, none) = (text(&at("residual.safetensors")), text(&at("none.npy")));
-    refused(
-        &["import", &file, "--out", &text(&at("run"))],
-        &[".npy", "--out"],
-    );
-    refused(
-        &["import", &file, "--out", &none, "--prefix", "x"],
-        &["`x`", "`quantizer`"],
-    );
-    refused(
-        &["import", &file, "--out", &none, "--cosine", "true"],
-        &["--cosine"],
-    );
-    let mapped = vec![
-        layer("_codebook.embed", &[1, 2, 2], &coarse),
-        layer("project_in.weight", &[2, 2], &coarse),
-    ];
-    published::write(&at("mapped.safetensors"), &mapped);
-    let mapped = text(&at("mapped.safetensors"));
-    refused(
-        &["import", &mapped, "--out", &none],
-        &["project_in", "codebook_dim"],
-    );
-    assert!(!at("none.npy").exists() && !at("run").exists());
 }
 
 /// A model without attention in the middle, as aMUSEd's, is read as one; and what there is none of
@@ -311,6 +207,11 @@ fn the_command_makes_a_run_that_others_take() {
         &text(&at("run")),
     ]);
     assert!(out.status.success(), "{}", stderr(&out));
+    assert!(
+        stderr(&out).contains("named as by taming-transformers; 1 tensors"),
+        "{}",
+        stderr(&out)
+    );
     assert!(
         stdout(&out).contains("13 codes of 4: 32 x 32 pixels are 8 x 8 codes"),
         "{}",
@@ -394,6 +295,17 @@ fn the_command_makes_a_run_that_others_take() {
     std::fs::write(at("short.safetensors"), serialize(kept, None).unwrap()).unwrap();
     refused(
         &["import", &text(&at("short.safetensors")), "--out", &none],
-        &["decoder.mid.attn_1.q.bias", "missing"],
+        &["decoder.mid.attn_1.q.bias", "missing", "short.safetensors"],
+    );
+    // One that implies a configuration that nobody wrote.
+    let kept = whole
+        .tensors()
+        .into_iter()
+        .filter(|(n, _)| !n.contains(".down.0.block.0.conv1."))
+        .collect::<Vec<_>>();
+    std::fs::write(at("none.safetensors"), serialize(kept, None).unwrap()).unwrap();
+    refused(
+        &["import", &text(&at("none.safetensors")), "--out", &none],
+        &["none.safetensors", "its tensors imply"],
     );
 }

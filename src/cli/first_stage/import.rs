@@ -50,8 +50,8 @@ pub struct Import {
     /// a named data set
     #[arg(long)]
     data: Option<String>,
-    /// Whether latents and codes are L2-normalised. Default: yes for LlamaGen's and Janus'
-    /// checkpoints, no for others
+    /// Whether latents and codes are L2-normalised; of codebooks alone, the codes. Default: yes for
+    /// LlamaGen's and Janus' checkpoints, no for others
     #[arg(long)]
     cosine: Option<bool>,
     /// Replace a run that is there
@@ -135,7 +135,8 @@ impl Import {
         output::note(
             global,
             &format!(
-                "{names}' names; {left} tensors do not belong to the first stage and are left out"
+                "named as by {names}; {left} tensors do not belong to the first stage and are left \
+                 out"
             ),
         );
         let (side, cells) = (self.size, self.size >> (m.multipliers.len() - 1));
@@ -157,7 +158,6 @@ impl Import {
     fn codebook(&self, global: &Global) -> Result<CommandStatus> {
         let without_effect = [
             ("--data", self.data.is_some()),
-            ("--cosine", self.cosine.is_some()),
             ("--scales", !self.scales.is_empty()),
         ];
         if let Some((key, _)) = without_effect.iter().find(|(_, given)| *given) {
@@ -166,7 +166,7 @@ impl Import {
         }
         apart([&self.file], [&self.out])?;
         let place = Place::file(global, &self.out, self.overwrite)?;
-        let imported = read_codebook(&self.file, self.prefix.as_deref())?;
+        let imported = read_codebook(&self.file, self.prefix.as_deref(), self.cosine)?;
         let codebooks = &imported.codebooks;
         let [m, k, d] = codebooks.shape();
         let shape = match codebooks.structure() {
@@ -181,12 +181,17 @@ impl Import {
         if global.json {
             let line = serde_json::json!({
                 "codebook": output::shown(&self.out), "prefix": imported.prefix,
-                "program": imported.program, "quantizer": structure,
+                "program": imported.program, "quantizer": structure, "cosine": imported.cosine,
                 "codebooks": m, "codes": k, "dim": codebooks.dim() });
             output::result(&line.to_string());
             return Ok(CommandStatus::Done);
         }
-        output::note(global, &format!("named as by {}", imported.program));
+        let length = if imported.cosine {
+            "; its codes are brought to length 1"
+        } else {
+            ""
+        };
+        output::note(global, &format!("named as by {}{length}", imported.program));
         let books = match m {
             1 => "1 codebook".to_owned(),
             _ => format!("{m} codebooks"),

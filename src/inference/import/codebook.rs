@@ -1,11 +1,11 @@
 //! Codebooks that others trained, by the names of their state dicts.
 
-use super::source;
-use super::tensors;
+use super::names::{ANCHOR, CODEBOOK, Names};
+use super::{source, tensors};
 use crate::vectors::{Codebooks, Structure};
 use crate::{Error, Result, files};
 use safetensors::SafeTensors;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Codebooks of another program's quantizer.
@@ -15,9 +15,16 @@ pub struct ImportedCodebook {
     pub prefix: String,
     /// The program, or programs, that name codebooks so.
     pub program: &'static str,
+    /// Whether its codes were brought to length 1.
+    pub cosine: bool,
     /// The codebooks.
     pub codebooks: Codebooks,
 }
+
+/// Numbers of codes that any map may make.
+const SMALL: usize = 1 << 24;
+/// The most numbers of codes that a map makes of each that a file holds.
+const MOST_TIMES: usize = 64;
 
 /// A way to name codebooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,31 +86,66 @@ struct Found<'a> {
 
 /// Reads the codebooks of a quantizer from a state dict in safetensors: vector-quantize-pytorch's
 /// `VectorQuantize`, `ResidualVQ` and `SimVQ`, Encodec's, those of Sonnet and Haiku, and embeddings
-/// of PyTorch. `prefix` says which where there are several.
+/// of PyTorch. `prefix` says which where there are several; `cosine` whether codes are brought to
+/// length 1, as LlamaGen and Janus do with theirs unless it says otherwise.
 ///
 /// # Errors
 /// If the file cannot be read, holds no codebook or several, or the quantizer maps vectors or codes
 /// in a way that codebooks alone cannot; the message names the tensor.
-pub fn read_codebook(path: &Path, prefix: Option<&str>) -> Result<ImportedCodebook> {
-    let weights = source::find(path)?.weights;
-    let path = &weights;
+pub fn read_codebook(
+    path: &Path,
+    prefix: Option<&str>,
+    cosine: Option<bool>,
+) -> Result<ImportedCodebook> {
+    let path = &source::weights(path)?;
     let bytes = files::read(path, files::MODEL)?;
     let file = tensors::parse(path, &bytes)?;
     let at = |e: Error| Error::file(path, e);
     let names = file.names();
     let found = choose(&names, prefix).map_err(at)?;
     refuse(&names, found.prefix).map_err(at)?;
-    let codebooks = load(path, &file, &found)?;
+    let mut codebooks = load(path, &file, &found)?;
+    let cosine = cosine.unwrap_or_else(|| of_length_1(&names, &found));
+    if cosine {
+        let [_, _, d] = codebooks.shape();
+        let values = codebooks.values().chunks(d).flat_map(unit_row).collect();
+        codebooks = Codebooks::new(codebooks.structure(), codebooks.shape(), values).map_err(at)?;
+    }
     Ok(ImportedCodebook {
         prefix: found.prefix.trim_end_matches(['.', '/']).to_owned(),
         program: found.layout.program(),
+        cosine,
         codebooks,
     })
+}
+
+/// Returns whether a codebook is that of a tokenizer whose latents and codes have length 1.
+fn of_length_1(names: &[&str], found: &Found) -> bool {
+    let name = format!("{}{}", found.prefix, found.end);
+    let Some(prefix) = name.strip_suffix(CODEBOOK) else {
+        return false;
+    };
+    let own: Vec<&str> = names
+        .iter()
+        .filter_map(|n| n.strip_prefix(prefix))
+        .collect();
+    let scheme = Names::of(own.iter().copied());
+    own.contains(&ANCHOR) && matches!(scheme, Ok(Names::LlamaGen | Names::Janus))
+}
+
+/// Returns a row divided by its length, where it has one.
+fn unit_row(row: &[f32]) -> Vec<f32> {
+    let squares = row.iter().map(|v| f64::from(*v).powi(2));
+    let length = squares.sum::<f64>().sqrt().max(1e-12);
+    row.iter()
+        .map(|v| (f64::from(*v) / length) as f32)
+        .collect()
 }
 
 /// Returns the codebooks among the tensors of these names.
 fn all<'a>(names: &[&'a str]) -> Vec<Found<'a>> {
     let mut by_prefix: BTreeMap<&str, Found> = BTreeMap::new();
+    let known: &BTreeSet<&str> = &names.iter().copied().collect();
     for name in names {
         let of = |layout: Layout| {
             let ends = layout.ends().iter();
@@ -112,7 +154,7 @@ fn all<'a>(names: &[&'a str]) -> Vec<Found<'a>> {
                 let whole = prefix.is_empty() || prefix.ends_with(['.', '/']);
                 // A column's counts lie beside it.
                 let counted = layout != Layout::Columns
-                    || names.contains(&format!("{prefix}cluster_size").as_str());
+                    || known.contains(format!("{prefix}cluster_size").as_str());
                 let end = &name[prefix.len()..];
                 (whole && counted).then_some(Found {
                     layout,
@@ -204,6 +246,7 @@ fn refuse(names: &[&str], prefix: &str) -> Result<()> {
         let own = |name: &&&str| {
             let rest = name.strip_prefix(prefix);
             rest.is_some_and(|rest| {
+                let rest = layer(rest).map_or(rest, |(_, behind)| behind);
                 let inner = rest.split_once("_codebook.").map(|(_, last)| last);
                 let part_inner = part.strip_prefix("_codebook.");
                 rest.starts_with(part)
@@ -215,6 +258,12 @@ fn refuse(names: &[&str], prefix: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the number of the layer that a name behind a prefix is of, and the name behind that.
+fn layer(rest: &str) -> Option<(usize, &str)> {
+    let (number, behind) = rest.strip_prefix("layers.")?.split_once('.')?;
+    Some((number.parse().ok()?, behind))
 }
 
 fn load(path: &Path, file: &SafeTensors, found: &Found) -> Result<Codebooks> {
@@ -232,7 +281,7 @@ fn load(path: &Path, file: &SafeTensors, found: &Found) -> Result<Codebooks> {
             loop {
                 let next = found.end.replacen(".0.", &format!(".{count}."), 1);
                 let next = format!("{}{next}", found.prefix);
-                if !file.names().contains(&next.as_str()) {
+                if file.tensor(&next).is_err() {
                     break;
                 }
                 let (own, values) = read(&next)?;
@@ -242,6 +291,19 @@ fn load(path: &Path, file: &SafeTensors, found: &Found) -> Result<Codebooks> {
                 }
                 all.extend(values);
                 count += 1;
+            }
+            let beyond = |name: &&&str| {
+                let of = name.strip_prefix(found.prefix).and_then(layer);
+                of.is_some_and(|(number, _)| number >= count)
+            };
+            if let Some(beyond) = file.names().iter().find(beyond) {
+                let missing = found.end.replacen(".0.", &format!(".{count}."), 1);
+                let what = format!(
+                    "has no tensor `{}{missing}`, and yet `{beyond}`: a layer has lost its \
+                     codebook, or has none of its own (a shared one must be in the file for each)",
+                    found.prefix
+                );
+                return Err(Error::file(path, what));
             }
             (Structure::Residual, [count, *k, *d], all)
         }
@@ -260,6 +322,15 @@ fn load(path: &Path, file: &SafeTensors, found: &Found) -> Result<Codebooks> {
                 [d, inputs] if inputs == from => *d,
                 _ => return Err(wrong(&map_name, &of, &format!("[D, {from}]"))),
             };
+            let stored = values.len() + map.len();
+            let allowed = SMALL.max(stored.saturating_mul(MOST_TIMES));
+            if k.checked_mul(d).is_none_or(|codes| codes > allowed) {
+                let what = format!(
+                    "`{name}` and `{map_name}` make {k} codes of {d} numbers of {stored}: at most \
+                     {MOST_TIMES} times as many are made"
+                );
+                return Err(Error::file(path, what));
+            }
             let dot = |a: &[f32], b: &[f32]| {
                 let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
                 products.sum::<f64>() as f32
@@ -323,6 +394,8 @@ mod tests {
             ("q._codebook.codebook_mean", "affine_param"),
             ("q.layers.2._codebook.codebook_mean", "affine_param"),
             ("q.mlps.0.x", "implicit_neural_codebook"),
+            ("q.layers.0.project_in.weight", "codebook_dim"),
+            ("q.layers.11.mlps.0.x", "implicit_neural_codebook"),
         ] {
             let error = refuse(&[name], "q.").unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(key), "{error}");

@@ -2,6 +2,8 @@
 //! the decoder's first is taken. Convolutions over time look back, and see zeros before the first
 //! frame, so that each is one or two convolutions of 3 x 3; batch norms are maps of channels.
 
+use super::names::Names;
+use super::tensors::{one, unlike};
 use crate::nn::HostTensors;
 use crate::{Error, Result};
 
@@ -63,7 +65,7 @@ pub(super) fn emu3(mut all: HostTensors) -> Result<HostTensors> {
         ),
     ] {
         let kernel = taken(&all, &format!("{from}.weight"), taps)?;
-        let (shape, mut bias) = tensor(&all, &format!("{from}.bias"))?.clone();
+        let (shape, mut bias) = one(&all, &format!("{from}.bias"), Names::Emu3)?.clone();
         if !biased {
             bias.fill(0.0);
         }
@@ -80,10 +82,20 @@ pub(super) fn emu3(mut all: HostTensors) -> Result<HostTensors> {
             for i in [1, 2] {
                 let conv = format!("{block}.conv{i}.weight");
                 let kernel = taken(&all, &conv, LAST)?;
-                all.insert(conv, kernel);
                 let (norm, map) = (format!("{block}.norm{i}"), format!("{block}.map{i}"));
                 let [weight, bias] = normed(&all, &norm)?;
                 let c = bias.len();
+                // A norm stands before a convolution that keeps the channels: c^2 is no more than
+                // the numbers of that one.
+                let shape = &kernel.0;
+                if shape[..2] != [c, c] {
+                    let what = format!(
+                        "the batch norm `{norm}` has {c} channels, and the convolution behind it, \
+                         `{conv}`, shape {shape:?}: it must keep these channels"
+                    );
+                    return Err(Error::data(what));
+                }
+                all.insert(conv, kernel);
                 let rows = unit(c).into_iter().enumerate();
                 let diagonal = rows.map(|(at, v)| v * weight[at / c]).collect();
                 all.insert(format!("{map}.weight"), (vec![c, c, 1, 1], diagonal));
@@ -105,23 +117,12 @@ pub(super) fn unit(c: usize) -> Vec<f32> {
     (0..c * c).map(one).collect()
 }
 
-fn tensor<'a>(all: &'a HostTensors, name: &str) -> Result<&'a (Vec<usize>, Vec<f32>)> {
-    let missing = || {
-        let what = format!("the tensor `{name}` is missing: it is no whole tokenizer of Emu3");
-        Error::data(what)
-    };
-    all.get(name).ok_or_else(missing)
-}
-
 /// Returns the sum of a kernel's parts [O, I, H, W] at these places of its time.
 fn taken(all: &HostTensors, name: &str, taps: &[usize]) -> Result<(Vec<usize>, Vec<f32>)> {
-    let (shape, values) = tensor(all, name)?;
+    let (shape, values) = one(all, name, Names::Emu3)?;
     let [o, i, time, h, w] = match shape[..] {
         [o, i, time, h, w] if taps.iter().all(|tap| *tap < time) => [o, i, time, h, w],
-        _ => {
-            let what = format!("the tensor `{name}` has shape {shape:?}, unlike Emu3's");
-            return Err(Error::data(what));
-        }
+        _ => return Err(unlike(name, shape, Names::Emu3)),
     };
     let place = h * w;
     let mut sums = Vec::with_capacity(o * i * place);
@@ -137,7 +138,7 @@ fn taken(all: &HostTensors, name: &str, taps: &[usize]) -> Result<(Vec<usize>, V
 
 /// Returns what a batch norm multiplies each channel by and adds to it, as it is after training.
 fn normed(all: &HostTensors, name: &str) -> Result<[Vec<f32>; 2]> {
-    let part = |part: &str| Ok::<_, Error>(&tensor(all, &format!("{name}.{part}"))?.1);
+    let part = |part: &str| Ok::<_, Error>(&one(all, &format!("{name}.{part}"), Names::Emu3)?.1);
     let (weight, bias) = (part("weight")?, part("bias")?);
     let (mean, variance) = (part("running_mean")?, part("running_var")?);
     if [bias, mean, variance]

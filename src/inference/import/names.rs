@@ -2,6 +2,12 @@
 
 use crate::nn::HostTensors;
 use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// The codebook of a first stage.
+pub(super) const CODEBOOK: &str = "quantize.embedding.weight";
+/// A tensor that every first stage has; the name before it is the prefix.
+pub(super) const ANCHOR: &str = "encoder.conv_in.weight";
 
 /// Naming schemes of checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +77,12 @@ impl Names {
     }
 
     /// Renames tensors, as they are stored, to taming-transformers' names.
-    pub(super) fn renamed(self, tensors: HostTensors) -> HostTensors {
+    ///
+    /// # Errors
+    /// If two of them become one; the message names both.
+    pub(super) fn renamed(self, tensors: HostTensors) -> Result<HostTensors> {
         let levels = match self {
-            Names::Taming => return tensors,
+            Names::Taming => return Ok(tensors),
             Names::Var => return renamed_by(&VAR, tensors),
             Names::MaskGit => return renamed_by(&MASKGIT, tensors),
             Names::Emu3 => return renamed_by(&EMU3, tensors),
@@ -84,21 +93,40 @@ impl Names {
         let level = |name: &str| Some(level_behind(name, levels)?.0);
         let last = tensors.keys().filter_map(|n| level(n)).max();
         let last = last.unwrap_or(0);
-        let one = |(name, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
+        each_renamed(tensors, |name| {
             let name = match level_behind(&name, levels) {
                 Some((i, rest)) => format!("decoder.up.{}.{rest}", last.saturating_sub(i)),
                 None => name,
             };
-            let name = match self {
+            match self {
                 Names::LlamaGen => replaced(name, &LLAMAGEN),
                 Names::Diffusers => replaced(name, &DIFFUSERS),
                 _ => name,
-            };
-            let shape = as_convolution(&name, shape);
-            (name, (shape, values))
-        };
-        tensors.into_iter().map(one).collect()
+            }
+        })
     }
+}
+
+/// Renames each tensor.
+///
+/// # Errors
+/// If two of them become one.
+fn each_renamed(tensors: HostTensors, rename: impl Fn(String) -> String) -> Result<HostTensors> {
+    let mut before: BTreeMap<String, String> = BTreeMap::new();
+    let mut all = HostTensors::new();
+    for (name, (shape, values)) in tensors {
+        let ours = rename(name.clone());
+        if let Some(other) = before.insert(ours.clone(), name.clone()) {
+            let what = format!(
+                "the tensors `{other}` and `{name}` are both `{ours}` of a VQ-GAN: take out of the \
+                 file the one that is not the model's"
+            );
+            return Err(Error::data(what));
+        }
+        let shape = as_convolution(&ours, shape);
+        all.insert(ours, (shape, values));
+    }
+    Ok(all)
 }
 
 /// Returns the number behind a prefix, and the name behind that.
@@ -171,8 +199,8 @@ const EMU3: [(&str, &str); 12] = [
     (".conv2.conv.", ".conv2."),
 ];
 
-fn renamed_by(parts: &Parts, tensors: HostTensors) -> HostTensors {
-    let one = |(name, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
+fn renamed_by(parts: &Parts, tensors: HostTensors) -> Result<HostTensors> {
+    each_renamed(tensors, |name| {
         let mut name = replaced(name, parts);
         if let Some((level, (j, rest))) = name
             .split_once(".attn_norms.")
@@ -180,10 +208,8 @@ fn renamed_by(parts: &Parts, tensors: HostTensors) -> HostTensors {
         {
             name = format!("{level}.attn.{j}.norm.{rest}");
         }
-        let shape = as_convolution(&name, shape);
-        (name, (shape, values))
-    };
-    tensors.into_iter().map(one).collect()
+        name
+    })
 }
 
 /// A linear map of channels in attention is a convolution of 1 x 1.
@@ -211,7 +237,7 @@ mod tests {
         };
         let renamed = |names: &[&str]| {
             let scheme = Names::of(names.iter().copied()).unwrap();
-            let all = scheme.renamed(with(names)).into_iter();
+            let all = scheme.renamed(with(names)).unwrap().into_iter();
             (
                 scheme,
                 all.map(|(name, (shape, _))| (name, shape))
@@ -277,6 +303,15 @@ mod tests {
                 all(&[2, 2, 1, 1], "encoder.down.0.attn.0.q.weight"),
             ]
         );
+        let twice = [
+            "decoder.up.1.upsample.conv.weight",
+            "decoder.up.1.upsample_conv.weight",
+        ];
+        let error = Names::MaskGit
+            .renamed(with(&twice))
+            .unwrap_err()
+            .to_string();
+        assert!(twice.iter().all(|name| error.contains(name)), "{error}");
         let convolved = ["decoder.up.0.block.0.norm1.conv.weight"];
         let error = Names::of(convolved.into_iter()).unwrap_err().to_string();
         assert!(error.contains("add_conv"), "{error}");

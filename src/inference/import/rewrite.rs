@@ -2,9 +2,13 @@
 //! under our names.
 
 use super::emu3::{emu3, unit};
-use super::{CODEBOOK, Names};
+use super::names::{CODEBOOK, Names};
+use super::tensors::{one, unlike};
 use crate::nn::HostTensors;
 use crate::{Error, Result};
+
+/// The most channels of latents, as in a configuration.
+const MOST_LATENTS: usize = 4096;
 
 /// Rewrites the tensors of a scheme as those of our model.
 ///
@@ -22,6 +26,7 @@ pub(super) fn rewritten(names: Names, tensors: HostTensors) -> Result<HostTensor
 /// Divides the one map to queries, keys and values of each attention into three.
 fn parts_of_attention(tensors: HostTensors) -> Result<HostTensors> {
     let mut all = HostTensors::new();
+    let mut parts = Vec::new();
     for (name, (shape, values)) in tensors {
         let Some((before, kind)) = name.split_once(".qkv.") else {
             all.insert(name, (shape, values));
@@ -39,10 +44,15 @@ fn parts_of_attention(tensors: HostTensors) -> Result<HostTensors> {
         own[0] = rows / 3;
         let each = values.len() / 3;
         for (part, values) in ["q", "k", "v"].iter().zip(values.chunks(each.max(1))) {
-            let name = format!("{before}.{part}.{kind}");
-            all.insert(name, (own.clone(), values.to_vec()));
+            let tensor = (own.clone(), values.to_vec());
+            parts.push((format!("{before}.{part}.{kind}"), tensor));
         }
     }
+    if let Some((name, _)) = parts.iter().find(|(name, _)| all.contains_key(name)) {
+        let what = format!("the tensor `{name}` is there twice: of its own, and within `qkv`");
+        return Err(Error::data(what));
+    }
+    all.extend(parts);
     Ok(all)
 }
 
@@ -65,7 +75,7 @@ fn maskgit(mut all: HostTensors) -> Result<HostTensors> {
         .map(|(name, _)| name.clone())
         .collect();
     for name in convolutions {
-        let outputs = all[&name].0[0];
+        let outputs = all[&name].0.first().copied().unwrap_or_default();
         all.insert(bias_of(&name), (vec![outputs], vec![0.0; outputs]));
     }
     let shortcuts: Vec<String> = all
@@ -75,19 +85,20 @@ fn maskgit(mut all: HostTensors) -> Result<HostTensors> {
     for block in shortcuts {
         fold_shortcut(&mut all, &block)?;
     }
-    let width = |all: &HostTensors, name: String| Some(all.get(&name)?.0[0]);
-    let level_width =
-        |all: &HostTensors, i: usize| width(all, format!("encoder.down.{i}.block.0.conv1.weight"));
+    let level = |i: usize| format!("encoder.down.{i}.block.0");
     for i in 0.. {
-        let Some(c) = level_width(&all, i) else { break };
-        if level_width(&all, i + 1).is_some() {
+        if !all.contains_key(&format!("{}.conv1.weight", level(i))) {
+            break;
+        }
+        let c = width(&all, &level(i))?;
+        if all.contains_key(&format!("{}.conv1.weight", level(i + 1))) {
             let mut mean = vec![0.0; c * c * 9];
             for channel in 0..c {
                 let own = &mut mean[(channel * c + channel) * 9..][..9];
                 [0, 1, 3, 4].iter().for_each(|tap| own[*tap] = 0.25);
             }
             let conv = format!("encoder.down.{i}.downsample.conv");
-            insert(&mut all, &conv, [c, c, 3], mean);
+            insert(&mut all, &conv, [c, c, 3], mean)?;
         }
         let first_free = (0..).find(|j| {
             let name = format!("decoder.up.{i}.block.{j}.conv1.weight");
@@ -104,28 +115,30 @@ fn maskgit(mut all: HostTensors) -> Result<HostTensors> {
             &format!("{block}.conv1"),
             [c, c, 3],
             centred(&unit(c), c * c),
-        );
+        )?;
         insert(
             &mut all,
             &format!("{block}.conv2"),
             [c, c, 3],
             vec![0.0; c * c * 9],
-        );
+        )?;
     }
     let (latents, kernel) = {
-        let (shape, values) = tensor(&all, "encoder.conv_out.weight")?;
+        let name = "encoder.conv_out.weight";
+        let (shape, values) = one(&all, name, Names::MaskGit)?;
         let [o, i, h, w] = shape[..] else {
-            return Err(unlike("encoder.conv_out.weight", shape));
+            return Err(unlike(name, shape, Names::MaskGit));
         };
         let kernel = match (h, w) {
+            _ if o > MOST_LATENTS => return Err(unlike(name, shape, Names::MaskGit)),
             (1, 1) => centred(values, o * i),
             (3, 3) => values.clone(),
-            _ => return Err(unlike("encoder.conv_out.weight", shape)),
+            _ => return Err(unlike(name, shape, Names::MaskGit)),
         };
         (o, (vec![o, i, 3, 3], kernel))
     };
     all.insert("encoder.conv_out.weight".into(), kernel);
-    let (codebook, _) = tensor(&all, CODEBOOK)?;
+    let (codebook, _) = one(&all, CODEBOOK, Names::MaskGit)?;
     if codebook.get(1) != Some(&latents) {
         let what = format!(
             "`{CODEBOOK}` has shape {codebook:?}, and latents have {latents} channels \
@@ -134,13 +147,13 @@ fn maskgit(mut all: HostTensors) -> Result<HostTensors> {
         return Err(Error::data(what));
     }
     for name in ["quant_conv", "post_quant_conv"] {
-        insert(&mut all, name, [latents, latents, 1], unit(latents));
+        insert(&mut all, name, [latents, latents, 1], unit(latents))?;
     }
     for (name, add) in [
         ("decoder.conv_out.weight", 0.0),
         ("decoder.conv_out.bias", -1.0),
     ] {
-        let (shape, values) = tensor(&all, name)?;
+        let (shape, values) = one(&all, name, Names::MaskGit)?;
         let scaled = values.iter().map(|v| 2.0 * v + add).collect();
         let scaled = (shape.clone(), scaled);
         all.insert(name.into(), scaled);
@@ -152,25 +165,37 @@ fn bias_of(weight: &str) -> String {
     format!("{}.bias", weight.strip_suffix(".weight").unwrap_or(weight))
 }
 
-fn tensor<'a>(all: &'a HostTensors, name: &str) -> Result<&'a (Vec<usize>, Vec<f32>)> {
-    let missing = || {
-        Error::data(format!(
-            "the tensor `{name}` is missing: it is no whole tokenizer of MaskGIT"
-        ))
+/// Returns the channels that a block makes. Its second convolution keeps them, so that their
+/// square is no more than the numbers of that one.
+fn width(all: &HostTensors, block: &str) -> Result<usize> {
+    let [first, second] = ["conv1", "conv2"].map(|part| format!("{block}.{part}.weight"));
+    let shape = &one(all, &first, Names::MaskGit)?.0;
+    let [c, _, 3, 3] = shape[..] else {
+        return Err(unlike(&first, shape, Names::MaskGit));
     };
-    all.get(name).ok_or_else(missing)
+    match &one(all, &second, Names::MaskGit)?.0 {
+        shape if shape[..] == [c, c, 3, 3] => Ok(c),
+        shape => Err(unlike(&second, shape, Names::MaskGit)),
+    }
 }
 
-fn unlike(name: &str, shape: &[usize]) -> Error {
-    Error::data(format!(
-        "the tensor `{name}` has shape {shape:?}, unlike MaskGIT's"
-    ))
-}
-
-/// Adds a convolution without effect of its bias.
-fn insert(all: &mut HostTensors, name: &str, [o, i, k]: [usize; 3], values: Vec<f32>) {
-    all.insert(format!("{name}.weight"), (vec![o, i, k, k], values));
+/// Adds a convolution with a bias of 0.
+///
+/// # Errors
+/// If there is one of that name.
+fn insert(
+    all: &mut HostTensors,
+    name: &str,
+    [o, i, k]: [usize; 3],
+    values: Vec<f32>,
+) -> Result<()> {
+    let before = all.insert(format!("{name}.weight"), (vec![o, i, k, k], values));
+    if before.is_some() {
+        let what = format!("the tensor `{name}.weight` is there, and MaskGIT has none");
+        return Err(Error::data(what));
+    }
     all.insert(format!("{name}.bias"), (vec![o], vec![0.0; o]));
+    Ok(())
 }
 
 /// Kernels of 1 x 1 as ones of 3 x 3.
@@ -186,16 +211,23 @@ fn centred(points: &[f32], count: usize) -> Vec<f32> {
 fn fold_shortcut(all: &mut HostTensors, block: &str) -> Result<()> {
     let [map, last, first] =
         ["nin_shortcut", "conv2", "conv1"].map(|p| format!("{block}.{p}.weight"));
-    let inputs = match &tensor(all, &first)?.0[..] {
-        [_, inputs, ..] => *inputs,
-        shape => return Err(unlike(&first, shape)),
-    };
-    let (shape, n) = tensor(all, &map)?;
-    let (kernel_shape, kernel) = tensor(all, &last)?;
-    let o = match (&shape[..], &kernel_shape[..]) {
-        ([o, i, 1, 1], [rows, _, 3, 3]) if o == i && o == rows => *o,
-        _ => return Err(unlike(&map, shape)),
-    };
+    let o = width(all, block)?;
+    let inputs = one(all, &first, Names::MaskGit)?.0[1];
+    let (shape, n) = one(all, &map, Names::MaskGit)?;
+    let (kernel_shape, kernel) = one(all, &last, Names::MaskGit)?;
+    if shape[..] != [o, o, 1, 1] {
+        return Err(unlike(&map, shape, Names::MaskGit));
+    }
+    for part in ["conv2", "nin_shortcut"] {
+        let bias = format!("{block}.{part}.bias");
+        if all
+            .get(&bias)
+            .is_some_and(|(_, b)| b.iter().any(|v| *v != 0.0))
+        {
+            let what = format!("the tensor `{bias}` is not 0: MaskGIT's blocks have no biases");
+            return Err(Error::data(what));
+        }
+    }
     let each = kernel.len() / o.max(1);
     let mut folded = Vec::with_capacity(kernel.len());
     for a in 0..o {
@@ -214,13 +246,13 @@ fn fold_shortcut(all: &mut HostTensors, block: &str) -> Result<()> {
     }
     let folded = (kernel_shape.clone(), folded);
     all.insert(last, folded);
+    all.remove(&map);
     insert(
         all,
         &format!("{block}.nin_shortcut"),
         [o, inputs, 1],
         vec![0.0; o * inputs],
-    );
-    Ok(())
+    )
 }
 
 #[cfg(test)]
@@ -242,6 +274,13 @@ mod tests {
         assert_eq!(parts["decoder.mid.attn_1.k.weight"].1, [4.0, 5.0, 6.0, 7.0]);
         let error = of(&[4, 3, 1, 1]).unwrap_err().to_string();
         assert!(error.contains("qkv") && error.contains("three"), "{error}");
+        let tensor = |part: &str, rows: usize| {
+            let name = format!("decoder.mid.attn_1.{part}.weight");
+            (name, (vec![rows, 1, 1, 1], vec![0.0; rows]))
+        };
+        let twice = HostTensors::from([tensor("qkv", 3), tensor("k", 1)]);
+        let error = parts_of_attention(twice).unwrap_err().to_string();
+        assert!(error.contains("attn_1.k.weight"), "{error}");
     }
 
     /// The block's own rule at one place of one pixel: `h + N h`, `h = W x`.
@@ -256,6 +295,13 @@ mod tests {
         all.insert("b.conv2.weight".into(), (vec![2, 2, 3, 3], kernel));
         let map = (vec![2, 2, 1, 1], vec![0.5, 1.0, 0.0, 2.0]);
         all.insert("b.nin_shortcut.weight".into(), map);
+        for part in ["conv2", "nin_shortcut"] {
+            let mut biased = all.clone();
+            let bias = format!("b.{part}.bias");
+            biased.insert(bias.clone(), (vec![2], vec![0.0, 1.0]));
+            let error = fold_shortcut(&mut biased, "b").unwrap_err().to_string();
+            assert!(error.contains(&bias), "{error}");
+        }
         fold_shortcut(&mut all, "b").unwrap();
         let middles: Vec<f32> = all["b.conv2.weight"]
             .1

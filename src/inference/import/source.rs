@@ -10,18 +10,12 @@ const WEIGHTS: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safete
 /// The groups of our norms.
 const GROUPS: u64 = 32;
 
-/// A checkpoint's weights.
-pub(super) struct Source {
-    pub weights: PathBuf,
-}
-
-/// Finds the weights of a checkpoint: the file itself, or that in a folder. What a `config.json`
-/// beside them asks for and there is none of here is an error.
+/// Finds the weights of a checkpoint: the file itself, or that in a folder.
 ///
 /// # Errors
-/// If a folder has none, or the configuration cannot be read or used.
-pub(super) fn find(path: &Path) -> Result<Source> {
-    let (folder, weights) = if path.is_dir() {
+/// If a folder has none.
+pub(super) fn weights(path: &Path) -> Result<PathBuf> {
+    if path.is_dir() {
         let all = WEIGHTS.map(|name| path.join(name));
         let Some(weights) = all.into_iter().find(|file| file.is_file()) else {
             let what = format!(
@@ -31,19 +25,25 @@ pub(super) fn find(path: &Path) -> Result<Source> {
             );
             return Err(Error::file(path, what));
         };
-        (path.to_owned(), weights)
+        Ok(weights)
     } else {
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        (folder, path.to_owned())
-    };
-    let config = folder.join("config.json");
+        Ok(path.to_owned())
+    }
+}
+
+/// Checks that there is here what the `config.json` beside weights asks for, where there is one.
+///
+/// # Errors
+/// If not, or the configuration cannot be read.
+pub(super) fn check_config(weights: &Path) -> Result<()> {
+    let config = weights.with_file_name("config.json");
     if config.is_file() {
         let bytes = files::read(&config, files::TEXT)?;
         let at = |e: Error| Error::file(&config, e);
         let value = serde_json::from_slice(&bytes).map_err(|e| Error::file(&config, e))?;
         check(&value).map_err(at)?;
     }
-    Ok(Source { weights })
+    Ok(())
 }
 
 /// Checks that a configuration of diffusers' `VQModel`, of open-muse's `MaskGitVQGAN` or of Emu3 is
@@ -111,7 +111,10 @@ fn check_diffusers(config: &serde_json::Value) -> Result<()> {
     }
     match config["norm_num_groups"].as_u64() {
         Some(groups) if groups != GROUPS => {
-            let what = format!("`norm_num_groups` is {groups}: norms have {GROUPS} here");
+            let what = format!(
+                "`norm_num_groups` is {groups}: only {GROUPS} is known. The codebook alone becomes \
+                 an array: name a .npy file by --out"
+            );
             Err(Error::data(what))
         }
         _ => Ok(()),

@@ -1,5 +1,7 @@
 //! Tensors of a safetensors file as numbers.
 
+use super::names::Names;
+use crate::nn::HostTensors;
 use crate::{Error, Result};
 use safetensors::SafeTensors;
 use std::path::Path;
@@ -20,13 +22,25 @@ pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>>
     })
 }
 
-/// Returns the shape and the numbers of a tensor of f32, f16 or bf16.
+/// The most dimensions of a tensor: a convolution over time and space has five.
+const MOST_DIMENSIONS: usize = 5;
+
+/// Returns the shape and the numbers of a tensor of f32, f16 or bf16. The shape has 1 to 5
+/// dimensions, none of them 0, so that products of some of them are at most the file's size.
 ///
 /// # Errors
-/// If there is none of that name, it has elements of another type, or one is not finite.
+/// If there is none of that name, it has another shape or elements of another type, or one is not
+/// finite.
 pub(super) fn read(path: &Path, file: &SafeTensors, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
     let view = file.tensor(name).map_err(|e| Error::file(path, e))?;
     let of = |e: Error| Error::file(path, format!("tensor `{name}`: {e}"));
+    let shape = view.shape();
+    if !(1..=MOST_DIMENSIONS).contains(&shape.len()) || shape.contains(&0) {
+        return Err(of(Error::data(format!(
+            "its shape is {shape:?}: 1 to {MOST_DIMENSIONS} dimensions were expected, none of \
+             them 0; the file is damaged, or of no such model"
+        ))));
+    }
     let values = floats(view.dtype(), view.data()).map_err(of)?;
     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
         return Err(of(Error::data(format!(
@@ -35,7 +49,33 @@ pub(super) fn read(path: &Path, file: &SafeTensors, name: &str) -> Result<(Vec<u
             values[i]
         ))));
     }
-    Ok((view.shape().to_vec(), values))
+    Ok((shape.to_vec(), values))
+}
+
+/// Returns one of the tensors of a program's tokenizer.
+///
+/// # Errors
+/// If there is none of that name.
+pub(super) fn one<'a>(
+    all: &'a HostTensors,
+    name: &str,
+    of: Names,
+) -> Result<&'a (Vec<usize>, Vec<f32>)> {
+    let missing = || {
+        let program = of.program();
+        Error::data(format!(
+            "the tensor `{name}` is missing: it is no whole tokenizer of {program}"
+        ))
+    };
+    all.get(name).ok_or_else(missing)
+}
+
+/// Returns the error about a tensor that has another shape than that of a program's tokenizer.
+pub(super) fn unlike(name: &str, shape: &[usize], of: Names) -> Error {
+    let program = of.program();
+    Error::data(format!(
+        "the tensor `{name}` has shape {shape:?}, unlike that of {program}"
+    ))
 }
 
 fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
