@@ -94,6 +94,9 @@ pub(crate) struct Arena {
     parts: Arc<[Tensor]>,
 }
 
+/// A part, by its number, and its words.
+type WordsOfPart = (usize, Vec<u32>);
+
 impl Arena {
     /// Creates an arena over buffers, one to each part.
     pub(super) fn over(layout: Arc<Layout>, parts: Vec<Tensor>) -> Arena {
@@ -144,7 +147,7 @@ impl Arena {
     /// Returns the parameters' tensors, whose values `value` makes of the arena's words.
     pub(super) fn saved(&self, bf16: bool, value: fn(u32) -> f32) -> Vec<SavedTensor> {
         // The part that was read last, where it is small.
-        let newest: Arc<Mutex<Option<(usize, Vec<u32>)>>> = Arc::default();
+        let newest: Arc<Mutex<Option<WordsOfPart>>> = Arc::default();
         let kept = self.layout.kept();
         kept.map(|slot| {
             let (arena, newest) = (self.clone(), newest.clone());
