@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const TOKENS: &str = "tokens";
 pub(crate) const LOCK: &str = "run.lock";
 /// Name of the file of a trained model.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) const MODEL: &str = "final.safetensors";
 /// Name of the file in which `wgvq compare` records a run that it trained.
 pub const COMPARED: &str = "comparison.json";
@@ -68,6 +69,7 @@ fn is_own(folder: &str, name: &str) -> bool {
 }
 
 /// The files of a folder of a run that a bundle of it holds, beside the models.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn bundled_files(folder: &str) -> &'static [&'static str] {
     match folder {
         TEXT => &["tokenizer.json", "characters.txt"],
@@ -77,11 +79,13 @@ pub(crate) fn bundled_files(folder: &str) -> &'static [&'static str] {
 
 /// Whether a folder of a run, by its name, holds a model that a bundle has: the run's own, a prior
 /// or the judge.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn is_bundled_folder(folder: &str) -> bool {
     ["", PRIOR, CONTRASTIVE].contains(&folder) || is_prior_of_level(folder)
 }
 
 /// Whether a bundle may hold that file of that folder.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn is_bundled_file(folder: &str, file: &str) -> bool {
     (folder == TEXT || is_bundled_folder(folder)) && bundled_files(folder).contains(&file)
 }
