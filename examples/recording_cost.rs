@@ -1,4 +1,4 @@
-//! What it costs the processor to record a dispatch: the engine beside wgpu alone, by turns, in a
+//! The cost of recording a dispatch to the processor: the engine beside wgpu alone, by turns, in a
 //! chain of one operation and in a training step, with all that its tape, its layers and its
 //! optimiser do.
 //!
@@ -85,8 +85,8 @@ fn pipeline(device: &wgpu::Device, inputs: usize) -> wgpu::ComputePipeline {
 }
 
 impl Bare {
-    /// Of each of `count` dispatches one, whose kernel reads so many buffers by `inputs`: pipelines
-    /// are shared by those that read as many, and each reads what those before it wrote.
+    /// Creates `count` dispatches, whose kernels read so many buffers by `inputs`: pipelines are
+    /// shared by those that read as many, and each reads what those before it wrote.
     fn new(device: &wgpu::Device, count: usize, inputs: impl Fn(usize) -> usize) -> Bare {
         let buffers: Vec<wgpu::Buffer> = (0..count + MOST_READ)
             .map(|_| {

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Shows that the gate of `wgvq bench` works on this machine: a build with 10 % more work for one
 # kernel is SLOWER and exits with 1, the reverse is FASTER, and two files of one build are neither.
-# Wants a machine that does nothing else; docs/benchmarking.md says how verdicts are found.
+# docs/benchmarking.md says how verdicts are found.
 #
 #   scripts/bench_gate.sh [ROUNDS]
 #
 #   ROUNDS          rounds of the three comparisons (20)
-#   GATE_PAIRS      processes of each side in a comparison (24)
-#   GATE_SECONDS    seconds for the workload in a process, at most (0.3)
-#   GATE_WORKLOAD   what is timed; the work is planted in layer_norm (layer_norm_n8192_c256)
+#   GATE_PAIRS      processes of each side in a comparison (40)
+#   GATE_SECONDS    seconds for the workload in a process, at most (0.15)
+#   GATE_WORKLOAD   what is timed; the work is planted in layer_norm (layer_norm_n1024_c256)
 #   GATE_PROFILE    the profile of the builds: release, or dev for a quick look
 #   GATE_BUILDS     a folder for both builds, which are made anew only where it has none of them
-#   GATE_FLAGS      further options of `wgvq bench`, such as --any-clock on a shared machine
+#   GATE_FLAGS      further options of `wgvq bench` (--compare-by fastest --any-clock, for a machine
+#                   that others use as well)
 #   CARGO           the cargo to build with
 #   LP_NUM_THREADS  threads of Mesa's software Vulkan (1: with several, a process may take the time
 #                   of all cores or that of one, for as long as it lives)
@@ -19,11 +20,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${1:-20}
-pairs=${GATE_PAIRS:-24}
-seconds=${GATE_SECONDS:-0.3}
-workload=${GATE_WORKLOAD:-layer_norm_n8192_c256}
+pairs=${GATE_PAIRS:-40}
+seconds=${GATE_SECONDS:-0.15}
+workload=${GATE_WORKLOAD:-layer_norm_n1024_c256}
 profile=${GATE_PROFILE:-release}
-read -ra flags <<<"${GATE_FLAGS:-}"
+read -ra flags <<<"${GATE_FLAGS---compare-by fastest --any-clock}"
 cargo=${CARGO:-cargo}
 
 work=$(mktemp -d)

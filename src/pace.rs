@@ -1,9 +1,9 @@
 //! Pace and remaining time: a function of what is done and of times alone, so that it can be tested
 //! against made-up clocks.
 //!
-//! What a run does once is taken out: the compilation of kernels, and what the device still had to
-//! do of it in the calls that follow. What it does again and again beside its steps, measurements
-//! and checkpoints, is counted as often as it comes.
+//! Work that a run does once is taken out: the compilation of kernels, and what the device still
+//! had to do of it in the calls that follow. Work that it does again and again beside its steps,
+//! measurements and checkpoints, is counted as often as it comes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -72,7 +72,7 @@ pub struct Pace {
     last: Duration,
     /// Kernels compiled so far, and the time that it took.
     compiled: (u64, Duration),
-    /// Of these, those since the last call.
+    /// The kernels compiled since the last call, and their time.
     compiled_now: (u64, Duration),
     /// Calls that do not count yet.
     cold: u32,

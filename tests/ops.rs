@@ -81,8 +81,9 @@ fn gpu(options: Options) -> Gpu {
 /// Which kernels have run under naga's bounds checks: files, each with the defines that were set.
 /// A case is run again under checks where it dispatches what has not been, or in [`thorough`]
 /// checks: a driver may compile for longer than it runs, and with checks twice as long as without.
-/// What the others would find there is found without checks too: bands are full of NaN and out of
-/// range, so that what is read of them shows in the results, and what is written in the bands.
+/// A fault that the others would find there is found without checks too: bands are full of NaN and
+/// out of range, so that what is read of them shows in the results, and what is written in the
+/// bands.
 #[derive(Default)]
 struct Checked {
     labels: BTreeSet<String>,

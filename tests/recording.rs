@@ -1,4 +1,4 @@
-//! What the host does to record a training step, a step of a prior and a code that is drawn:
+//! Counts of the host's work to record a training step, a step of a prior and a code that is drawn:
 //! calls of the driver, copies, allocations, locks. Its own binary, for the allocator that counts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -35,14 +35,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What was counted over some calls.
+/// The counts over some calls.
 #[derive(Debug)]
 struct Counted {
-    /// Of the engine.
+    /// The engine's counters.
     gpu: Counters,
-    /// Of this thread, wgpu's included.
+    /// Allocations of this thread, wgpu's included.
     allocations: u64,
-    /// Of the engine's, by this thread.
+    /// Locks of the engine's, by this thread.
     locks: u64,
 }
 
@@ -90,7 +90,7 @@ struct Most {
     locks: u64,
 }
 
-/// What a submission adds, wgpu's encoder, pass and command buffer.
+/// The allocations that a submission adds, for wgpu's encoder, pass and command buffer.
 const ALLOCATIONS_PER_SUBMISSION: u64 = 60;
 const LOCKS_PER_SUBMISSION: u64 = 4;
 

@@ -13,10 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// What a call that can fail returns where it did not.
+// The result of a call that can fail, where it did not.
 #define WGVQ_OK 0
 
-// What a call that can fail returns where it did: wgvq_last_error says why.
+// The result of a call that can fail, where it did: wgvq_last_error says why.
 #define WGVQ_FAILED -1
 
 // A device that models compute on.

@@ -10,9 +10,9 @@ use wgvq::inference::{
     Decoder, FirstStageModel, Hierarchy, SampleRequest, SamplingOptions, no_progress,
 };
 
-/// What a call that can fail returns where it did not.
+/// The result of a call that can fail, where it did not.
 pub const WGVQ_OK: i32 = 0;
-/// What a call that can fail returns where it did: wgvq_last_error says why.
+/// The result of a call that can fail, where it did: wgvq_last_error says why.
 pub const WGVQ_FAILED: i32 = -1;
 
 /// A device that models compute on.

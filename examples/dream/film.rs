@@ -10,7 +10,7 @@ use wgvq::{Error, Result};
 /// Pixels between frames, and their colour.
 const GAP: u32 = 2;
 const GAP_COLOUR: Rgb<u8> = Rgb([255, 255, 255]);
-/// How long a frame of the animation is seen.
+/// The time for which a frame of the animation is seen.
 const DELAY: Duration = Duration::from_millis(160);
 
 /// Puts frames, u8 [H, W, 3] each, on a grid, each pixel enlarged to a square of `zoom`.

@@ -23,7 +23,7 @@ use wgvq::{Error, Result, wgpu};
 
 /// Frames that are recorded from one start.
 const EPISODE: usize = 32;
-/// Of so many starts, one is held out.
+/// The number of starts of which one is held out.
 const HELD_OUT: usize = 10;
 
 /// Codes of frames, those of the frame before first, and keys as classes.
@@ -33,7 +33,7 @@ fn code_rows((codes, classes): &Split) -> CodeRows<'_> {
     CodeRows { codes, classes }
 }
 
-/// What is done between the host's frames now.
+/// The work between the host's frames.
 enum Phase {
     Record,
     Tokenizer(Box<Trainer>),

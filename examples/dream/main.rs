@@ -37,11 +37,11 @@ use std::time::{Duration, Instant};
 use wgvq::{Error, FeatureRequest, Result};
 use world::World;
 
-/// What a headless run has made.
+/// The results of a headless run.
 pub struct Dreamt {
     /// The application, after it has learned.
     pub learning: Learning,
-    /// What it has learned.
+    /// The model that it has learned.
     pub world: World,
     /// Dreams, held against the game.
     pub comparison: Comparison,

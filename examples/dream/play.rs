@@ -1,4 +1,4 @@
-//! What is played: the game, or the dream of it, in the same texture. A dreamt frame is drawn over
+//! Play: the game, or the dream of it, in the same texture. A dreamt frame is drawn over
 //! several of the host's frames, each for its budget.
 
 use super::court::Court;

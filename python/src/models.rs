@@ -18,7 +18,7 @@ pub struct Models {
     run: PathBuf,
     pub first: FirstStageModel,
     priors: Option<Hierarchy>,
-    /// What reads texts, and their layout.
+    /// The tokenizer of texts, and their layout.
     reader: Option<(Tokenizer, Text)>,
     judge: Option<ContrastiveModel>,
 }

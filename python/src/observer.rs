@@ -19,7 +19,7 @@ pub struct Watch<'a> {
     looked: Instant,
     /// The stage that rows are of, where there are several.
     pub stage: Option<String>,
-    /// What was raised meanwhile. It is raised again once the run has saved.
+    /// The error that was raised meanwhile. It is raised again once the run has saved.
     raised: Option<PyErr>,
 }
 

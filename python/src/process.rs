@@ -1,4 +1,4 @@
-//! What belongs to one process. The threads of a driver are not in a process that was forked from
+//! State of one process. The threads of a driver are not in a process that was forked from
 //! it: what waits for them there would wait for ever.
 
 use crate::errors;

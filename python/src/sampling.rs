@@ -31,7 +31,7 @@ pub struct Draw {
     passes: usize,
 }
 
-/// How many codes of an image are drawn in a pass, where it is more than one.
+/// The number of codes of an image that are drawn in a pass, where it is more than one.
 #[derive(FromPyObject)]
 enum Window {
     Codes(usize),

@@ -16,7 +16,7 @@ pub struct Arrays<'py> {
     labels: Option<PyReadonlyArray1<'py, u32>>,
     #[pyo3(item)]
     classes: Vec<String>,
-    /// What is seen in each, where that is known.
+    /// The captions, where they are known.
     #[pyo3(item)]
     captions: Option<Vec<Option<String>>>,
     #[pyo3(item)]
@@ -26,7 +26,7 @@ pub struct Arrays<'py> {
 /// The source of images, as a caller names it.
 #[derive(FromPyObject)]
 pub enum Source<'py> {
-    /// What the command line takes, too.
+    /// A source by name, as the command line takes it.
     Name(String),
     /// Images in memory.
     Memory(Arrays<'py>),

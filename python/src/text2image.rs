@@ -33,7 +33,7 @@ use wgvq::train::prior::{PriorStage, TokenSource, run_prior};
 use wgvq::train::{Observer, Start, Trainer};
 use wgvq::{Error, Result};
 
-/// What may be more when a training goes on.
+/// The options that may grow when a training goes on.
 const MORE: &str = "--steps and --judge-steps";
 
 /// The request, as Python names it.

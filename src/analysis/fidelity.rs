@@ -1,4 +1,4 @@
-//! What a first stage keeps of images held out, and how it uses its codes.
+//! The fidelity of a first stage to images held out, and its use of codes.
 
 use super::sharpness::Energy;
 use crate::autograd::Tape;

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 /// Share by which the clock may move from before a measurement to after it.
 const MOST: f64 = 0.03;
-/// How long a probe takes, at least.
+/// The time of a probe, at least.
 const PROBE: Duration = Duration::from_micros(500);
 /// Probes of which the middle one counts.
 const PROBES: usize = 3;
 /// Multiply-adds that one invocation of `fma_chain` does in a round: in eight chains, which hide
 /// how long one of them takes, so that it does one a clock.
 const ROUND: f64 = 512.0;
-/// How long a GPU is kept busy before a measurement, so that its clock is up.
+/// The time for which a GPU is kept busy before a measurement, so that its clock is up.
 const BUSY: Duration = Duration::from_millis(100);
 
 /// A probe of the clock: a workgroup that computes and nothing else, for a number of clocks that is

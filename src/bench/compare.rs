@@ -1,17 +1,21 @@
 //! Two sets of results against each other: a verdict for each workload, by intervals.
 //!
-//! What is compared are the medians of processes, since one process differs from the next by more
-//! than its own times do from each other. Of the logarithms' differences an interval at 95 % is
-//! taken by ranks (`statistics`): of pairs where the processes of both sides took turns, which by
-//! itself makes that what wanders with time strikes both alike; else of the shift between two
-//! samples. Then each time is first multiplied by the peak that its process measured (of copies,
-//! where memory binds, of operations, where they do), so that a machine that runs slower today
-//! changes nothing. A build whose kernels are slower everywhere measures lower peaks too, and hides
-//! behind them: [`peak_ratios`] shows it, and turns do without peaks.
+//! The medians of processes are compared, since one process differs from the next by more than its
+//! own times do from each other. An interval at 95 % of the differences of their logarithms is
+//! taken by ranks (`statistics`): of pairs where the processes of both sides took turns, so that whatever
+//! wanders with time strikes both alike; else of the shift between two samples. Then each time is
+//! first multiplied by the peak that its process measured (of copies, where memory binds, of
+//! operations, where they do), so that a machine that runs slower today changes nothing. A build
+//! whose kernels are slower everywhere measures lower peaks too, and hides behind them:
+//! [`peak_ratios`] shows it, and turns do without peaks.
+//!
+//! On a machine that others use as well, half of all processes may take half as long again, and
+//! medians say nothing: there the fastest processes of both sides are compared
+//! ([`Pairing::Fastest`]).
 
 use super::results::Results;
 use super::row::{Header, Row};
-use super::statistics::{Interval, median, of_pairs, of_shift, quantile, sorted};
+use super::statistics::{Interval, median, of_fastest, of_pairs, of_shift, quantile, sorted};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -78,6 +82,9 @@ pub struct Comparison {
 pub enum Pairing {
     /// Those of both sides took turns: the first against the first.
     Turns,
+    /// Those of both sides took turns on a machine that others use as well, which only makes times
+    /// longer: the fastest fifth of each side against the other's, a process by its least time.
+    Fastest,
     /// All against all.
     Apart,
 }
@@ -86,13 +93,17 @@ pub enum Pairing {
 /// machine of 10^9 operations or bytes per second, whichever bind.
 fn logarithm((header, row): &(&Header, &Row), bound: &str, pairing: Pairing) -> f64 {
     let peak = match (pairing, bound) {
-        (Pairing::Turns, _) => 1.0,
+        (Pairing::Turns | Pairing::Fastest, _) => 1.0,
         (Pairing::Apart, "memory") => header.peak_gbps,
         (Pairing::Apart, "compute") => header.peak_gflops,
         // Dispatches take what they take, whatever the peaks.
         (Pairing::Apart, _) => 1.0,
     };
-    (row.ms.unwrap_or(f64::NAN) * peak).ln()
+    let ms = match pairing {
+        Pairing::Fastest => row.samples.iter().copied().reduce(f64::min).or(row.ms),
+        _ => row.ms,
+    };
+    (ms.unwrap_or(f64::NAN) * peak).ln()
 }
 
 /// Returns the new peaks over the old, of multiply-adds and of copies: medians of the processes.
@@ -154,7 +165,8 @@ fn one(
     let interval = match pairing {
         Pairing::Apart => of_shift(&logs(new), &logs(old)),
         // What is wrong in one process of a side is no time of the others.
-        Pairing::Turns if new_ms.is_empty() || old_ms.is_empty() => None,
+        _ if new_ms.is_empty() || old_ms.is_empty() => None,
+        Pairing::Fastest => of_fastest(&logs(new), &logs(old)),
         // A process whose time was refused leaves its partner alone.
         Pairing::Turns => {
             let turns = new.runs.iter().zip(&old.runs);
@@ -194,9 +206,9 @@ fn one(
 pub struct Spread {
     /// The median of the processes' medians, in milliseconds.
     pub median: f64,
-    /// Of the times of a process, in the middle one of the processes.
+    /// The spread of the times of a process, in the middle one of the processes.
     pub within: f64,
-    /// Of the medians of the processes.
+    /// The spread of the medians of the processes.
     pub between: f64,
 }
 
@@ -282,6 +294,42 @@ mod tests {
                 assert_eq!(verdict(&same, &base), Change::Same);
             }
         }
+    }
+
+    /// Processes of which two in five are disturbed from their beginning to their end, and some of
+    /// the times of the others.
+    fn disturbed(rng: &mut Rng, ms: f64) -> Results {
+        let mut longer = |share: f64| match rng.uniform() < share {
+            true => 1.4 + 0.3 * rng.uniform(),
+            false => 1.0 + 0.01 * rng.uniform(),
+        };
+        let mut all = results(&[(1.0, ms); 30]);
+        for row in all.runs.iter_mut().flat_map(|run| &mut run.rows) {
+            let process = longer(0.4);
+            row.samples = (0..7).map(|_| ms * process.max(longer(0.3))).collect();
+            row.ms = Some(median(&row.samples));
+        }
+        all
+    }
+
+    #[test]
+    fn the_fastest_tell_where_medians_do_not() {
+        let mut rng = Rng::new(5);
+        let mut unsure = 0;
+        for _ in 0..20 {
+            let [base, slow, same] = [4.0, 4.4, 4.0].map(|ms| disturbed(&mut rng, ms));
+            let verdict =
+                |new: &Results, old: &Results, pairing| compare(new, old, pairing, FIVE)[0].verdict;
+            assert_eq!(verdict(&slow, &base, Pairing::Fastest), Change::Slower);
+            assert_eq!(verdict(&base, &slow, Pairing::Fastest), Change::Faster);
+            assert_eq!(verdict(&same, &base, Pairing::Fastest), Change::Same);
+            unsure += usize::from(verdict(&slow, &base, Pairing::Turns) == Change::Unsure);
+        }
+        assert!(unsure > 4, "{unsure} of 20 are unsure by medians");
+        // Too few processes for a fifth of them.
+        let [few, others] = [results(&[(1.0, 4.0); 19]), results(&[(1.0, 4.0); 30])];
+        let found = &compare(&few, &others, Pairing::Fastest, FIVE)[0];
+        assert_eq!((found.verdict, found.interval), (Change::Unsure, None));
     }
 
     /// The peaks are measured by the build's own kernels.

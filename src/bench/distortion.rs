@@ -1,5 +1,5 @@
-//! How near codes come to vectors, for how much time: k-means by its rounds, products and residuals
-//! by their codebooks and beams, and the same of another library.
+//! The distance of codes from vectors against the time they take: k-means by its rounds, products
+//! and residuals by their codebooks and beams, and the same of another library.
 
 use super::peer::{Answer, Peer, Problem};
 use super::statistics::median;

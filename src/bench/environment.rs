@@ -1,4 +1,5 @@
-//! What a measurement depends on beside the code: the build, the device, and the machine's state.
+//! The surroundings on which a measurement depends beside the code: the build, the device, and the
+//! machine's state.
 
 use crate::gpu::Gpu;
 use serde::{Deserialize, Serialize};

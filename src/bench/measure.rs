@@ -22,7 +22,7 @@ pub struct Budget {
     pub most: usize,
     /// The relative spread at which it stops: see [`spread`].
     pub spread: f64,
-    /// How often it is made again, at most, where the device's clock moved while it ran.
+    /// The number of further tries, at most, where the device's clock moved while it ran.
     pub again: usize,
 }
 
@@ -117,8 +117,8 @@ pub struct Repeated {
     pub mhz: [f64; 2],
     /// Why they stopped.
     pub stop: Stop,
-    /// How the inputs were kept out of the caches; `None` where the same ones were read again and
-    /// again, and are there if they fit.
+    /// The way in which the inputs were kept out of the caches; `None` where the same ones were
+    /// read again and again, and are there if they fit.
     pub cold: Option<ColdBy>,
 }
 

@@ -42,7 +42,7 @@ pub use distortion::{DistortionRow, Reached, Setting, distortion, distortion_set
 pub use environment::Environment;
 pub use launch::Launch;
 pub use measure::{Budget, Repeated, Stop, Timing, measure, measure_cold, spread};
-pub use peak::{Bound, Peak, peak};
+pub use peak::{Bound, Peak, peak, rough_peak};
 pub use peer::{Peer, PeerRow, Problem};
 pub use prepared::Prepared;
 pub use prior::PriorWork;

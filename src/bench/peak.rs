@@ -81,11 +81,11 @@ impl Peak {
     }
 }
 
-/// Seconds of one call: the least of several, since whatever disturbs a measurement makes it
+/// Seconds of one call: the least of `calls`, since whatever disturbs a measurement makes it
 /// longer.
-fn least(gpu: &Gpu, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+fn least(gpu: &Gpu, calls: usize, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut least = f64::INFINITY;
-    for _ in 0..8 {
+    for _ in 0..calls {
         let start = Instant::now();
         let ((), device) = gpu.timed(&mut call)?;
         least =
@@ -99,12 +99,25 @@ fn least(gpu: &Gpu, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
 /// # Errors
 /// If the device fails.
 pub fn peak(gpu: &Gpu) -> Result<Peak> {
+    peak_of(gpu, 8, 1 << 26)
+}
+
+/// Measures the ceilings roughly, in a tenth of the time: for runs that are no measurement.
+///
+/// # Errors
+/// If the device fails.
+pub fn rough_peak(gpu: &Gpu) -> Result<Peak> {
+    peak_of(gpu, 1, 1 << 22)
+}
+
+/// [`peak`] of the least of `calls` calls each, by a copy of `floats` numbers at most.
+fn peak_of(gpu: &Gpu, calls: usize, floats: u64) -> Result<Peak> {
     let mut rng = Rng::new(1);
     let x = rng.normals(&[1 << 18]).upload(gpu)?;
     // Longer chains until a call is far longer than its own cost.
     let mut rounds = 1;
     let gflops = loop {
-        let seconds = least(gpu, || fma_chain(&x, rounds).map(drop))?;
+        let seconds = least(gpu, calls, || fma_chain(&x, rounds).map(drop))?;
         let work = crate::ops::elementwise::fma_chain::FmaChain
             .work(&case(&[("n", x.len()), ("rounds", rounds)]));
         if seconds > 0.02 || rounds >= 1 << 16 {
@@ -113,7 +126,7 @@ pub fn peak(gpu: &Gpu) -> Result<Peak> {
         rounds *= 2;
     };
     // Larger than any cache where the device can bind that much.
-    let n = (gpu.limits().max_storage_buffer_binding_size / 4).min(1 << 26) as usize / 4 * 4;
+    let n = (gpu.limits().max_storage_buffer_binding_size / 4).min(floats) as usize / 4 * 4;
     let x = Tensor::zeros(gpu, &[n], crate::gpu::DType::F32)?;
     crate::ops::sampling::random::normal(
         &x,
@@ -123,11 +136,11 @@ pub fn peak(gpu: &Gpu) -> Result<Peak> {
             stream: 0,
         },
     )?;
-    let seconds = least(gpu, || copy(&x).map(drop))?;
+    let seconds = least(gpu, calls, || copy(&x).map(drop))?;
     let [_, few, many] = Launch::all();
     let launches = |launch: Launch| {
         let call = launch.prepare(gpu)?.call;
-        least(gpu, call)
+        least(gpu, calls, call)
     };
     // What each further one takes: a submission's own cost is in neither.
     let per_dispatch =

@@ -17,14 +17,16 @@ use std::time::Duration;
 
 /// The version of the protocol.
 pub const PROTOCOL: u32 = 1;
-/// How long an answer may take, beyond the time that was asked for: libraries compile at first.
+/// The time that an answer may take, beyond the time that was asked for: libraries compile at
+/// first.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How long a peer that closed its output may take to end.
+/// The time that a peer that closed its output may take to end.
 const ENDING: Duration = Duration::from_secs(1);
 
 /// A case for a peer, with its inputs.
 pub struct Problem {
-    /// What is asked for: an operation's name, or `quantizer_ema` for a whole forward pass.
+    /// The case that is asked for: an operation's name, or `quantizer_ema` for a whole forward
+    /// pass.
     pub asked: String,
     /// The operation whose reference judges the answer.
     pub op: &'static dyn Operation,
@@ -48,7 +50,7 @@ struct File {
 
 /// Another library's program, running.
 pub struct Peer {
-    /// What it calls itself.
+    /// The name that it gives itself.
     pub name: String,
     /// Whether its products round operands to at most eleven bits, as TF32 and f16 do.
     pub rounds: bool,
@@ -304,7 +306,7 @@ fn read(folder: &Path, file: &File) -> Answer<HostTensor> {
 /// The result of a peer for a workload, in the row of ours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerRow {
-    /// What it calls itself.
+    /// The name that it gives itself.
     pub peer: String,
     /// Its command.
     pub command: String,

@@ -40,7 +40,7 @@ pub struct Shape {
 /// Something of a run, and what it consists of.
 #[derive(Clone, Debug)]
 pub struct Replay {
-    /// What it is: `training step`, `prior: training step`, `encoding`.
+    /// The name of the part: `training step`, `prior: training step`, `encoding`.
     pub name: String,
     /// Images or vectors of it.
     pub items: usize,

@@ -59,7 +59,7 @@ pub struct Results {
 enum Line {
     Header(Box<Header>),
     Row(Box<Row>),
-    /// What is no row: a kernel's share, a comparison.
+    /// A line that is no row: a kernel's share, a comparison.
     Other,
 }
 

@@ -54,7 +54,7 @@ pub struct Row {
     /// Whether the inputs lay in a cache.
     #[serde(default)]
     pub cache: Cache,
-    /// How they were kept out of it.
+    /// The way in which they were kept out of it.
     #[serde(default)]
     pub cold_by: Option<String>,
     /// Whether it agreed with f64.

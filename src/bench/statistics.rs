@@ -2,7 +2,8 @@
 //!
 //! All intervals are by ranks, at 95 % or more, since few values are there and times are skewed:
 //!
-//! - a median's by order statistics (Conover, *Practical Nonparametric Statistics*, section 3.2),
+//! - a median's and a quantile's by order statistics (Conover, *Practical Nonparametric
+//!   Statistics*, section 3.2),
 //! - the middle of paired differences by Wilcoxon's signed ranks, with the interval that Tukey
 //!   found in the averages of all pairs (Hollander and Wolfe, *Nonparametric Statistical Methods*,
 //!   section 3.3),
@@ -17,6 +18,8 @@ const NORMAL: f64 = 1.96;
 const COUNTED: usize = 10_000;
 /// Values of either of two samples, at least.
 const LEAST: usize = 4;
+/// The share of the values that are compared by [`of_fastest`].
+const FASTEST: f64 = 0.2;
 
 /// A value between two others.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,26 +71,45 @@ pub fn median(values: &[f64]) -> f64 {
 /// Returns how many of the least values of a statistic that takes `0, 1, ..` with these weights
 /// lie below the interval: 0 where no interval is that sure.
 fn below(weights: &[f64]) -> usize {
-    let total: f64 = weights.iter().sum();
+    least(weights.iter(), MISS * weights.iter().sum::<f64>())
+}
+
+/// Returns how many of the first weights come to `most` together.
+fn least<'a>(weights: impl Iterator<Item = &'a f64>, most: f64) -> usize {
     let mut sum = 0.0;
     weights
-        .iter()
         .take_while(|weight| {
             sum += **weight;
-            sum <= MISS * total
+            sum <= most
         })
         .count()
 }
 
 /// Returns the ends of sorted values of which `out` on each side lie outside, and their middle.
 fn between(sorted: &[f64], out: usize) -> Option<Interval> {
-    let low = sorted.get(out.checked_sub(1)?)?;
-    let high = sorted.get(sorted.len() - out)?;
+    outside(sorted, [out; 2], 0.5)
+}
+
+/// Returns the ends of sorted values of which so many lie outside below and above, and the value at
+/// `share` of the way.
+fn outside(sorted: &[f64], [below, above]: [usize; 2], share: f64) -> Option<Interval> {
+    let low = sorted.get(below.checked_sub(1)?)?;
+    let high = sorted.get(sorted.len() - above)?;
     Some(Interval {
         low: *low,
-        middle: quantile(sorted, 0.5),
+        middle: quantile(sorted, share),
         high: *high,
     })
+}
+
+/// Returns the chances that 0, 1, .. of `n` values lie below their quantile at `share`: binomial.
+fn binomial(n: usize, share: f64) -> Vec<f64> {
+    let mut weights = vec![(1.0 - share).powi(n as i32)];
+    let odds = share / (1.0 - share);
+    for i in 0..n {
+        weights.push(weights[i] * odds * (n - i) as f64 / (i + 1) as f64);
+    }
+    weights
 }
 
 /// Returns the interval of a median. `None` for fewer than six values, which cannot be that sure.
@@ -98,12 +120,32 @@ pub fn of_median(values: &[f64]) -> Option<Interval> {
         let out = 0.5 * n as f64 - NORMAL * 0.5 * (n as f64).sqrt();
         return between(&sorted(values), out as usize);
     }
-    // The number of values below the median: binomial, at one half.
-    let mut weights = vec![0.5f64.powi(n as i32)];
-    for i in 0..n {
-        weights.push(weights[i] * (n - i) as f64 / (i + 1) as f64);
-    }
-    between(&sorted(values), below(&weights))
+    between(&sorted(values), below(&binomial(n, 0.5)))
+}
+
+/// Returns the interval of how far the fastest fifth of the first sample lies above that of the
+/// second: the difference of their quantiles at a fifth, each of which is sure to 97.5 %. `None`
+/// for fewer than twenty values on a side, and for more than a thousand.
+pub fn of_fastest(first: &[f64], second: &[f64]) -> Option<Interval> {
+    let of = |values: &[f64]| {
+        let n = values.len();
+        if n > 1000 {
+            return None;
+        }
+        let chances = binomial(n, FASTEST);
+        let miss = MISS / 2.0;
+        let out = [
+            least(chances.iter(), miss),
+            least(chances.iter().rev(), miss),
+        ];
+        outside(&sorted(values), out, FASTEST)
+    };
+    let (first, second) = (of(first)?, of(second)?);
+    Some(Interval {
+        low: first.low - second.high,
+        middle: first.middle - second.middle,
+        high: first.high - second.low,
+    })
 }
 
 /// Returns the interval of the middle of paired differences. `None` for fewer than six.
@@ -179,7 +221,7 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 2.0]), 2.0);
     }
 
-    /// How many values lie outside on each side, as tables have it.
+    /// The numbers of values outside on each side are those of published tables.
     #[test]
     fn ends_are_those_of_published_tables() {
         let values = |n: usize| (1..=n).map(|v| v as f64).collect::<Vec<f64>>();
@@ -205,6 +247,15 @@ mod tests {
         for (n, critical) in [(6, 0), (8, 3), (10, 8)] {
             assert_eq!(ends(of_pairs(&values(n))), averages(n, critical), "{n}");
         }
+        // Of 30 values the 2nd and the 12th hold the quantile at a fifth: at most one lies below it
+        // with a chance of 1.05 %, twelve or more with one of 0.95 %.
+        assert_eq!(of_fastest(&values(19), &values(30)), None);
+        assert!(of_fastest(&values(20), &values(20)).is_some());
+        assert_eq!(ends(of_fastest(&values(30), &[0.0; 30])), Some((2.0, 12.0)));
+        assert_eq!(
+            ends(of_fastest(&[0.0; 30], &values(30))),
+            Some((-12.0, -2.0))
+        );
         // Those of the rank sum: 0 for 4 and 4, 2 for 5 and 5, 23 for 10 and 10.
         assert_eq!(of_shift(&values(3), &values(3)), None);
         for (n, critical) in [(4, 0), (5, 2), (10, 23)] {
@@ -236,7 +287,7 @@ mod tests {
     #[test]
     fn intervals_hold_what_was_planted_as_often_as_they_say() {
         let mut rng = Rng::new(7);
-        let mut hits = [0, 0, 0];
+        let mut hits = [0; 4];
         let tries = 400;
         for _ in 0..tries {
             // Skewed, as times are: mostly small, at times large.
@@ -245,10 +296,13 @@ mod tests {
             let (a, b): (Vec<f64>, Vec<f64>) = (noise(12), noise(12));
             let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + 2.0 - b).collect();
             let moved: Vec<f64> = a.iter().map(|a| a + 2.0).collect();
+            let (c, d): (Vec<f64>, Vec<f64>) = (noise(30), noise(30));
+            let above: Vec<f64> = c.iter().map(|c| c + 2.0).collect();
             let all = [
                 (of_median(&a), 1.0),
                 (of_pairs(&differences), 2.0),
                 (of_shift(&moved, &b), 2.0),
+                (of_fastest(&above, &d), 2.0),
             ];
             for (hit, (interval, truth)) in hits.iter_mut().zip(all) {
                 let i = interval.unwrap();

@@ -61,8 +61,8 @@ struct Global {
         default_value = "on"
     )]
     robust_access: RobustAccess,
-    /// How long the device may finish nothing while it is waited for, before it is taken to hang,
-    /// which is an error; 0 waits without an end [default: 600]
+    /// Time in which the device may finish nothing while it is waited for, before it is taken to
+    /// hang, which is an error; 0 waits without an end [default: 600]
     #[arg(
         long,
         global = true,

@@ -1,4 +1,4 @@
-//! What is known of images beside their codes.
+//! Labels, captions and names of images, beside their codes.
 
 use crate::data::ImageSet;
 

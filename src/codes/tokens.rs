@@ -77,7 +77,7 @@ pub struct Tokens {
     pub train: Split,
     /// Tokens of the test split.
     pub test: Split,
-    /// What the codes of scales stand for, which a prior over these needs: see
+    /// The tables of the codes of scales, which a prior over these needs: see
     /// [`FirstStageModel::scale_tables`](crate::inference::FirstStageModel::scale_tables).
     pub scales: Option<ScaleTables>,
     /// The order in which a factorised head counts the codes, as

@@ -100,7 +100,7 @@ fn keys<C: DottedConfig>(sources: Sources) -> Result<Vec<Key>> {
     Ok(keys)
 }
 
-/// Of a file of several sections, the struct of one.
+/// Returns the struct of one section of a file that has several.
 fn struct_of(section: &str) -> Option<&'static str> {
     match section {
         "loss" => Some("pub struct Loss {"),

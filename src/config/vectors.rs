@@ -35,7 +35,7 @@ pub enum ModelKind {
     Mlp,
 }
 
-/// What is done to a vector's numbers before they enter the model, and undone behind it.
+/// The scaling of a vector's numbers before they enter the model, which is undone behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scaling {
@@ -65,7 +65,7 @@ pub struct Model {
     pub activation: Activation,
     /// Normalisation of the hidden layers before their activation: `layer`, `rms` or `none`.
     pub norm: HiddenNorm,
-    /// What is taken off a vector's numbers, and undone behind the decoder: `global`, each
+    /// The scaling of a vector's numbers, which is undone behind the decoder: `global`, each
     /// channel's mean and one deviation of all, so that errors weigh as they do in the array;
     /// `channels`, each its own deviation, so that all channels weigh alike; or `none`.
     pub scaling: Scaling,

@@ -25,7 +25,7 @@ use std::path::Path;
 pub struct Pretrained {
     /// Its name.
     pub name: &'static str,
-    /// What it is, in a line.
+    /// A description, in a line.
     pub about: &'static str,
     bytes: &'static [u8],
 }

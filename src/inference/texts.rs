@@ -1,4 +1,4 @@
-//! What reads and judges the texts of a run, where it has a prior that reads texts.
+//! The tokenizer and the judge of a run whose prior reads texts.
 
 use crate::codes::tokenizer::Tokenizer;
 use crate::data::load_embedding;

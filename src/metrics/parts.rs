@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// Means of metrics over the parts of a batch, which are of equal size.
 pub(crate) struct MeanOfParts {
-    /// What a part counts: 1 over their number.
+    /// The weight of a part: 1 over their number.
     share: f32,
     sums: BTreeMap<usize, Tensor>,
 }

@@ -68,7 +68,7 @@ metrics! {
 metrics! {
     /// Metrics of a step in mixed precision, of the report of its gradients.
     pub struct PrecisionMetrics {
-        /// What the loss was multiplied by.
+        /// The factor of the loss.
         loss_scale: 3, Mean, "{:.6e}";
         /// Steps that moved nothing, because their gradients were not finite.
         skipped_steps: 2, Zeros, "{:.0}";

@@ -49,7 +49,7 @@ pub(crate) struct Judged {
     value: Tensor,
     /// Its gradient with respect to the reconstructions.
     slope: Tensor,
-    /// What the discriminator says, and its weight at the step, where it takes part.
+    /// The loss by the discriminator, and its weight at the step, where it takes part.
     adversarial: Option<(GeneratorLoss, f32)>,
     /// The mean squared error [1].
     mse: Tensor,

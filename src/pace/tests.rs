@@ -149,7 +149,7 @@ struct Simulation {
     every: u64,
     measure: f64,
     last: f64,
-    /// What the first measurement takes beside, host and driver.
+    /// The further time of the first measurement, host and driver.
     measure_compile: f64,
     measure_lazily: f64,
     cost: MeasurementCost,

@@ -279,7 +279,7 @@ fn write(tensor: &Tensor, words: &[u32]) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// What each of so many ranks makes of `f`.
+    /// Returns the results of `f` on each of so many ranks.
     fn on<T: Send>(ranks: usize, f: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
         std::thread::scope(|scope| {
             let all: Vec<_> = ThreadRank::group(ranks)

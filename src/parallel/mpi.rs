@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// Bytes of a broadcast at once: MPI counts in 31 bits.
 const AT_ONCE: usize = 1 << 30;
 
-/// How long a rank looks for a message without a pause, and the pauses after that: MPI itself would
-/// keep a processor busy however long it waits.
+/// The time in which a rank looks for a message without a pause, and the pauses after that: MPI
+/// itself would keep a processor busy however long it waits.
 const AT_ONCE_FOR: Duration = Duration::from_millis(2);
 const BETWEEN: Duration = Duration::from_micros(200);
 

@@ -205,8 +205,8 @@ impl Options {
         }
     }
 
-    /// What of the entropy loss spans all latents of a step, where it has a weight: how even the
-    /// codes' average use is.
+    /// Names the part of the entropy loss that spans all latents of a step, where it has a weight:
+    /// how even the codes' average use is.
     pub(super) fn spans_by_entropy(&self) -> Option<String> {
         (self.entropy_loss_weight > 0.0 && self.diversity_gamma > 0.0).then(|| {
             "the entropy of the codes' average use (set quantizer.diversity_gamma = 0, or \

@@ -1,4 +1,4 @@
-//! What codes of several scales add up to.
+//! The sums of codes of several scales.
 
 use crate::autograd::accumulate::add;
 use crate::gpu::{Gpu, Tensor};
@@ -191,7 +191,8 @@ impl ScaleTables {
 mod tests {
     use super::nearest_tick;
 
-    /// What the authors' code chooses for ten scales and four convolutions, and for other numbers.
+    /// The convolutions that the authors' code chooses for ten scales and four of them, and for
+    /// other numbers.
     #[test]
     fn convolutions_are_shared_by_neighbouring_scales() {
         let of = |k: usize, n: usize| (0..n).map(|i| nearest_tick(k, i, n)).collect::<Vec<_>>();

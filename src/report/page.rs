@@ -40,7 +40,7 @@ pub struct Section {
 /// A row of small pictures in one.
 #[derive(Clone, Debug)]
 pub struct Strip {
-    /// What it shows.
+    /// The words beside it.
     pub label: String,
     /// The bytes of a PNG file.
     pub png: Vec<u8>,

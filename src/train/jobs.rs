@@ -1,4 +1,5 @@
-//! What rank 0 trains, as the other ranks learn of it: they build the same trainer and follow.
+//! The trainings of rank 0, as the other ranks learn of them: they build the same trainer and
+//! follow.
 
 use super::Trainer;
 use crate::codes::tokens::Tokens;
@@ -19,9 +20,9 @@ use std::sync::Arc;
 /// A training that rank 0 begins.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Job {
-    /// Of a first stage; its configuration in TOML, which says where the images lie.
+    /// A first stage: its configuration in TOML, which says where the images lie.
     FirstStage(String),
-    /// Of a prior; its configuration in TOML, the folder of its tokens, and the order of the codes
+    /// A prior: its configuration in TOML, the folder of its tokens, and the order of the codes
     /// that it predicts in halves.
     Prior(String, PathBuf, Option<CodeOrder>),
     /// None: rank 0 has ended.

@@ -1,4 +1,4 @@
-//! What can be trained: first stages of images and of vectors, priors, contrastive models and
+//! The trainings: first stages of images and of vectors, priors, contrastive models and
 //! classifiers, each a [`Task`] of the one [`Trainer`].
 
 #[cfg(not(target_arch = "wasm32"))]

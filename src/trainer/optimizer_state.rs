@@ -31,7 +31,7 @@ pub struct OptimizerState {
     sharded: bool,
 }
 
-/// What mixed precision keeps beside the parameters.
+/// The state that mixed precision keeps beside the parameters.
 struct MixedPrecision {
     halves: HalfWeights,
     scale: LossScale,

@@ -8,7 +8,7 @@ use crate::storage::checkpoint::{self, Checkpoint, LazyCheckpoint};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// What rank 0 says to the others.
+/// A message of rank 0 to the others.
 enum Command {
     /// Take a step.
     Step,

@@ -157,10 +157,10 @@ pub enum View {
         size: [usize; 3],
         /// The images.
         originals: Vec<u8>,
-        /// What the model makes of them.
+        /// The model's reconstructions of them.
         reconstructions: Vec<u8>,
     },
-    /// How often each code of a codebook was used.
+    /// The use of each code of a codebook.
     CodeUse {
         /// The codebook.
         name: String,

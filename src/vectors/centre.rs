@@ -1,7 +1,7 @@
 //! The middle of vectors. Distances are differences of products, in f32: of vectors far from the
 //! origin nothing would be left of them, so that codes are searched for about their middle.
 
-/// How far is far, in the root of the mean squared distance of vectors from their middle.
+/// The distance that is far, in the root of the mean squared distance of vectors from their middle.
 const FAR: f64 = 4.0;
 
 /// The middle of some vectors, [D].

@@ -3,8 +3,8 @@
 use crate::splitmix::splitmix64;
 use crate::{Error, Result, memory};
 
-/// How often each code of a codebook is used in a set of vectors, and how many vectors have the
-/// same codes as another. Takes 8 bytes a vector.
+/// Counts of the use of each code of a codebook in a set of vectors, and of the vectors that have
+/// the same codes as another. Takes 8 bytes a vector.
 #[derive(Clone, Debug)]
 pub struct CodeUse {
     codes: usize,

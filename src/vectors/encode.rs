@@ -19,7 +19,7 @@ use half::f16;
 struct Book {
     /// [K, D'].
     codes: Tensor,
-    /// Of a residual, the same with the other sign, so that a sum takes a code away.
+    /// The same with the other sign where it is of a residual: a sum then takes a code away.
     negated: Option<Tensor>,
 }
 
@@ -29,8 +29,8 @@ pub struct Encoder<'a> {
     gpu: Gpu,
     codebooks: &'a Codebooks,
     books: Vec<Book>,
-    /// What is taken off vectors and codes, [D], so that distances are not small differences of
-    /// large numbers: the codes' middle, of a residual that of the first codebook.
+    /// The point that is taken off vectors and codes, [D], so that distances are not small
+    /// differences of large numbers: the codes' middle, of a residual that of the first codebook.
     centre: Centre,
     /// The type of what is searched with.
     search: DType,

@@ -9,8 +9,8 @@ use crate::splitmix::{GOLDEN, splitmix64};
 use crate::{Error, Result, memory};
 use std::collections::BTreeSet;
 
-/// How far the halves of a cluster that is split lie from its mean, in each channel: a share of the
-/// rows' spread.
+/// The distance of the halves of a cluster that is split from its mean, in each channel: a share of
+/// the rows' spread.
 const APART: f64 = 1.0 / 1024.0;
 
 /// Random numbers of the host.

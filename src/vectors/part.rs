@@ -17,7 +17,7 @@ const CENTRED_BY: usize = 1024;
 /// f64.
 const ROWS: usize = 1 << 15;
 
-/// What codes leave of each vector.
+/// The codes of vectors so far; a part then has the remainders that they leave.
 #[derive(Clone, Copy)]
 pub(super) struct Before<'a> {
     /// M codebooks.
@@ -35,8 +35,8 @@ pub(super) struct Part<'a> {
     vectors: &'a Vectors,
     columns: Range<usize>,
     before: Option<Before<'a>>,
-    /// What is taken off each row, [D']: the mean of some, so that distances are not small
-    /// differences of large numbers.
+    /// The point that is taken off each row, [D']: the mean of some, so that distances are not
+    /// small differences of large numbers.
     centre: Centre,
     /// All rows, where the device has room for them.
     resident: Vec<Rows>,

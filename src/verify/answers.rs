@@ -1,4 +1,4 @@
-//! What other libraries computed, held against the references.
+//! Answers of other libraries, held against the references.
 
 use super::{Forward, on_core, upload, widen};
 use crate::Result;

@@ -4,8 +4,8 @@ use crate::spec::{Case, Operation};
 
 /// Cases of an operation, at most.
 const MOST: usize = 3;
-/// What the reference of a case may cost, in operations on numbers: a few tenths of a second of one
-/// thread.
+/// The cost of a case's reference, at most, in operations on numbers: a few tenths of a second of
+/// one thread.
 const FLOPS: f64 = 2e7;
 
 /// Returns the cases that a quick check runs: some of [`Operation::cases`], spread over their list,

@@ -152,7 +152,7 @@ fn a_bundle_names_no_places() {
     );
 }
 
-/// What is left out is said, and goes with what would be of no use without it.
+/// Files that are left out are named, and go with those that would be of no use without them.
 #[test]
 fn priors_of_other_models_are_left_out() {
     let folder = tempfile::tempdir().unwrap();

@@ -167,7 +167,7 @@ fn runs_resume_and_what_does_not_fit_is_refused() {
     }
 }
 
-/// What a small prior over all scales is told.
+/// The keys of a small prior over all scales.
 const NEXT_SCALE: [&str; 14] = [
     "--set",
     "prior.kind=next-scale",

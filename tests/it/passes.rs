@@ -48,7 +48,7 @@ fn trainer(gpu: &Gpu, config: &RunConfig, data: &Arc<ImageSet>) -> Trainer {
     Trainer::new(gpu, &config, data.clone()).unwrap()
 }
 
-/// What a run leaves after some steps: its state, and a row of each.
+/// Returns the state of a run after some steps, and a row of each.
 fn after(
     gpu: &Gpu,
     config: &RunConfig,
@@ -249,7 +249,7 @@ fn passes_go_on_to_the_same_bytes() {
     }
 }
 
-/// What spans the images of a step refuses several passes, by name and with a way out.
+/// Parts that span the images of a step refuse several passes, by name and with a way out.
 #[test]
 fn what_spans_a_batch_is_refused() {
     let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));

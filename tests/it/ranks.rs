@@ -25,7 +25,7 @@ use wgvq::train::prior::{PriorRow, PriorTrainer};
 use wgvq::train::{Observer, Progress, Schedule, Start, Task, Trainer, follow, train_loop};
 use wgvq::{Error, Result};
 
-/// What each of so many ranks makes of `f`.
+/// Returns the results of `f` on each of so many ranks.
 fn on<T: Send>(ranks: usize, f: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let all: Vec<_> = ThreadRank::group(ranks)
@@ -45,7 +45,7 @@ fn trainer(config: &RunConfig, data: &Arc<ImageSet>, ranks: Ranks) -> Result<Tra
     Trainer::new(&gpu(), &config, data.clone())?.among(ranks)
 }
 
-/// What so many ranks leave after some steps, all of the same: the state, and a row of each step.
+/// Returns the state after some steps of so many ranks, the same on all, and a row of each step.
 fn after<T: Task>(
     ranks: usize,
     steps: usize,
@@ -176,8 +176,8 @@ fn ranks_add_up_to_one() {
     }
 }
 
-/// What spans the images of a step is refused by name, before anything is trained, and so is a
-/// batch that does not fall into equal shares.
+/// Parts that span the images of a step are refused by name, before anything is trained, and so is
+/// a batch that does not fall into equal shares.
 #[test]
 fn what_spans_ranks_is_refused() {
     let data = Arc::new(pictures(16, 24));

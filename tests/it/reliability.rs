@@ -1,4 +1,4 @@
-//! What RELIABILITY.md says of the source holds.
+//! RELIABILITY.md's statements on the source hold.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What is written to look at a run: event files for TensorBoard, pictures by step, the record of
-//! its sessions.
+//! The files for looking at a run: event files for TensorBoard, pictures by step, the record of its
+//! sessions.
 
 use crate::common::{ok, run, skip, stderr, text, tiny_config, train_tiny, wgvq};
 use std::collections::BTreeSet;
@@ -98,7 +98,7 @@ fn event_files_hold_what_the_logs_hold_and_no_step_twice() {
     assert!(!out.join("pictures/step-00000020.png").exists());
 }
 
-/// What TensorBoard's own reader says of a folder, as JSON.
+/// A program that prints what TensorBoard's own reader says of a folder, as JSON.
 const READER: &str = r#"
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -9,7 +9,7 @@ use wgvq::vectors::{Encoder, HeldOut, Structure, TrainOptions, Vectors, train};
 
 const N: usize = 1400;
 const D: usize = 48;
-/// What vectors are made of, beside noise.
+/// The number of factors that vectors are made of, beside noise.
 const FACTORS: usize = 3;
 /// Vectors that are held out.
 const TEST: usize = 200;

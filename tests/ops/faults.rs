@@ -5,7 +5,7 @@ use std::ops::Range;
 /// A change of one line of a file of `shaders/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What it is called where they are counted.
+    /// The name under which such faults are counted.
     pub kind: &'static str,
     /// The line, from 0 on.
     pub line: usize,
@@ -27,7 +27,7 @@ impl Fault {
     }
 }
 
-/// What stands between two operands, with a space on both sides, and the wrong thing for it.
+/// The operators between two operands, with a space on both sides, and the wrong one for each.
 /// Without spaces, `<` is of a type.
 const OPERATORS: [(&str, &str, &str); 10] = [
     (" < ", " <= ", "bound or tie"),

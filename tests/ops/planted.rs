@@ -140,7 +140,7 @@ fn changed(
     Some(found)
 }
 
-/// How the checks of an operation judge a fault: what found it, or nothing.
+/// Returns the judgement of an operation's checks on a fault: the check that found it, or nothing.
 fn judged(
     op: &dyn Operation,
     grounds: &[Ground],
@@ -172,8 +172,8 @@ fn judged(
     None
 }
 
-/// How the checks of other operations judge a fault in a file that they share, which changes
-/// nothing of this one's results: the name of one that finds it.
+/// Returns the judgement of other operations' checks on a fault in a file that they share, which
+/// changes nothing of this one's results: the name of one that finds it.
 fn judged_elsewhere(
     op: &dyn Operation,
     kernels: &BTreeMap<String, Kernel>,
@@ -309,7 +309,7 @@ fn try_operation(name: &str, count: usize, seed: u64, from: usize) {
     say(&["end"]);
 }
 
-/// What became of a fault.
+/// The fate of a fault.
 #[derive(Debug)]
 struct Tried {
     kind: String,

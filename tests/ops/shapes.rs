@@ -24,7 +24,7 @@ const EDGES: [usize; 9] = [4, 8, 16, 32, 64, 128, 256, 512, 1024];
 /// Cases that are made up for one that an operation takes, at most.
 const TRIES: usize = 30;
 
-/// How the values of inputs differ from those that an operation draws.
+/// The difference of inputs' values from those that an operation draws.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Values {
     Drawn,
@@ -193,7 +193,7 @@ fn made_up(declared: &[Case], rng: &mut Rng) -> Case {
     case
 }
 
-/// What came of a case.
+/// The result of a case.
 enum Came {
     /// It agrees.
     Agrees,
@@ -246,7 +246,7 @@ fn tried(engines: &[Gpu; 2], op: &Altered, place: Place, case: &Case, seed: u64)
     }
 }
 
-/// What came of an operation's cases.
+/// The results of an operation's cases.
 struct Row {
     name: &'static str,
     agree: usize,

@@ -269,7 +269,7 @@ impl Engine {
 /// Pixels that the palette decodes at a time.
 const PALETTE_PIXELS: usize = 64 * 32 * 32;
 
-/// What the page asks of a drawing.
+/// A request of the page to draw.
 #[derive(serde::Deserialize)]
 struct Asked {
     n: u32,

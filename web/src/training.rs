@@ -22,7 +22,7 @@ pub struct Training {
     trainer: Trainer,
 }
 
-/// What can be seen of a training.
+/// A view of a training.
 #[wasm_bindgen]
 pub struct Look {
     measured: String,
@@ -44,7 +44,7 @@ impl Look {
         self.originals.clone()
     }
 
-    /// What the model makes of them.
+    /// Their reconstructions.
     #[wasm_bindgen(getter)]
     pub fn reconstructions(&self) -> Vec<u8> {
         self.reconstructions.clone()

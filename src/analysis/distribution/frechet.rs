@@ -46,7 +46,7 @@ pub fn frechet_distance(a: &Features, b: &Features) -> Result<f64> {
 mod tests {
     use super::*;
 
-    /// Of one channel it is the squared distance of means and of deviations.
+    /// With one channel it is the squared distance of means and of deviations.
     #[test]
     fn one_channel_has_a_closed_form() {
         let a = Features::new(&[0.0, 2.0, 4.0], 1).unwrap();

@@ -27,7 +27,7 @@ pub fn table_of(peaks: &[Peak]) {
     }
 }
 
-/// What was chosen so that a step fits, in words.
+/// Says in words which passes were chosen so that a step fits.
 pub fn passes_chosen(peak: &Peak) -> String {
     format!(
         "train.accumulate = {}, train.batch_size = {}: a step takes {} MiB of device memory",

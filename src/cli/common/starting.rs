@@ -1,4 +1,4 @@
-//! What the first seconds of a run are spent on: kernels are compiled before anything is computed.
+//! Notes on the first seconds of a run: kernels are compiled before anything is computed.
 
 use super::output;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl Drop for Starting {
     }
 }
 
-/// What is done, `since` the beginning, with kernels compiled `before` it and until `now`, of which
-/// the last was `ago`.
+/// Says what is being done, `since` the beginning, with kernels compiled `before` it and until
+/// `now`, of which the last was `ago`.
 fn words(before: Compiled, now: Compiled, since: Duration, ago: Duration) -> String {
     let kernels = now.kernels - before.kernels;
     let seconds = since.as_secs();

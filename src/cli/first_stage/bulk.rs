@@ -17,7 +17,7 @@ use wgvq::inference::tokenize::{
 use wgvq::inference::{FirstStageModel, Progress};
 use wgvq::{Error, Result};
 
-/// What of `wgvq encode` is about data sets.
+/// The options of `wgvq encode` that are about data sets.
 #[derive(Args)]
 pub struct Bulk {
     /// A whole data set instead of image files: a folder, a file, or a named data set [default with

@@ -19,7 +19,7 @@ pub enum CodesFormat {
     Webdataset,
 }
 
-/// What of `wgvq encode` is about the form of codes.
+/// The options of `wgvq encode` that are about the form of codes.
 #[derive(Args)]
 pub struct CodesForm {
     /// The form of the codes. A table has a row to each image, with its name, codes, class and

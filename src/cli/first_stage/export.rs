@@ -15,7 +15,7 @@ use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
-/// What options of pages do not go with.
+/// The options that do not go with those of pages.
 const OTHERS_THAN_PAGES: [&str; 5] = ["decoder", "hf", "onnx", "npy", "bundle"];
 
 /// `wgvq export RUN --decoder -o decoder.safetensors`
@@ -61,7 +61,7 @@ pub struct Export {
     overwrite: bool,
 }
 
-/// What is exported: one of these.
+/// The kinds of export, of which one is chosen.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct What {

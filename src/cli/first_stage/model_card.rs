@@ -24,7 +24,7 @@ pub const HUB_FILES: [&str; 5] = [
     "reconstructions.png",
 ];
 
-/// What a card says of each column of a measurement.
+/// The words of a card for each column of a measurement.
 const MEASURED: [(&str, &str); 8] = [
     ("mse", "mean squared error, pixels in [0, 1]"),
     ("psnr", "PSNR, dB"),

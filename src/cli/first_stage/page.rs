@@ -25,7 +25,7 @@ const ENGINE_NAME: &str = "wgvq-page-engine ";
 const SAMPLES: usize = 6;
 /// Codes that the page can show a palette of.
 const MOST_CODES: usize = 4096;
-/// What the page says of itself: its title, its pictures, what else it has.
+/// The file in which the page describes itself: its title, its pictures, what else it has.
 const ABOUT: &str = "page.json";
 
 /// The files that every page has, but for the engine.
@@ -268,7 +268,7 @@ fn texts_of(prior: &Path, model: PriorModel) -> Result<Vec<File>> {
         .collect()
 }
 
-/// What this version's engine calls itself.
+/// Returns the name of this version's engine.
 fn engine_mark() -> String {
     format!("{ENGINE_NAME}{};", env!("CARGO_PKG_VERSION"))
 }

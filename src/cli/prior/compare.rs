@@ -35,7 +35,7 @@ use wgvq::train::Start;
 use wgvq::train::prior::{PriorStage, TokenSource, check, made, run_prior};
 use wgvq::{Error, Result};
 
-/// What of `wgvq compare` is about priors.
+/// The options of `wgvq compare` that are about priors.
 #[derive(Args)]
 pub struct ComparedPriors {
     /// Compare priors instead of quantizers, by name: raster, annealed, any (orders in which codes
@@ -71,7 +71,7 @@ pub struct ComparedPriors {
     classifier_steps: u64,
 }
 
-/// What comparisons of both kinds take.
+/// The settings that comparisons of both kinds take.
 pub struct Common<'a> {
     pub config: Option<&'a Path>,
     pub keys: PriorKeys<'a>,
@@ -225,7 +225,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// How many images each prior draws.
+    /// Returns the number of images that each prior draws.
     fn images(&self) -> usize {
         match self.options.metrics.is_empty() {
             true => self.options.n,
@@ -341,7 +341,8 @@ impl Work<'_> {
         Ok(Some((entry.result(&pace, &drawn)?, drawn)))
     }
 
-    /// What a trained prior draws, and how long that takes; what was drawn before counts.
+    /// Returns the samples of a trained prior, and how long they took; those that were drawn before
+    /// count.
     fn drawn(&self, entry: &Entry) -> Result<Option<Drawn>> {
         let file = entry.folder.join(DRAWN);
         let metrics: Vec<&str> = self.options.metrics.iter().map(|m| m.name()).collect();

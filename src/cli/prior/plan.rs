@@ -12,7 +12,7 @@ use wgvq::models::prior::{Kind, Shape, Vocabulary};
 use wgvq::plan::{PriorMemory, PriorState, measured_step, prior_peaks, prior_states};
 use wgvq::{Error, Result};
 
-/// What of `wgvq plan` is about priors.
+/// The options of `wgvq plan` that are about priors.
 #[derive(Args)]
 pub struct PlannedPrior {
     /// A prior instead of a first stage: a size (tiny, small, base, medium, large, xl, xxl) or a
@@ -143,7 +143,7 @@ impl PlannedPrior {
     }
 }
 
-/// What a training keeps, as JSON has it.
+/// Returns the state that a training keeps, as JSON.
 fn state_as_json(state: &PriorState) -> serde_json::Value {
     serde_json::json!({
         "optimizer_state": state.moments, "copies": state.copies,
@@ -151,7 +151,7 @@ fn state_as_json(state: &PriorState) -> serde_json::Value {
     })
 }
 
-/// What a training keeps, and what device holds it.
+/// Returns the state that a training keeps, and what device holds it, in words.
 fn state_in_words(state: &PriorState) -> (String, String) {
     let copies = match state.copies {
         true => ", average and best weights kept",

@@ -48,7 +48,7 @@ pub struct Training<'a> {
     pub stage: PriorStage<'a>,
     /// The command that goes on with it.
     pub go_on: &'a str,
-    /// How it is seen.
+    /// The way in which its progress is shown.
     pub seen: Seen,
 }
 

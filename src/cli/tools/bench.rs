@@ -18,7 +18,7 @@ use choose::{STUDY_ROWS, Suite, list};
 use clap::{Args, Subcommand};
 use figures::{chart, check_chart, csv, lines, studied};
 use print::{Columns, change, growth, head, header, line, peaks, shares};
-use processes::PEAKS;
+use processes::CompareBy;
 use report::Shared;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -94,7 +94,7 @@ pub struct Bench {
         value_name = "LIST"
     )]
     dtype: Vec<String>,
-    /// Seconds to repeat each workload, at most
+    /// Seconds to repeat each workload, at most; 0 times it once, beside peaks that are rough
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     seconds: f64,
     /// Stop sooner, once the median is as sure as this: half of its interval at 95 %, by order
@@ -135,6 +135,10 @@ pub struct Bench {
         conflicts_with_all = ["plot", "profile", "compare"]
     )]
     against: Option<PathBuf>,
+    /// The processes of both builds that are compared: all by their medians, or the fastest fifth
+    /// by their least times, for machines that others use as well (thirty turns by default)
+    #[arg(long, default_value = "median", requires = "against")]
+    compare_by: CompareBy,
     /// Say how each workload changed against this file, which --json wrote earlier on the same
     /// machine. A verdict takes four processes on both sides
     #[arg(long, value_name = "FILE")]
@@ -295,12 +299,7 @@ impl Bench {
         let mut header = None;
         for gpu in &gpus {
             let environment = Environment::now(gpu);
-            // Processes that take turns are told: what they measure is compared as it is.
-            let told = std::env::var(PEAKS).ok();
-            let peak = match told.as_deref().and_then(Peak::from_words) {
-                Some(peak) => peak,
-                None => bench::peak(gpu)?,
-            };
+            let peak = self.peak(gpu)?;
             // Several cores of one device are one run.
             let measured = &*header.get_or_insert_with(|| {
                 let header = head(global, gpu, &peak, self.seed, environment, &columns);

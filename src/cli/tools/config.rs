@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use wgvq::config::described::{Key, contrastive_keys, prior_keys, run_keys, vectors_keys};
 use wgvq::{Error, Result};
 
-/// What is configured.
+/// The configurations to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
     /// A first stage: `wgvq train`
@@ -36,7 +36,7 @@ pub struct Config {
     /// Sections, or keys by dotted names
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// What is configured: run, prior, contrastive or vectors
+    /// The kind of configuration: run, prior, contrastive or vectors
     #[arg(long, value_enum, hide_possible_values = true, default_value = "run")]
     of: Kind,
 }

@@ -23,7 +23,7 @@ Examples:
   wgvq doctor --adapter nvidia")]
 pub struct Doctor {}
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
@@ -40,9 +40,9 @@ enum Status {
 struct Finding {
     check: &'static str,
     status: Status,
-    /// What was found.
+    /// The finding.
     found: String,
-    /// What to do about it.
+    /// The way out.
     advice: Option<String>,
 }
 

@@ -31,7 +31,7 @@ pub struct Quantize {
     /// Vectors: a .npy file with an array [N, ..] of float32, float64, float16 or uint8; the
     /// dimensions behind the first make a vector
     vectors: PathBuf,
-    /// How codes make up a vector
+    /// The way in which codes make up a vector
     #[arg(long)]
     quantizer: Kind,
     /// Codes of a codebook [default: 256, or what the codebook has]

@@ -1,4 +1,4 @@
-//! What is known around a code, and how often each code was met in such a place.
+//! The neighbours around a code, and counts of each code in such a place.
 
 use super::Place;
 use crate::models::Level;

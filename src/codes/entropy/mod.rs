@@ -37,11 +37,11 @@ pub(super) const CODES_PER_BYTE: usize = 8 * 178;
 struct Table {
     /// Codes of the codebook.
     codes: usize,
-    /// How often each code came.
+    /// Counts of each code.
     all: Counts,
-    /// What came beside one neighbour, by its place and its code.
+    /// Counts beside one neighbour, by its place and its code.
     single: HashMap<(u8, u32), Counts>,
-    /// What came beside the two nearest neighbours, by their codes.
+    /// Counts beside the two nearest neighbours, by their codes.
     pair: HashMap<(u32, u32), Counts>,
 }
 

@@ -39,7 +39,7 @@ pub struct CodeStatistics {
     levels: Vec<Level>,
     images: u64,
     tables: Vec<Table>,
-    /// What packing takes of them, made when it is first asked for.
+    /// The tables that packing takes of them, made when they are first asked for.
     shared: OnceLock<Shared>,
 }
 

@@ -1,4 +1,4 @@
-//! What a shard was made of.
+//! The record of a shard's source.
 
 use super::{BLOCK, ShardNumber};
 use crate::codes::tokens::TokenDatasetInfo;
@@ -33,7 +33,7 @@ pub enum ShardSource {
         data: String,
         /// Its [`ImageSet::sha256`](crate::data::ImageSet::sha256).
         data_sha256: String,
-        /// How many images there are.
+        /// The number of images.
         images: usize,
     },
     /// Tokens of a prior: those of the training split, then those of the test split.
@@ -156,14 +156,14 @@ impl ShardSource {
     }
 }
 
-/// What one shard was made of, and by what.
+/// The source of one shard, and the program that made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardManifest {
     format: u32,
     version: String,
     /// Which shard it is.
     pub shard: ShardNumber,
-    /// What all shards are made of.
+    /// The source of all shards.
     pub source: ShardSource,
     /// The rows of codes that are its own, of all: the first, and the one behind the last.
     pub rows: [usize; 2],

@@ -106,7 +106,7 @@ impl FromStr for ShardNumber {
 #[derive(Debug)]
 pub struct Shards {
     folder: PathBuf,
-    /// What all of them were made of.
+    /// The source of all of them.
     pub source: ShardSource,
     manifests: Vec<ShardManifest>,
 }

@@ -169,7 +169,7 @@ fn add(work: &mut Vec<(u64, f64)>, pipeline: u64, weight: f64) {
     }
 }
 
-/// How many times as fast or as slow as the device's mean a kernel is taken to be at most.
+/// The factor by which a kernel is taken to be faster or slower than the device's mean, at most.
 const FARTHEST: f64 = 1e4;
 
 /// Progress that one call of [`Gpu::run_for_budget`] made.

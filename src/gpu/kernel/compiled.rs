@@ -1,4 +1,4 @@
-//! How much was compiled, and how long callers waited for it.
+//! Counts of compiled kernels, and of the time that callers waited for them.
 
 use parking_lot::Mutex;
 use std::time::Duration;

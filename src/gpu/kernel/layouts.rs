@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 /// The properties of a kernel's bindings that decide its layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Bindings {
-    /// Of each storage binding the number, and whether the kernel writes it.
+    /// The number of each storage binding, and whether the kernel writes it.
     storage: SmallVec<[(u32, bool); 12]>,
     /// Whether parameters come from a uniform buffer.
     uniform: bool,

@@ -1,5 +1,5 @@
-//! What a call may do with a tensor's buffer: whose it is, what it may be used for, and who else
-//! lies in it.
+//! The rules by which a call uses a tensor's buffer: whose it is, what it may be used for, and who
+//! else lies in it.
 
 use crate::gpu::{Gpu, Tensor};
 use crate::{Error, Result};

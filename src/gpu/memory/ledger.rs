@@ -1,4 +1,4 @@
-//! What all pools of an engine hold, and its budget: counters, which nobody waits for.
+//! The bytes that all pools of an engine hold, and its budget: counters, which nobody waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

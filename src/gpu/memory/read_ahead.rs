@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-/// What [`Tensor::read`] does on this thread within [`Gpu::read_ahead`].
+/// The state of the calls of [`Tensor::read`] on this thread within [`Gpu::read_ahead`].
 enum Reads {
     /// The first time: copies begin.
     Begun(Vec<Readback>),

@@ -56,7 +56,7 @@ pub struct Bundle {
     tensors: BTreeMap<String, HostTensor>,
 }
 
-/// What the file of a bundle says of it, beside its tensors.
+/// The description in a bundle's file, beside its tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Contents {
     format: u64,

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// What is told of where images lay.
+/// The part of a data set's source that others may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Nothing.

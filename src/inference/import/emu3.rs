@@ -7,7 +7,7 @@ use super::tensors::{one, unlike};
 use crate::nn::HostTensors;
 use crate::{Error, Result};
 
-/// What batch norms add under the root.
+/// The term that batch norms add under the root.
 const EPS: f64 = 1e-5;
 /// The convolutions over time of either side: each halves or doubles the frames.
 const HALVINGS: usize = 2;

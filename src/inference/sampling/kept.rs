@@ -71,7 +71,7 @@ pub fn cells_under_mask(
     Ok(levels.iter().map(of_level).collect())
 }
 
-/// What is as bright is white.
+/// The brightness from which on a pixel is white.
 const WHITE: u8 = 128;
 
 /// Returns whether each code of an image is known, of the cells that are kept of each level's grid:

@@ -15,8 +15,8 @@ use crate::ops::sampling::random::{Key, philox};
 use crate::ops::sampling::sample::{SampleOutputs, sample_keyed};
 use crate::{Error, Result};
 
-/// How much noise is added to the log-probabilities that codes are chosen by, at the start; at the
-/// end there is none.
+/// The strength of the noise that is added to the log-probabilities by which codes are chosen, at
+/// the start; at the end there is none.
 const CHOICE_TEMPERATURE: f64 = 4.5;
 /// The stream of random numbers of the choice: "choi". A pass adds its number.
 const CHOICE_STREAM: u32 = 0x6368_6f69;

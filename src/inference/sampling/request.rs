@@ -157,8 +157,8 @@ pub struct SamplingOptions {
     /// Whether keys and values are kept from step to step; without, everything is computed again
     /// for each code.
     pub cache: bool,
-    /// How many codes of an image are drawn in a pass of the model. It changes how long the drawing
-    /// takes, and no code.
+    /// The number of codes of an image that are drawn in a pass of the model. It changes how long
+    /// the drawing takes, and no code.
     pub parallel: Parallel,
     /// Passes in which a masked prior draws an image, at least one; others have no use for it.
     pub passes: usize,

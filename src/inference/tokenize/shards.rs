@@ -11,7 +11,7 @@ use crate::inference::progress::Progress;
 use crate::{Error, Result};
 use std::path::Path;
 
-/// What is made of a data set's images.
+/// The kind of codes that shards of a data set hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardOptions {
     /// Codes of all levels.

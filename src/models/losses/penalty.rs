@@ -24,7 +24,7 @@ fn score(tape: &Tape, logits: &Var, images: usize) -> Result<Var> {
 /// The gradients of images' mean logits with respect to them, and their length together: where R1
 /// looks (Mescheder et al. 2018, equation 9).
 pub(crate) struct Slopes {
-    /// Of each part of the images.
+    /// The gradients of each part of the images.
     each: Vec<Tensor>,
     /// The length of all [1], never 0.
     length: Tensor,

@@ -20,8 +20,8 @@ pub struct Batch {
     pub order: Option<Vec<u32>>,
     /// The codes that a masked prior is to predict.
     pub hidden: Option<Hidden>,
-    /// What the coarser scales add up to, brought to the next ones, f32 [B, T, C], where the model
-    /// is over scales.
+    /// The sums of the coarser scales, brought to the next ones, f32 [B, T, C], where the model is
+    /// over scales.
     pub scales: Option<Tensor>,
     /// The images' texts, where the model reads them.
     pub text: Option<TextBatch>,

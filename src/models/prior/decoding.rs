@@ -12,7 +12,7 @@ use crate::ops::attention::attention::Attention;
 use crate::ops::attention::attention_decode::KvCache;
 use crate::{Error, Result};
 
-/// What the next code of each sequence is drawn from.
+/// The output of the model from which the next code of each sequence is drawn.
 #[derive(Clone, Debug)]
 pub enum NextCode {
     /// Logits [B, K].

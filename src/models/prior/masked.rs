@@ -10,7 +10,7 @@ use crate::ops::attention::attention::Attention;
 use crate::ops::loss::cross_entropy::CrossEntropy;
 use crate::{Error, Result};
 
-/// What stands for a code that is not to be predicted.
+/// The number in place of a code that is not to be predicted.
 const SEEN: u32 = u32::MAX;
 
 /// Returns how many of `codes` codes are hidden at a share `u` in [0, 1] of the way, by the cosine

@@ -7,7 +7,7 @@ use crate::ops::attention::attention::Mask;
 use crate::quantize::ScaleTables;
 use crate::{Error, Result};
 
-/// What a prior over scales has beside the blocks.
+/// The layers that a prior over scales has beside the blocks.
 #[derive(Clone, Debug)]
 pub(super) struct ScaleLayers {
     pub(super) sides: Vec<usize>,
@@ -15,10 +15,10 @@ pub(super) struct ScaleLayers {
     pub(super) input: Linear,
     /// [scales, D].
     pub(super) table: Handle,
-    /// Of the rows of the first scale, the first two, and so on: a code sees its own scale and
-    /// those before.
+    /// The masks of the rows of the first scale, the first two, and so on: a code sees its own
+    /// scale and those before.
     pub(super) masks: Vec<Mask>,
-    /// What turns codes into what stands before the next scale.
+    /// The tables that turn codes into the input before the next scale.
     pub(super) tables: Option<ScaleTables>,
 }
 

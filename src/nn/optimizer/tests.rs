@@ -322,7 +322,7 @@ fn gradients_written_in_place_are_those_that_are_copied() {
     assert_eq!((copied.1, placed.1), (10, 0));
 }
 
-/// What a walk wrote and no step used is not taken for the gradient of a later one.
+/// A gradient that a walk wrote and no step used is not taken for that of a later one.
 #[test]
 fn gradients_that_were_given_up_are_forgotten() {
     let gpu = Gpu::new(Options::default()).unwrap();

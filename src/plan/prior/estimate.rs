@@ -157,7 +157,7 @@ impl Pass {
         size_class(self.stored * rows * channels)
     }
 
-    /// What a block keeps for the way back, beside what it was handed.
+    /// The bytes that a block keeps for the way back, beside its input.
     fn block(&self, rows: u64) -> u64 {
         let (d, f) = (self.dim, self.hidden);
         let wide = if self.gated { 2 * f } else { f };
@@ -171,7 +171,7 @@ impl Pass {
         attention + copy + norms + Pass::f32(rows, d) + Pass::f32(rows, wide) + self.kept(rows, f)
     }
 
-    /// What the way back through a block makes beside.
+    /// The bytes that the way back through a block adds.
     fn gradients(&self, rows: u64) -> u64 {
         let (d, f) = (self.dim, self.hidden);
         let wide = if self.gated { 2 * f } else { f };
@@ -182,7 +182,8 @@ impl Pass {
         mlp.max(attention)
     }
 
-    /// What a factorised head keeps of a codebook: logits of both halves, and the MLP between them.
+    /// The bytes that a factorised head keeps of a codebook: logits of both halves, and the MLP
+    /// between them.
     fn factorised(&self, halves: [u64; 2]) -> u64 {
         let (n, d, f) = (self.codes, self.dim, self.hidden);
         let wide = if self.gated { 2 * f } else { f };

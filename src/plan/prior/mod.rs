@@ -141,7 +141,8 @@ pub fn prior_peaks(
     .collect()
 }
 
-/// What a prior's training keeps beside the weights, and what it takes with that.
+/// The state that a prior's training keeps beside the weights, and the memory that it takes with
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriorState {
     /// The type of the optimiser's moments (`train.optimizer_state`).

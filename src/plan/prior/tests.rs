@@ -82,8 +82,8 @@ fn passes_are_as_few_as_fit() {
     assert!(fitting_prior(&gpu, &config, &v).unwrap_err().is_of_memory());
 }
 
-/// What is counted of moments and copies, in one buffer or several, is what steps take, and each
-/// choice that keeps less takes less.
+/// Moments and copies, in one buffer or several, are counted as steps take them, and each choice
+/// that keeps less takes less.
 #[test]
 fn states_take_what_is_counted() {
     let v = vocabulary(4, 1, 64);

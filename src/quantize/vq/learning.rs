@@ -1,4 +1,4 @@
-//! How a codebook learns, and what of it a checkpoint keeps.
+//! The learning of a codebook, and the part of it that a checkpoint keeps.
 
 use crate::gpu::Tensor;
 use crate::nn::Handle;

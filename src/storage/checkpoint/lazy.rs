@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// The most bytes of a header that are read.
 const MOST_HEADER: u64 = 100_000_000;
 
-/// What the elements of a tensor are read from, as little-endian bytes.
+/// The source of a tensor's elements, as little-endian bytes.
 enum Source {
     Memory(Vec<u8>),
     Device(SavedTensor),
@@ -264,7 +264,7 @@ impl LazyCheckpoint {
     /// written. Returns its size and its SHA-256.
     ///
     /// # Errors
-    /// What `every` returns, if a tensor cannot be read, or the file not be written.
+    /// The error of `every`, if a tensor cannot be read, or the file not be written.
     pub(crate) fn write(
         &self,
         path: &Path,

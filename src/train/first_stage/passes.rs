@@ -25,7 +25,7 @@ pub(super) struct Passes {
     pub(super) gradients: Vec<(Handle, Tensor)>,
     /// Metrics by their slots.
     pub(super) metrics: BTreeMap<usize, Tensor>,
-    /// What each level's codebooks saw.
+    /// The batches that each level's codebooks saw.
     pub(super) seen: Vec<Vec<CodebookBatch>>,
     /// Images and reconstructions of each pass, where a discriminator learns from them.
     pub(super) judged: Vec<(Tensor, Tensor)>,
@@ -168,7 +168,7 @@ impl FirstStageTask {
 struct LevelParts {
     /// Uses of each code.
     counts: Option<Tensor>,
-    /// What the codebooks saw in each pass.
+    /// The batches that the codebooks saw in each pass.
     seen: Vec<Vec<CodebookBatch>>,
 }
 

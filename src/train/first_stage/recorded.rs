@@ -1,4 +1,4 @@
-//! What is taken down of a forward pass.
+//! The records of a forward pass.
 
 use super::level_slot;
 use crate::Result;

@@ -24,7 +24,7 @@ use std::sync::atomic::AtomicBool;
 /// If the configuration or the data cannot be used, a file cannot be written, the device fails, or
 /// the run diverges. The folder holds the last checkpoint then.
 ///
-/// Of several ranks ([`Ranks::world`]), rank 0 calls it, and leads the others, which
+/// With several ranks ([`Ranks::world`]), rank 0 calls it, and leads the others, which
 /// [`serve`](crate::train::serve).
 pub fn run(
     gpu: &Gpu,

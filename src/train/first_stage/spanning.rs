@@ -1,4 +1,5 @@
-//! What of a model spans the images of a step, so that neither passes nor ranks can share them.
+//! The parts of a model that span the images of a step, so that neither passes nor ranks can share
+//! them.
 
 use crate::config::objective::Regularizer;
 use crate::config::run::ResolvedConfig;

@@ -1,4 +1,4 @@
-//! What is logged of the training of a prior.
+//! The rows that are logged of the training of a prior.
 
 use crate::storage::metrics_log::Record;
 
@@ -15,7 +15,7 @@ pub struct PriorRow {
     pub lr: f64,
     /// Steps that were skipped because a gradient was not finite.
     pub skipped: u64,
-    /// What the loss was multiplied by, in mixed precision.
+    /// The factor of the loss in mixed precision.
     pub loss_scale: Option<f64>,
 }
 

@@ -1,5 +1,5 @@
-//! What a run keeps to be looked at: its views in the run's folder and in event files, and the
-//! record of its sessions.
+//! The records of a run that are looked at: its views in the run's folder and in event files, and
+//! the record of its sessions.
 
 use crate::gpu::Gpu;
 use crate::storage::event_file::{EventLog, TEST, TRAIN};

@@ -1,5 +1,5 @@
-//! What makes a figure one that others can quote: cold and warm apart, samples and environment in
-//! the file, processes, verdicts, peers, and the page.
+//! The properties of a figure that others can quote: cold and warm apart, samples and environment
+//! in the file, processes, verdicts, peers, and the page.
 
 use crate::common::{run, stderr, stdout, wgvq};
 use std::path::{Path, PathBuf};

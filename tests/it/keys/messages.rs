@@ -1,4 +1,4 @@
-//! What commands say: help, notes, warnings and errors.
+//! The messages of commands: help, notes, warnings and errors.
 
 use super::{ok, refused};
 use crate::common::{run, stderr, stdout, text, wgvq as program};

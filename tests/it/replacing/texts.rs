@@ -1,4 +1,4 @@
-//! What reads texts: a prior, its tokenizer and its judge are replaced together.
+//! The files that read texts: a prior, its tokenizer and its judge are replaced together.
 
 use super::{all, kill_once_there, start, unchanged};
 use crate::common::{SMALLEST_PRIOR, ok, refused, run, text, write_captioned};

@@ -1,4 +1,4 @@
-//! How codes are drawn: they follow from the seed alone, in whatever batches and steps.
+//! Codes that are drawn follow from the seed alone, in whatever batches and steps.
 
 use super::{Stages, stages};
 use std::task::{Context, Poll, Waker};

@@ -219,7 +219,7 @@ fn the_order_of_codes_is_kept() {
     assert!(error.contains("31") && error.contains("32"), "{error}");
 }
 
-/// What needs logits of all codes is refused by name.
+/// Requests that need logits of all codes are refused by name.
 #[test]
 fn what_needs_all_logits_is_refused() {
     let gpu = gpu();

@@ -161,7 +161,7 @@ fn hidden_codes_are_predicted_from_all_others() {
     }
 }
 
-/// What a masked prior cannot do is refused by name.
+/// Requests that a masked prior cannot serve are refused by name.
 #[test]
 fn what_a_masked_prior_cannot_do_is_refused() {
     let gpu = gpu();

@@ -87,7 +87,7 @@ fn any_region_is_drawn_alike_in_every_way() {
     }
 }
 
-/// What is kept behind the codes that are drawn is seen by a prior of any order alone.
+/// Codes that are kept behind those that are drawn are seen by a prior of any order alone.
 #[test]
 fn a_prior_of_any_order_sees_all_that_is_kept() {
     let gpu = gpu();

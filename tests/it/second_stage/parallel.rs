@@ -2,7 +2,7 @@
 
 use super::drawing::polled;
 use super::stages;
-use super::systems::{Images, draw, same, systems, ways};
+use super::systems::{Images, draw, same, same_as, systems, ways};
 use crate::common::gpu;
 use wgvq::inference::{KnownCodes, Parallel, SampleRequest, SamplingOptions, no_progress};
 use wgvq::models::prior::Order;
@@ -17,13 +17,14 @@ fn parallel_sampling_draws_the_same_codes() {
         let classes: Vec<u32> = (0..13).map(|i| i % (v.classes as u32 + 1)).collect();
         let request = SampleRequest::new(&classes);
         for how in ways() {
-            let one = if how == ways()[0] {
-                same(&s.prior, &request, how, 1)
-            } else {
-                v.tokens() as f64
+            let plain = draw(&s.prior, &request, how);
+            let same = |how, window| same_as(&plain, &s.prior, &request, how, window);
+            let one = match how == ways()[0] {
+                true => same(how, 1),
+                false => v.tokens() as f64,
             };
-            let some = same(&s.prior, &request, SamplingOptions { batch: 4, ..how }, 6);
-            let all = same(&s.prior, &request, how, v.tokens());
+            let some = same(SamplingOptions { batch: 4, ..how }, 6);
+            let all = same(how, v.tokens());
             // A window of one code is a step, or of a cell where that has several codes.
             assert!(
                 one <= v.tokens() as f64 && all <= some && some < one,
@@ -79,8 +80,10 @@ fn parallel_sampling_draws_the_same_codes_under_every_condition() {
         let places = vec![false; v.tokens()];
         let request = images.request(&places);
         for how in [ways()[0], ways()[3]] {
+            let plain = draw(&prior, &request, how);
             for (batch, window) in [(32, 9), (5, 100)] {
-                let passes = same(&prior, &request, SamplingOptions { batch, ..how }, window);
+                let how = SamplingOptions { batch, ..how };
+                let passes = same_as(&plain, &prior, &request, how, window);
                 assert!(passes <= v.tokens() as f64, "{name}");
             }
         }

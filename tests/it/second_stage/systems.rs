@@ -28,7 +28,17 @@ pub fn same(
     how: SamplingOptions,
     window: usize,
 ) -> f64 {
-    let plain = draw(prior, request, how);
+    same_as(&draw(prior, request, how), prior, request, how, window)
+}
+
+/// [`same`] where it is known what is drawn one by one: in batches of whatever size.
+pub fn same_as(
+    plain: &Samples,
+    prior: &PriorModel,
+    request: &SampleRequest,
+    how: SamplingOptions,
+    window: usize,
+) -> f64 {
     let parallel = Parallel::Window(window);
     let fast = draw(prior, request, SamplingOptions { parallel, ..how });
     assert_eq!(fast.codes, plain.codes, "{window} of {how:?}");

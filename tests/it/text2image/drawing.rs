@@ -1,4 +1,4 @@
-//! How codes are drawn of texts.
+//! Drawing of codes from texts.
 
 use wgvq::codes::tokens::TokenDatasetInfo;
 use wgvq::config::prior::PriorConfig;

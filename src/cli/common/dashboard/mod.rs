@@ -27,7 +27,7 @@ use state::State;
 /// Between two looks at whether a paused run is to go on.
 const HELD: Duration = Duration::from_millis(200);
 
-/// What the run and the thread that draws share.
+/// The state that the run and the thread that draws share.
 struct Shared {
     state: Mutex<State>,
     /// A run that is paused is told to go on.

@@ -1,4 +1,4 @@
-//! What the dashboard shows of a run.
+//! The state of the dashboard of a run.
 
 use std::time::Duration;
 use wgvq::train::View;
@@ -46,12 +46,12 @@ pub struct Pictures {
     pub reconstructions: Vec<u8>,
 }
 
-/// What is shown.
+/// The state that is shown.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// What is trained, on what.
+    /// The model and its data.
     pub title: String,
-    /// What is done before the first step.
+    /// The work before the first step.
     pub status: String,
     pub step: u64,
     pub steps: u64,
@@ -66,7 +66,7 @@ pub struct State {
     pub log: Vec<Series>,
     pub tests: Vec<Series>,
     pub pictures: Option<Pictures>,
-    /// What was said, the newest last.
+    /// The messages, the newest last.
     pub lines: Vec<String>,
     /// Places by which the charts are turned.
     pub turned: usize,

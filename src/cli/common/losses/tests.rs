@@ -168,7 +168,8 @@ fn a_device_that_is_lost_again_and_again_is_the_end() {
     done(&["train", "--resume", &run, "-q"], &[2]);
 }
 
-/// What is replaced stays until the first checkpoint, and is not what the training goes on with.
+/// A run that is replaced stays until the first checkpoint, and is not what the training goes on
+/// with.
 #[test]
 fn a_training_that_replaces_another_begins_again() {
     let place = Place::new();

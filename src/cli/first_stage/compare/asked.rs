@@ -1,4 +1,4 @@
-//! What a comparison is asked for: sizes of codebooks, and keys that it sets itself.
+//! The sizes of codebooks that a comparison is asked for, and the keys that it sets itself.
 
 use crate::cli::common::keys::{Keys, key_value};
 use wgvq::{Error, Result};

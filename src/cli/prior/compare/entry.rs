@@ -19,10 +19,10 @@ pub struct Entry {
     pub config: Resolved<PriorConfig>,
 }
 
-/// What a prior drew, and how it was judged.
+/// The samples of a prior, and their measures.
 #[derive(Serialize, Deserialize)]
 pub struct Drawn {
-    /// What was asked for, and of which model.
+    /// The request, and its model.
     pub of: String,
     pub seconds_per_image: f64,
     /// On average.

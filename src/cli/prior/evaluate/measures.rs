@@ -165,7 +165,7 @@ pub fn keep(place: &Place, sets: &Sets, seen: Option<&[Seen]>) -> Result<()> {
 /// The numbers of images that the measures compared, and the network of the features.
 pub struct Counts<'a> {
     pub images: usize,
-    /// Of the measures on features.
+    /// The number of images in the measures on features.
     pub features: usize,
     /// The classifier's SHA-256; empty where there is none.
     pub classifier: &'a str,

@@ -13,7 +13,7 @@ use wgvq::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use wgvq::models::text::TextFormat;
 use wgvq::text2image::{TrainRequest, other_options};
 
-/// What may be more when a training goes on.
+/// The options that may grow when a training goes on.
 const MORE: &str = "--steps, --stage1-steps and --judge-steps";
 
 impl Train {

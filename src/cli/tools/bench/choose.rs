@@ -1,4 +1,4 @@
-//! What is timed: names, suites, and an operation over lists of sizes.
+//! The choice of workloads: names, suites, and an operation over lists of sizes.
 
 use super::Bench;
 use crate::cli::common::output;

@@ -16,7 +16,7 @@ use wgvq::storage::{atomic, table};
 use wgvq::vectors::Vectors;
 use wgvq::{Error, Result};
 
-/// How long another library may take for one setting.
+/// The longest time that another library may take for one setting.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 impl Bench {

@@ -4,24 +4,37 @@ use super::Bench;
 use super::print::{Columns, peaks, processes, verdicts};
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
+use clap::ValueEnum;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use wgvq::bench::{
-    Cache, Change, Comparison, Pairing, Peak, Results, Row, Run, Threshold, Workload, compare,
+    self, Cache, Change, Comparison, Pairing, Peak, Results, Row, Run, Threshold, Workload, compare,
 };
-use wgvq::gpu::RobustAccess;
+use wgvq::gpu::{Gpu, RobustAccess};
 use wgvq::{Error, Result};
 
 /// The variable by which a process learns the adapter's ceilings from the one that started it: with
 /// several cores they are those of the first.
-pub(super) const PEAKS: &str = "WGVQ_BENCH_PEAKS";
+const PEAKS: &str = "WGVQ_BENCH_PEAKS";
 /// Processes of each side where none are asked for: an interval of pairs needs six.
 const PAIRS: usize = 6;
+/// The same where the fastest fifth is compared, and the least that its interval needs.
+const FASTEST_PAIRS: usize = 30;
+const FASTEST_LEAST: usize = 20;
 /// Processes that `--compare` needs on each side for a verdict.
 const APART: usize = 4;
 
-/// What the new results stand against.
+/// The processes by which two builds are compared.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompareBy {
+    /// All, by their medians.
+    Median,
+    /// The fastest fifth, by their least times.
+    Fastest,
+}
+
+/// The side that the new results stand against.
 enum Against {
     /// Nothing.
     Nothing,
@@ -44,8 +57,13 @@ impl Bench {
         }
     }
 
-    fn count(&self) -> usize {
-        self.processes.map_or(PAIRS, usize::from)
+    /// Returns the number of processes of each side, and the least for a verdict by turns.
+    fn counts(&self) -> [usize; 2] {
+        let [usual, least] = match self.compare_by {
+            CompareBy::Median => [PAIRS; 2],
+            CompareBy::Fastest => [FASTEST_PAIRS, FASTEST_LEAST],
+        };
+        [self.processes.map_or(usual, usize::from), least]
     }
 
     /// Checks that a verdict can be had, where the exit code is to be one.
@@ -57,9 +75,10 @@ impl Bench {
             );
             Err(Error::config("--fail-above", what))
         };
+        let [count, least] = self.counts();
         match self.fail_above {
             None => Ok(()),
-            Some(_) if self.against.is_some() && self.count() < PAIRS => needs(PAIRS, ""),
+            Some(_) if self.against.is_some() && count < least => needs(least, ""),
             Some(_) if self.against.is_none() && self.processes.unwrap_or(1) < APART as u16 => {
                 needs(APART, "; set --processes")
             }
@@ -131,6 +150,7 @@ impl Bench {
             return Ok(status(wrong + refused == 0));
         };
         let pairing = match against {
+            Against::Program(_) if self.compare_by == CompareBy::Fastest => Pairing::Fastest,
             Against::Program(_) => Pairing::Turns,
             _ => Pairing::Apart,
         };
@@ -215,8 +235,9 @@ impl Bench {
         // What is refused is measured again, at most as often as there are processes of a side.
         let mut told: Option<Peak> = None;
         let mut alone = false;
-        let mut spare = if self.any_clock { 0 } else { self.count() };
-        for turn in 0..self.count() {
+        let [count, _] = self.counts();
+        let mut spare = if self.any_clock { 0 } else { count };
+        for turn in 0..count {
             let mut sides = vec![(&this, &mut new)];
             if let Against::Program(program) = against {
                 sides.push((program, &mut old));
@@ -226,7 +247,7 @@ impl Bench {
                 }
             }
             for (program, runs) in sides {
-                let (turn, all) = (turn + 1, self.count());
+                let (turn, all) = (turn + 1, count);
                 let program = program.as_path();
                 output::note(global, &format!("{turn} of {all}: {}", program.display()));
                 let run = Run::steady(names, &mut spare, |names, again| {
@@ -306,6 +327,17 @@ impl Bench {
             program,
             format!("as a benchmark: {what}{said}"),
         ))
+    }
+
+    /// Returns a device's peaks: as a process that takes turns is told them (what it measures is
+    /// compared as it is), or measured.
+    pub(super) fn peak(&self, gpu: &Gpu) -> Result<Peak> {
+        let told = std::env::var(PEAKS).ok();
+        match told.as_deref().and_then(Peak::from_words) {
+            Some(peak) => Ok(peak),
+            None if self.seconds == 0.0 => bench::rough_peak(gpu),
+            None => bench::peak(gpu),
+        }
     }
 
     /// The command of one process. What is at its default is left out: another build may not know

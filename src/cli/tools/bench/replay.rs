@@ -26,7 +26,7 @@ impl Bench {
         self.check_replay()?;
         let gpu = global.gpu()?;
         let parts = Replay::of(&gpu, run)?;
-        let peak = bench::peak(&gpu)?;
+        let peak = self.peak(&gpu)?;
         let budget = Budget::default();
         let budget = Budget {
             time: Duration::from_secs_f64(self.seconds),

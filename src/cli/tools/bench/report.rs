@@ -24,7 +24,7 @@ pub struct Report {
     /// The folder of the page, index.html
     #[arg(long, short, value_name = "DIR", default_value = "site")]
     out: PathBuf,
-    /// What is made of them
+    /// The form of the report
     #[arg(long, value_enum, default_value = "html")]
     format: Format,
     /// Replace a page that is there

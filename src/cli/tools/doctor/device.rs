@@ -105,7 +105,7 @@ fn tuned(gpu: &Gpu, global: &Global) -> Option<Finding> {
     ))
 }
 
-/// What the device lacks.
+/// Returns the features that the device lacks.
 fn features(gpu: &Gpu) -> Vec<Finding> {
     let missing = gpu.missing_features();
     let short = |m: &&MissingFeature| matches!(m, MissingFeature::Limit { .. });

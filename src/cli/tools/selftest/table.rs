@@ -1,4 +1,4 @@
-//! What `wgvq selftest --json` wrote on several devices, as one table.
+//! A table of the lines that `wgvq selftest --json` wrote on several devices.
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -8,7 +8,7 @@ use crate::gpu::kernel::pipelines::{Kernel, Pipeline};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What a bind group binds, in order: of each buffer its number, the offset and the size.
+/// The buffers that a bind group binds, in order: of each its number, the offset and the size.
 pub(in crate::gpu) type Bound = SmallVec<[(u64, u64, u64); 8]>;
 
 /// A bind group and its number.

@@ -21,8 +21,8 @@ impl Recorder {
     }
 }
 
-/// How long to ask again and again before the thread sleeps until the device is done: a wake-up by
-/// the system takes longer than a short kernel does.
+/// The time in which a thread asks again and again before it sleeps until the device is done: a
+/// wake-up by the system takes longer than a short kernel does.
 #[cfg(not(target_arch = "wasm32"))]
 pub(in crate::gpu) const SPIN: Duration = Duration::from_micros(200);
 

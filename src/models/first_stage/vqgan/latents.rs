@@ -42,7 +42,7 @@ impl LatentBlock {
     }
 }
 
-/// What follows the encoder: `silu(join_0(silu(split_0(x))) + join_1(silu(split_1(x))))`, and
+/// The layers behind the encoder: `silu(join_0(silu(split_0(x))) + join_1(silu(split_1(x))))`, and
 /// blocks. The two parts are what was the first frame and those behind it.
 #[derive(Debug)]
 pub(super) struct EncoderLatents {
@@ -73,7 +73,7 @@ impl EncoderLatents {
     }
 }
 
-/// What comes before the decoder: blocks, and twice `silu(conv(x))`.
+/// The layers before the decoder: blocks, and twice `silu(conv(x))`.
 #[derive(Debug)]
 pub(super) struct DecoderLatents {
     blocks: Vec<LatentBlock>,

@@ -1,4 +1,4 @@
-//! How the sum of a weight's gradient is shared out.
+//! The shares in which the sum of a weight's gradient is computed.
 
 use crate::gpu::kernel::gemm::Tile;
 

@@ -51,7 +51,7 @@ fn activated(kernel: Kernel, activation: Option<Function>) -> Kernel {
     }
 }
 
-/// How normalised values are stored.
+/// The form in which normalised values are stored.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Stored {
     pub activation: Option<Function>,

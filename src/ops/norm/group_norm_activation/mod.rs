@@ -52,7 +52,8 @@ impl NormActivation {
         layout(OP, x, self.groups, self.eps)
     }
 
-    /// How the kernel stores the result. It writes f16 four channels at a time.
+    /// Returns the form in which the kernel stores the result. It writes f16 four channels at a
+    /// time.
     fn stored(&self, l: &Layout) -> Stored {
         Stored {
             activation: Some(self.function),
@@ -106,7 +107,7 @@ mod tests {
     use crate::gpu::{Gpu, Options};
     use crate::spec::Rng;
 
-    /// What a pass forward and back gives, what it dispatched, and the most bytes it held.
+    /// The result of a pass forward and back, its dispatches, and the most bytes it held.
     struct Ran {
         values: Vec<Vec<f32>>,
         dispatches: u64,

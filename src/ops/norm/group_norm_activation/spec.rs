@@ -1,4 +1,4 @@
-//! What the operation promises.
+//! The specification of the operation.
 
 use super::{FUNCTIONS, NormActivation, OP, group_norm_activation, kernels};
 use crate::Result;

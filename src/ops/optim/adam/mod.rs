@@ -84,7 +84,7 @@ impl Hyper {
     }
 }
 
-/// What kernels need to know of a step.
+/// The kernels' parameters of a step.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 pub(in crate::ops::optim) struct Params {

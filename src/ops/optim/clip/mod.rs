@@ -150,7 +150,7 @@ pub(crate) fn scaled_norm_over(parts: &[Tensor], max_norm: f32, scaled: Scaled) 
     Ok(report)
 }
 
-/// What the device binds at once of the tensors: a tensor and the number of its first unit.
+/// A piece of the tensors that the device binds at once: a tensor and the number of its first unit.
 struct Piece {
     tensor: Tensor,
     start: usize,
