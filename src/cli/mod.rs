@@ -1,4 +1,4 @@
-//! One file per command, in folders by what they are about.
+//! The commands, most in a file of their own, in folders by what they are about.
 
 mod common;
 mod first_stage;
