@@ -51,15 +51,16 @@
 //!
 //! The layers, lowest first: `error`, [`pace`] (speed and remaining time), `splitmix` (random
 //! numbers of the host), [`memory`] (memory of the process), [`text`] (bytes of text files),
-//! [`files`] (files read whole), [`gpu`] (device, memory, commands, kernels), [`autograd`] (the
-//! tape), [`spec`] (specifications of operations), [`ops`], [`registry`] (the list of operations),
-//! [`verify`] (operations against their references), [`kernels`] (operations over a host's
-//! buffers), [`nn`] (parameters, layers, Adam), [`quantize`], [`models`], [`data`], [`config`],
-//! [`storage`], [`metrics`] (metrics by name), [`objective`] (what reconstructions are judged by),
-//! [`codes`], [`vectors`] (codebooks of arrays), [`inference`], [`analysis`], [`trainer`] (the loop
-//! of every training), [`train`] (what is trained), `text2image` (its stages; feature `text`),
-//! [`plan`] (time and memory of a configuration); and with the feature `cli` `report` (charts and
-//! pages) and `bench` (workloads and their times). `ARCHITECTURE.md` tells more.
+//! [`files`] (files read whole), [`gpu`] (device, memory, commands, kernels), [`parallel`] (ranks
+//! that train together), [`autograd`] (the tape), [`spec`] (specifications of operations), [`ops`],
+//! [`registry`] (the list of operations), [`verify`] (operations against their references),
+//! [`kernels`] (operations over a host's buffers), [`nn`] (parameters, layers, Adam), [`quantize`],
+//! [`models`], [`data`], [`config`], [`storage`], [`metrics`] (metrics by name), [`objective`]
+//! (what reconstructions are judged by), [`codes`], [`vectors`] (codebooks of arrays),
+//! [`inference`], [`analysis`], [`trainer`] (the loop of every training), [`train`] (what is
+//! trained), `text2image` (its stages; feature `text`), [`plan`] (time and memory of a
+//! configuration); and with the feature `cli` `report` (charts and pages) and `bench` (workloads
+//! and their times). `ARCHITECTURE.md` tells more.
 
 mod error;
 

@@ -1,4 +1,4 @@
-//! One file per command, in folders by what they are about.
+//! The commands, most in a file of their own, in folders by what they are about.
 
 mod common;
 mod first_stage;
@@ -140,9 +140,9 @@ enum Command {
     /// Train a small VQ-VAE on the embedded emoji and a prior over its codes; show reconstructions
     /// and samples
     Demo(tools::demo::Demo),
-    /// Train a model on a folder of images, an IDX file or a named data set
+    /// Train a model on images (a folder, a file or a named data set), or on vectors
     Train(first_stage::train::Train),
-    /// Train several quantizers, or sizes of codebooks, under one budget: a table and a chart
+    /// Train several quantizers, sizes of codebooks or priors under one budget: a table and a chart
     Compare(first_stage::compare::Compare),
     /// Make a run of a VQ-GAN that others trained: a checkpoint of taming-transformers, diffusers,
     /// LlamaGen, Janus, VAR, MaskGIT or Emu3; or a codebook file of a quantizer's

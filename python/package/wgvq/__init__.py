@@ -457,12 +457,12 @@ def train(
 ) -> Run:
     """Trains a model in the folder ``out``, as ``wgvq train`` does: the same seed, the same bytes.
 
-    ``data`` is a source by name (a built-in set, a folder of images, of tars or of CIFAR's binary
-    files, a tar, an IDX or ``.npy`` file of images, JSON Lines of captions), an array uint8
-    [N, H, W, C] or a pair of such and labels, or an iterable of images or batches, alone or with
-    labels, such as a PyTorch ``Dataset``; ``None`` is the configuration's own source. Arrays and
-    iterables are held in memory, and ``test`` has the images that are held out (otherwise every
-    tenth is). Labels are numbers, and ``classes`` their names.
+    ``data`` is a source by name (a built-in set, a folder of images, of tars, of Parquet files or
+    of CIFAR's binary files, a tar, a Parquet, IDX or ``.npy`` file of images, JSON Lines of
+    captions), an array uint8 [N, H, W, C] or a pair of such and labels, or an iterable of images or
+    batches, alone or with labels, such as a PyTorch ``Dataset``; ``None`` is the configuration's
+    own source. Arrays and iterables are held in memory, and ``test`` has the images that are held
+    out (otherwise every tenth is). Labels are numbers, and ``classes`` their names.
 
     ``settings`` are keys of the configuration by dotted names, such as ``{"model.hidden": 64}``.
     ``callback`` is called with every row of the log and every measurement, a ``dict`` with ``kind``

@@ -50,9 +50,10 @@ impl Architecture {
 /// The keys of a configuration that have a flag of their own.
 #[derive(Args, Default)]
 pub struct Keys {
-    /// The data: a folder of images, of tars or of CIFAR's binary files; a file (IDX, .npy, a tar,
-    /// or JSON Lines of images and captions); or a named data set, of which emoji is part of the
-    /// program and scripts/data.sh fetches fashion-mnist, openclipart, photos and twemoji
+    /// The data: a folder of images, of tars, of Parquet files or of CIFAR's binary files; a file
+    /// (IDX, .npy, a tar, Parquet, or JSON Lines of images and captions); a pattern of Parquet
+    /// files' names; or a named data set, of which emoji is part of the program and scripts/data.sh
+    /// fetches fashion-mnist, openclipart, photos and twemoji
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
     /// The model

@@ -85,8 +85,9 @@ struct What {
     /// of whoever visits it
     #[arg(long, value_name = "DIR")]
     page: Option<PathBuf>,
-    /// The run as one file for `wgvq get`: first stage, priors, texts' tokenizer, configurations
-    /// and logs, with tensors in 16 bits; nothing of where the images lay, no checkpoints
+    /// The run as one file for `wgvq get`: first stage, priors, texts' tokenizer, contrastive
+    /// model, configurations and logs, with tensors in 16 bits; nothing of where the images lay, no
+    /// checkpoints
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
 }

@@ -46,8 +46,8 @@ pub struct Import {
     /// authors' for images of 256 and 512 pixels
     #[arg(long, value_name = "SIDES", value_delimiter = ',')]
     scales: Vec<usize>,
-    /// Images that a prior is to be trained on, unless it names others: a folder, an IDX file or
-    /// a named data set
+    /// Images that a prior is to be trained on, unless it names others: a folder, a file or a named
+    /// data set
     #[arg(long)]
     data: Option<String>,
     /// Whether latents and codes are L2-normalised; of codebooks alone, the codes. Default: yes for

@@ -33,8 +33,8 @@ pub struct Inspect {
     /// The folder for the page and its pictures; RUN/inspect unless given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The images: a folder, an IDX file, or a named data set; the run's own data
-    /// unless given. Of them, the test split is looked at
+    /// The images: a folder, a file, or a named data set; the run's own data unless given. Of them,
+    /// the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]
     data: Option<String>,
     /// Images to look at, at most

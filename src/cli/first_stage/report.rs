@@ -47,8 +47,8 @@ pub struct Report {
     /// The folder for the chart and the table; RUN/report of the first run unless given
     #[arg(long)]
     out: Option<PathBuf>,
-    /// The images: a folder, an IDX file, or a named data set; the runs' own data
-    /// unless given. Of them, the test split is looked at
+    /// The images: a folder, a file, or a named data set; the runs' own data unless given. Of them,
+    /// the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]
     data: Option<String>,
     /// Images to look at, at most

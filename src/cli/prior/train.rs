@@ -51,8 +51,7 @@ pub struct PriorCommand {
     /// The model: tiny, small, base, medium, large, xl or xxl (0.8 to 1,019 million parameters)
     #[arg(long, conflicts_with_all = ["config", "resume"])]
     pub size: Option<String>,
-    /// Other data than the model was trained on: a folder of images, an IDX file, or a named
-    /// name
+    /// Other data than the model was trained on: a folder of images, a file, or a named data set
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
     /// Training steps

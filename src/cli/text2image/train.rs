@@ -53,7 +53,8 @@ impl System {
 #[derive(Args, Default)]
 #[command(after_long_help = "\
 The data: JSON Lines of {\"image\": \"a.png\", \"text\": \"a red heart\"}, a folder with a .txt
-beside each image, a WebDataset tar, or a named data set with captions (emoji, twemoji).
+beside each image, a WebDataset tar, Parquet files with texts, or a named data set with captions
+(emoji, twemoji).
 
 Examples:
   wgvq text2image train --data captions.jsonl --out runs/hearts

@@ -24,8 +24,9 @@ word_keys!(Crop);
 #[serde(default)]
 pub struct Data {
     /// A named data set (`emoji` is part of the program, `scripts/data.sh NAME` fetches
-    /// `fashion-mnist`, `openclipart`, `photos` and `twemoji`); a folder of images, of tars or of
-    /// CIFAR's binary files; or a file: IDX, `.npy`, a tar, or JSON Lines of images and captions.
+    /// `fashion-mnist`, `openclipart`, `photos` and `twemoji`); a folder of images, of tars, of
+    /// Parquet files or of CIFAR's binary files; a file: IDX, `.npy`, a tar, Parquet, or JSON Lines
+    /// of images and captions; or a pattern of Parquet files' names.
     pub source: String,
     /// Width that images are brought to; 0 leaves it to the data.
     pub width: usize,
