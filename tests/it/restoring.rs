@@ -17,14 +17,12 @@ use wgvq::train::prior::PriorTrainer;
 use wgvq::train::{Task, Trainer};
 use wgvq::vectors::{HeldOut, Vectors};
 
+/// Values under keys of a checkpoint's state.
+type State<'a> = &'a [(&'a str, serde_json::Value)];
+
 /// Has a trainer, which went on since `saved`, refuse that checkpoint with damage of each tensor,
 /// and with other values under each of the keys of its state; it stays as it is, to the bit.
-fn refuses<T: Task>(
-    what: &str,
-    trainer: &mut Trainer<T>,
-    saved: &Checkpoint,
-    state: &[(&str, serde_json::Value)],
-) {
+fn refuses<T: Task>(what: &str, trainer: &mut Trainer<T>, saved: &Checkpoint, state: State) {
     let before = trainer.checkpoint().unwrap();
     assert!(before != *saved, "{what}");
     let refused = |trainer: &mut Trainer<T>, damage: &str, change: &dyn Fn(&mut Checkpoint)| {
@@ -107,7 +105,7 @@ fn first_stages_stay_as_they_are() {
         ("loss_scale", json!([0, 0])),
         ("loss_scale", json!("x")),
     ];
-    let cases: [(&str, Vec<(&str, &str)>, &[(&str, serde_json::Value)]); 3] = [
+    let cases: [(&str, Vec<(&str, &str)>, State); 3] = [
         ("gan", [GAN, average, lecam].concat(), &of_gan),
         ("two levels", [average, two].concat(), &health),
         ("mixed", mixed.to_vec(), &of_mixed),
