@@ -363,23 +363,36 @@ impl FirstStage {
         Ok(all)
     }
 
-    /// Loads a state that [`FirstStage::save`] gave, without its `quantizer.`.
+    /// Loads a state that [`FirstStage::save`] gave, without its `quantizer.`; one that does not
+    /// fit changes nothing.
     pub(crate) fn load(&mut self, state: HostTensors) -> Result<()> {
-        self.load_each(state, |q, state| q.load(state))
+        let parts = self.by_quantizer(state)?;
+        self.check_each(&parts)?;
+        let mut each = self.quantizers.iter_mut().zip(&parts);
+        each.try_for_each(|(q, part)| q.load(part))
+    }
+
+    /// Checks that [`FirstStage::load`] takes a state.
+    pub(crate) fn check(&self, state: HostTensors) -> Result<()> {
+        self.check_each(&self.by_quantizer(state)?)
+    }
+
+    fn check_each(&self, parts: &[HostTensors]) -> Result<()> {
+        let mut each = self.quantizers.iter().zip(parts);
+        each.try_for_each(|(q, part)| q.check_state(part))
     }
 
     /// Loads what [`FirstStage::save_codes`] gave, likewise.
     pub(crate) fn load_codes(&mut self, codes: HostTensors) -> Result<()> {
-        self.load_each(codes, |q, codes| q.load_codes(codes))
+        let parts = self.by_quantizer(codes)?;
+        let mut each = self.quantizers.iter_mut().zip(&parts);
+        each.try_for_each(|(q, part)| q.load_codes(part))
     }
 
-    fn load_each(
-        &mut self,
-        state: HostTensors,
-        load: impl Fn(&mut dyn Quantizer, &HostTensors) -> Result<()>,
-    ) -> Result<()> {
-        if let [only] = &mut self.quantizers[..] {
-            return load(&mut **only, &state);
+    /// Returns the parts of a state, in the order of the quantizers.
+    fn by_quantizer(&self, state: HostTensors) -> Result<Vec<HostTensors>> {
+        if self.quantizers.len() == 1 {
+            return Ok(vec![state]);
         }
         let mut parts: BTreeMap<&str, HostTensors> = BTreeMap::new();
         for (key, tensor) in state {
@@ -394,10 +407,8 @@ impl FirstStage {
             };
             parts.entry(name).or_default().insert(rest, tensor);
         }
-        for (name, q) in self.names.iter().zip(&mut self.quantizers) {
-            load(&mut **q, &parts.remove(name.as_str()).unwrap_or_default())?;
-        }
-        Ok(())
+        let own = |name: &String| parts.remove(name.as_str()).unwrap_or_default();
+        Ok(self.names.iter().map(own).collect())
     }
 
     /// Decodes codes on the device, u32, each image's one level after another, on the given levels'

@@ -153,19 +153,28 @@ impl MetricsBuffer {
         Steps::new(step, self.width(), values)
     }
 
+    /// Checks that a row is one that [`MetricsBuffer::save`] gives.
+    ///
+    /// # Errors
+    /// If it holds more than a row.
+    pub(crate) fn check(&self, saved: &serde_json::Value) -> Result<()> {
+        match saved.as_array() {
+            Some(saved) if saved.len() > self.values.len() => Err(Error::data(
+                "the checkpoint holds more metrics than train.log_every steps make",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Goes on with a row that [`MetricsBuffer::save`] gave, so that a resumed run's log is that of
     /// a run left alone.
     ///
     /// # Errors
     /// If it holds more than a row.
     pub(crate) fn load(&mut self, saved: &serde_json::Value) -> Result<()> {
+        self.check(saved)?;
         let saved = saved.as_array().map(Vec::as_slice).unwrap_or_default();
         let mut values = vec![0.0f32; self.values.len()];
-        if saved.len() > values.len() {
-            return Err(Error::data(
-                "the checkpoint holds more metrics than train.log_every steps make",
-            ));
-        }
         saved
             .iter()
             .zip(&mut values)

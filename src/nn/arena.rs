@@ -13,7 +13,7 @@ pub type HostTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Bytes of uploads after which they are sent: the copies that they are made from take memory
 /// until then.
-const UPLOADS: usize = 64 << 20;
+pub(super) const UPLOADS: usize = 64 << 20;
 /// Bytes of a part that is read whole where one of its parameters is asked for: others of it are
 /// asked for next.
 const READ_WHOLE: u64 = 64 << 20;
@@ -22,6 +22,13 @@ const READ_WHOLE: u64 = 64 << 20;
 pub(crate) trait TensorSource {
     /// Returns the shapes, by name.
     fn shapes(&self) -> BTreeMap<&str, &[usize]>;
+
+    /// Checks that each has as many elements as its shape says, of a type that is read, as far as
+    /// that is known before they are read. `what` names them in errors.
+    ///
+    /// # Errors
+    /// If not; the message names the tensor.
+    fn check(&self, what: &str) -> Result<()>;
 
     /// Returns the elements of one of them.
     ///
@@ -36,10 +43,32 @@ impl TensorSource for HostTensors {
         shapes.collect()
     }
 
+    fn check(&self, what: &str) -> Result<()> {
+        for (name, (shape, values)) in self {
+            if values.len() != shape.iter().product::<usize>() {
+                return Err(Error::data(format!(
+                    "{what}: `{name}` has shape {shape:?} with {} values",
+                    values.len()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn read(&self, name: &str) -> Result<Cow<'_, [f32]>> {
         let values = self.get(name).map(|(_, values)| values.as_slice());
         Ok(values.unwrap_or_default().into())
     }
+}
+
+/// Checks that a source has the tensors of the parameters of a layout, whole. `what` names them in
+/// errors.
+///
+/// # Errors
+/// If one is missing, unexpected, of another shape, or cannot be read as what it is.
+pub(super) fn check(layout: &Layout, what: &str, source: &dyn TensorSource) -> Result<()> {
+    layout.check(what, &source.shapes())?;
+    source.check(what)
 }
 
 /// A tensor that is read from the device when it is saved: what it holds then is what is saved.
@@ -178,7 +207,7 @@ impl Arena {
     /// If one is missing, unexpected or of another shape, and nothing is changed then; if one
     /// cannot be read.
     pub(super) fn load(&self, what: &str, source: &dyn TensorSource) -> Result<()> {
-        self.layout.check(what, &source.shapes())?;
+        check(&self.layout, what, source)?;
         self.fill(|slot, tensor| {
             let values = elements(what, slot, source)?;
             tensor.write::<f32>(&values)
@@ -193,7 +222,7 @@ impl Arena {
         join: fn(f32, f32) -> u32,
     ) -> Result<()> {
         for (what, source) in sources {
-            self.layout.check(what, &source.shapes())?;
+            check(&self.layout, what, source)?;
         }
         self.fill(|slot, tensor| {
             let [one, other] = sources.map(|(what, source)| elements(what, slot, source));

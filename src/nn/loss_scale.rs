@@ -62,17 +62,27 @@ impl LossScale {
         }
     }
 
-    /// Goes on from a state that [`LossScale::save`] gave.
+    /// Checks that a state is one that [`LossScale::save`] gives.
     ///
     /// # Errors
     /// If it is none.
-    pub(crate) fn load(&self, [bits, run]: [u32; 2]) -> Result<()> {
+    pub(crate) fn check(&self, [bits, run]: [u32; 2]) -> Result<()> {
         let scale = f32::from_bits(bits);
         if !(1.0..=MOST_AT_FIRST).contains(&scale) || run > self.growth {
             return Err(Error::data(format!(
                 "the checkpoint's loss scale of {scale} after {run} steps is none"
             )));
         }
-        self.state.write(&[scale, run as f32])
+        Ok(())
+    }
+
+    /// Goes on from a state that [`LossScale::save`] gave.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(crate) fn load(&self, state: [u32; 2]) -> Result<()> {
+        self.check(state)?;
+        let [bits, run] = state;
+        self.state.write(&[f32::from_bits(bits), run as f32])
     }
 }

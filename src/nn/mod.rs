@@ -37,6 +37,7 @@ pub(crate) use loss_scale::{LossScale, MOST_AT_FIRST as MOST_LOSS_SCALE};
 pub use norm::{GroupNorm, Norm, NormKind, SpatialNorm};
 pub use optimizer::{Adam, AdamState, MomentType};
 pub use parameters::{Builder, Handle, Parameters};
+pub(crate) use shard::{MomentRequest, Reading};
 pub(crate) use span::Span;
 pub use spectral::SpectralNorm;
 

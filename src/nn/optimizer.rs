@@ -1,9 +1,9 @@
 //! Adam over a parameter store: gradients gathered in one buffer, or as many as the parameters lie
 //! in, their norm clipped, one dispatch for the step of each.
 
-use super::arena::{Arena, SavedTensor, TensorSource, on_the_host};
+use super::arena::{self, Arena, SavedTensor, TensorSource, on_the_host};
 use super::layout::Layout;
-use super::shard::{Piece, Shard};
+use super::shard::{MomentRequest, Piece, Reading, Shard};
 use super::{HalfWeights, Handle, HostTensors, LossScale, Parameters};
 use crate::autograd::Place;
 use crate::gpu::{DType, Tensor, fill};
@@ -13,6 +13,10 @@ use crate::ops::optim::clip;
 use crate::parallel::Ranks;
 use crate::{Error, Result};
 use std::sync::{Arc, OnceLock};
+
+/// Names of the moments in errors.
+const M: &str = "the optimiser's first moments";
+const V: &str = "the optimiser's second moments";
 
 /// Adam or AdamW, for one [`Parameters`].
 #[derive(Debug)]
@@ -144,18 +148,26 @@ impl Adam {
         Ok(self.moments.get_or_init(|| made))
     }
 
-    /// Brings the moments of all ranks together, so that they can be saved. All ranks do it
-    /// together; nothing happens where this one keeps all.
+    /// Has moments that lie on several ranks read in another way from here on. At first all ranks
+    /// read the same at the same time.
+    pub(crate) fn read_by(&self, reading: Reading) {
+        if let Some(shard) = &self.shard {
+            shard.read_by(reading);
+        }
+    }
+
+    /// Gives this rank's part of a moment that another rank reads.
     ///
     /// # Errors
-    /// If a rank is gone, or the device fails.
-    pub(crate) fn collect(&self) -> Result<()> {
-        let Some(shard) = &self.shard else {
-            return Ok(());
+    /// If there is no such moment, a rank is gone, or the device fails.
+    pub(crate) fn answer(&self, request: MomentRequest) -> Result<()> {
+        let arenas: &[&[Tensor]] = match self.moments()? {
+            Moments::F32 { m, v } => &[m.parts(), v.parts()],
+            Moments::Bf16 { words, .. } => &[words.parts()],
         };
-        match self.moments()? {
-            Moments::F32 { m, v } => shard.collect(&[m.parts(), v.parts()]),
-            Moments::Bf16 { words, .. } => shard.collect(&[words.parts()]),
+        match &self.shard {
+            Some(shard) => shard.answer(request, arenas),
+            None => Err(Error::invalid("adam", "this rank keeps all moments")),
         }
     }
 
@@ -279,7 +291,6 @@ impl Adam {
             self.step += 1;
             return Ok(report);
         };
-        shard.forget();
         for (i, piece) in shard.pieces().iter().enumerate() {
             let view = |parts: &[Tensor]| parts[piece.part].view(piece.start, &[piece.len]);
             let (weights, gradient) = (view(params.parts())?, view(gradients)?);
@@ -352,8 +363,8 @@ impl Adam {
         })
     }
 
-    /// Returns the first and the second moments, each to be read when it is saved; those that
-    /// [`Adam::collect`] brought together, where ranks share them.
+    /// Returns the first and the second moments, each to be read when it is saved; from all ranks,
+    /// where they share them ([`Adam::read_by`]).
     ///
     /// # Errors
     /// If the device cannot hold the moments.
@@ -363,11 +374,12 @@ impl Adam {
             (None, Moments::Bf16 { words, .. }) => {
                 [first_moment, second_moment].map(|moment| words.saved(true, moment))
             }
-            (Some(shard), Moments::F32 { .. }) => {
-                [0, 1].map(|arena| shard.saved(arena, false, f32::from_bits))
+            (Some(shard), Moments::F32 { m, v }) => {
+                [(0, m), (1, v)].map(|(i, a)| shard.saved(i, a.parts(), false, f32::from_bits))
             }
-            (Some(shard), Moments::Bf16 { .. }) => {
-                [first_moment, second_moment].map(|moment| shard.saved(0, true, moment))
+            (Some(shard), Moments::Bf16 { words, .. }) => {
+                let own = words.parts();
+                [first_moment, second_moment].map(|moment| shard.saved(0, own, true, moment))
             }
         })
     }
@@ -381,6 +393,17 @@ impl Adam {
         self.load_moments(state.step, &state.m, &state.v)
     }
 
+    /// Checks that [`Adam::load_moments`] takes these tensors, and that there is room for them.
+    ///
+    /// # Errors
+    /// If a tensor is missing, unexpected or of another shape, or the device cannot hold the
+    /// moments.
+    pub(crate) fn check_moments(&self, m: &dyn TensorSource, v: &dyn TensorSource) -> Result<()> {
+        arena::check(&self.layout, M, m)?;
+        arena::check(&self.layout, V, v)?;
+        self.moments().map(drop)
+    }
+
     /// [`Adam::load`] of moments that are read one at a time.
     ///
     /// # Errors
@@ -391,10 +414,7 @@ impl Adam {
         m: &dyn TensorSource,
         v: &dyn TensorSource,
     ) -> Result<()> {
-        const M: &str = "the optimiser's first moments";
-        const V: &str = "the optimiser's second moments";
-        self.layout.check(M, &m.shapes())?;
-        self.layout.check(V, &v.shapes())?;
+        self.check_moments(m, v)?;
         match (&self.shard, self.moments()?) {
             (None, Moments::F32 { m: own, v: squares }) => {
                 own.load(M, m)?;

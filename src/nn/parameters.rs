@@ -5,13 +5,18 @@
 //! tensors while the optimiser walks a whole buffer in one dispatch. Parameters that weight decay
 //! reaches come first.
 
-use super::arena::{Arena, HostTensors, SavedTensor, TensorSource, on_the_host};
-use super::init::Init;
-use super::layout::{Layout, Slot, Unplaced};
+use super::arena::{self, Arena, HostTensors, SavedTensor, TensorSource, on_the_host};
+use super::init::{Draws, Init};
+use super::layout::{ALIGN, Layout, Slot, Unplaced};
+use super::shard;
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::{Error, Result, memory};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Elements that are drawn and sent to the device at a time: 64 MiB.
+const WINDOW: usize = (1 << 18) * ALIGN;
 
 /// One parameter of a [`Parameters`], as its [`Builder`] returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,22 +98,56 @@ impl Builder {
     /// If nothing was declared, a name occurs twice, a shape holds no element, an initial value is
     /// not finite, or the device cannot hold it all.
     pub fn build(self, gpu: &Gpu, seed: u64) -> Result<Parameters> {
+        self.build_by(gpu, seed, WINDOW)
+    }
+
+    /// [`Builder::build`], of which so many elements at most lie in the host's memory at a time, a
+    /// multiple of [`ALIGN`].
+    fn build_by(self, gpu: &Gpu, seed: u64, window: usize) -> Result<Parameters> {
         let layout = self.fitting(gpu)?;
         let mut parts = Vec::with_capacity(layout.parts.len());
         for (i, part) in layout.parts.iter().enumerate() {
-            let mut content = vec![0f32; part.len];
-            let own = layout.slots.iter().zip(&self.declared);
-            for (slot, declared) in own.filter(|(slot, _)| !slot.omitted && slot.part == i) {
-                let n = slot.len();
-                let values = declared.init.values(seed, &slot.name, n);
-                content[slot.start..][..n].copy_from_slice(&values);
+            if part.len <= window {
+                let content = self.content(&layout, i, 0..part.len, seed);
+                parts.push(Tensor::from_slice(gpu, &[part.len], &content)?);
+                if layout.parts.len() > 1 {
+                    gpu.send_uploads()?;
+                }
+                continue;
             }
-            parts.push(Tensor::from_slice(gpu, &[part.len], &content)?);
-            if layout.parts.len() > 1 {
+            let tensor = Tensor::empty(gpu, &[part.len], DType::F32)?;
+            for start in (0..part.len).step_by(window) {
+                let end = part.len.min(start + window);
+                let content = self.content(&layout, i, start..end, seed);
+                tensor.view(start, &[end - start])?.write(&content)?;
                 gpu.send_uploads()?;
             }
+            parts.push(tensor);
         }
         Parameters::over(Arena::over(Arc::new(layout), parts))
+    }
+
+    /// Returns the initial content of elements of a part, by its number.
+    fn content(&self, layout: &Layout, part: usize, window: Range<usize>, seed: u64) -> Vec<f32> {
+        let mut content = vec![0f32; window.len()];
+        let slots = layout.slots.iter().zip(&self.declared);
+        let own = slots.filter(|(slot, _)| !slot.omitted && slot.part == part);
+        let mut own: Vec<(&Slot, &Declared)> = own.collect();
+        own.sort_unstable_by_key(|(slot, _)| slot.start);
+        let (mut rest, mut at, mut draws) = (&mut content[..], window.start, Draws::default());
+        for (slot, declared) in own {
+            let from = slot.start.max(window.start);
+            let to = (slot.start + slot.len()).min(window.end);
+            if from >= to {
+                continue;
+            }
+            let (here, after) = rest[from - at..].split_at_mut(to - from);
+            let first = from - slot.start;
+            draws.add(declared.init, (seed, &slot.name), first, here);
+            (rest, at) = (after, to);
+        }
+        draws.draw();
+        content
     }
 
     /// Checks that [`Builder::build`] can make them. Nothing is allocated.
@@ -145,6 +184,21 @@ impl Builder {
         let layout = self.layout(gpu)?;
         let numbers = layout.kept().map(Slot::len).sum();
         Ok((numbers, layout.parts.iter().map(|part| part.len).collect()))
+    }
+
+    /// Returns the lengths of the pieces of the arena's parts that each of so many ranks has, where
+    /// they share what is kept of the parameters.
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(dead_code, reason = "for what has a folder")
+    )]
+    pub(crate) fn shares(&self, gpu: &Gpu, ranks: usize) -> Result<Vec<Vec<usize>>> {
+        let layout = self.layout(gpu)?;
+        let of = |rank| {
+            let pieces = shard::pieces(&layout, rank, ranks).into_iter();
+            pieces.map(|piece| piece.len).collect()
+        };
+        Ok((0..ranks).map(of).collect())
     }
 
     fn layout(&self, gpu: &Gpu) -> Result<Layout> {
@@ -307,15 +361,15 @@ impl Parameters {
     /// # Errors
     /// If one is missing, unexpected or of another shape; nothing is changed then.
     pub fn load_host(&self, tensors: &HostTensors) -> Result<()> {
-        for (name, (shape, values)) in tensors {
-            if values.len() != shape.iter().product::<usize>() {
-                return Err(Error::data(format!(
-                    "weights: `{name}` has shape {shape:?} with {} values",
-                    values.len()
-                )));
-            }
-        }
         self.load(tensors)
+    }
+
+    /// Checks that [`Parameters::load`] takes these tensors.
+    ///
+    /// # Errors
+    /// If one is missing, unexpected or of another shape.
+    pub(crate) fn check(&self, tensors: &dyn TensorSource) -> Result<()> {
+        arena::check(self.layout(), "weights", tensors)
     }
 
     /// [`Parameters::load_host`] of tensors that are read one at a time.

@@ -1,13 +1,14 @@
 //! The share of an optimiser's moments that a rank keeps (Rajbhandari et al. 2020, "ZeRO: memory
 //! optimizations toward training trillion parameter models", stage 1).
 
-use super::arena::{SavedTensor, TensorSource};
+use super::arena::{SavedTensor, TensorSource, UPLOADS};
 use super::layout::{ALIGN, Layout, Slot};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::parallel::Ranks;
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Elements of a part that one rank has.
@@ -21,26 +22,127 @@ pub(super) struct Piece {
     pub(super) len: usize,
 }
 
-/// Words of an arena, by its parts.
-type Words = Arc<Vec<Vec<u32>>>;
+/// The way in which a moment that lies on several ranks is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// All ranks read the same one at the same time.
+    Together,
+    /// This rank reads, and tells the others to answer.
+    Asking,
+    /// The ranks have parted.
+    Over,
+}
 
-/// The shares of ranks, and what was brought together of them last.
+/// A rank's request for the words of a parameter's moment, which all ranks answer together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MomentRequest {
+    /// The arena among those of the moments, by its number.
+    arena: u32,
+    /// The parameter, by its number.
+    slot: u32,
+}
+
+impl MomentRequest {
+    /// The first byte of a request.
+    pub(crate) const TAG: u8 = b'g';
+
+    /// Returns its bytes, the first of which is [`MomentRequest::TAG`].
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let numbers = [self.arena, self.slot].map(u32::to_le_bytes);
+        [&[MomentRequest::TAG][..], &numbers.concat()].concat()
+    }
+
+    /// Reads what follows the first byte.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<MomentRequest> {
+        let (numbers, []) = bytes.as_chunks::<4>() else {
+            return None;
+        };
+        match numbers {
+            [arena, slot] => Some(MomentRequest {
+                arena: u32::from_le_bytes(*arena),
+                slot: u32::from_le_bytes(*slot),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The shares of ranks.
 #[derive(Debug)]
 pub(super) struct Shard {
+    pieces: Vec<Piece>,
+    shared: Arc<Shared>,
+}
+
+/// What reading a moment takes.
+#[derive(Debug)]
+struct Shared {
     ranks: Ranks,
     layout: Arc<Layout>,
-    pieces: Vec<Piece>,
-    collected: Mutex<Vec<Words>>,
+    reading: Mutex<Reading>,
+}
+
+impl Shared {
+    /// Returns the words of a parameter in an arena, of which `own` are this rank's pieces. The
+    /// other ranks do the same. Waits for the device.
+    fn words_of(&self, slot: &Slot, own: &[Tensor]) -> Result<Vec<u32>> {
+        let (rank, size) = (self.ranks.rank(), self.ranks.size());
+        let before = self.layout.parts[slot.part].start;
+        let (start, end) = (before + slot.start, before + slot.start + slot.len());
+        let mut all = Vec::with_capacity(slot.len());
+        for other in 0..size {
+            let share = share_of(&self.layout, other, size);
+            let (from, to) = (share.start.max(start), share.end.min(end));
+            if from >= to {
+                continue;
+            }
+            let mut words = vec![0; to - from];
+            if other == rank {
+                let pieces = pieces(&self.layout, rank, size);
+                let mut pieces = pieces.iter().zip(own);
+                let piece = pieces.find(|(piece, _)| piece.part == slot.part);
+                let missing = || Error::invalid("adam", "a share of the moments is missing");
+                let (piece, tensor) = piece.ok_or_else(missing)?;
+                let view = tensor.view(from - before - piece.start, &[to - from])?;
+                words = super::arena::words(&view)?;
+            }
+            self.ranks.copy_words_of(other, &mut words)?;
+            all.append(&mut words);
+        }
+        Ok(all)
+    }
+
+    /// [`Shared::words_of`] of a parameter by its number, once the others know what is read.
+    fn read(&self, request: MomentRequest, own: &[Tensor]) -> Result<Vec<u32>> {
+        let reading = *self.reading.lock();
+        match reading {
+            Reading::Together => {}
+            Reading::Asking => drop(self.ranks.broadcast(request.to_bytes())?),
+            Reading::Over => {
+                let what = "the moments lie on several ranks, which train together no longer: \
+                            save them before the training ends";
+                return Err(Error::invalid("adam", what));
+            }
+        }
+        self.words_of(&self.layout.slots[request.slot as usize], own)
+    }
 }
 
 impl Shard {
     pub(super) fn new(ranks: &Ranks, layout: &Arc<Layout>) -> Shard {
         Shard {
-            ranks: ranks.clone(),
-            layout: layout.clone(),
             pieces: pieces(layout, ranks.rank(), ranks.size()),
-            collected: Mutex::default(),
+            shared: Arc::new(Shared {
+                ranks: ranks.clone(),
+                layout: layout.clone(),
+                reading: Mutex::new(Reading::Together),
+            }),
         }
+    }
+
+    /// Reads in another way from here on.
+    pub(super) fn read_by(&self, reading: Reading) {
+        *self.shared.reading.lock() = reading;
     }
 
     /// Returns the pieces of this rank.
@@ -60,86 +162,72 @@ impl Shard {
     /// # Errors
     /// If a rank is gone, or the device fails.
     pub(super) fn share(&self, parts: &[Tensor]) -> Result<()> {
-        let own = self
-            .pieces
-            .iter()
-            .map(|p| parts[p.part].view(p.start, &[p.len]));
-        let own = own.collect::<Result<Vec<Tensor>>>()?;
-        let all = self.gathered(&own)?;
-        for (part, words) in parts.iter().zip(all) {
-            part.write::<f32>(bytemuck::cast_slice(&words))?;
-            part.gpu().send_uploads()?;
-        }
-        Ok(())
-    }
-
-    /// Brings together what all ranks have of arenas, each given by this rank's pieces: for
-    /// [`Shard::saved`]. Waits for the device.
-    ///
-    /// # Errors
-    /// If a rank is gone, or the device fails.
-    pub(super) fn collect(&self, arenas: &[&[Tensor]]) -> Result<()> {
-        let all = arenas.iter().map(|own| Ok(Arc::new(self.gathered(own)?)));
-        *self.collected.lock() = all.collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    /// Forgets what was brought together.
-    pub(super) fn forget(&self) {
-        self.collected.lock().clear();
-    }
-
-    /// Returns the words of all parts, of which `own` are those of this rank's pieces.
-    fn gathered(&self, own: &[Tensor]) -> Result<Vec<Vec<u32>>> {
-        let (size, layout) = (self.ranks.size(), &self.layout);
+        let (ranks, layout) = (&self.shared.ranks, &self.shared.layout);
+        let (rank, size) = (ranks.rank(), ranks.size());
+        let view = |piece: &Piece| parts[piece.part].view(piece.start, &[piece.len]);
         let mut words = Vec::new();
-        for tensor in own {
-            words.extend(super::arena::words(tensor)?);
+        for piece in &self.pieces {
+            words.append(&mut super::arena::words(&view(piece)?)?);
         }
-        let len = |rank| {
-            pieces(layout, rank, size)
-                .iter()
-                .map(|p| p.len)
-                .sum::<usize>()
-        };
         // Shares differ by a block at most.
-        let most = (0..size).map(len).max().unwrap_or(0);
+        let most = (0..size).map(|rank| share_of(layout, rank, size).len());
+        let most = most.max().unwrap_or(0);
         words.resize(most, 0);
-        let all = self.ranks.gather_words(&words)?;
-        let mut parts: Vec<Vec<u32>> = layout.parts.iter().map(|p| vec![0; p.len]).collect();
-        for (rank, words) in all.chunks(most.max(1)).enumerate() {
+        let all = ranks.gather_words(&words)?;
+        let mut waiting = 0;
+        for (other, words) in all.chunks(most.max(1)).enumerate() {
             let mut rest = words;
-            for piece in pieces(layout, rank, size) {
-                let (own, after) = rest.split_at(piece.len);
-                parts[piece.part][piece.start..][..piece.len].copy_from_slice(own);
+            for piece in pieces(layout, other, size) {
+                let (new, after) = rest.split_at(piece.len);
                 rest = after;
+                // Its own are there.
+                if other != rank {
+                    view(&piece)?.write::<f32>(bytemuck::cast_slice(new))?;
+                    waiting += 4 * piece.len;
+                }
+                if waiting >= UPLOADS {
+                    parts[0].gpu().send_uploads()?;
+                    waiting = 0;
+                }
             }
         }
-        Ok(parts)
+        parts[0].gpu().send_uploads()
     }
 
-    /// Returns the tensors of an arena that was brought together, by its number among those, whose
-    /// values `value` makes of its words.
+    /// Returns the tensors of an arena by its number, of which `own` are this rank's pieces, whose
+    /// values `value` makes of its words. Each is brought together when it is read.
     pub(super) fn saved(
         &self,
-        arena: usize,
+        arena: u32,
+        own: &[Tensor],
         bf16: bool,
         value: fn(u32) -> f32,
     ) -> Vec<SavedTensor> {
-        let words = self.collected.lock().get(arena).cloned();
-        let of = |slot: &Slot| {
-            let (part, start, n) = (slot.part, slot.start, slot.len());
-            let words = words.clone();
-            SavedTensor::new(slot, bf16, move || {
-                let missing = || {
-                    let what = "the moments lie on several ranks, and were not brought together";
-                    Error::invalid("adam", what)
-                };
-                let all = words.as_ref().ok_or_else(missing)?;
-                Ok(all[part][start..][..n].iter().copied().map(value).collect())
+        let own: Arc<[Tensor]> = own.into();
+        let slots = self.shared.layout.slots.iter().zip(0..);
+        let kept = slots.filter(|(slot, _)| !slot.omitted);
+        kept.map(|(of, slot)| {
+            let (shared, own) = (self.shared.clone(), own.clone());
+            let request = MomentRequest { arena, slot };
+            SavedTensor::new(of, bf16, move || {
+                let words = shared.read(request, &own)?;
+                Ok(words.into_iter().map(value).collect())
             })
-        };
-        self.layout.kept().map(of).collect()
+        })
+        .collect()
+    }
+
+    /// Gives this rank's part of what another reads. `arenas` are this rank's pieces of each.
+    ///
+    /// # Errors
+    /// If there is no such moment, a rank is gone, or the device fails.
+    pub(super) fn answer(&self, request: MomentRequest, arenas: &[&[Tensor]]) -> Result<()> {
+        let slot = self.shared.layout.slots.get(request.slot as usize);
+        let known = slot.filter(|slot| !slot.omitted);
+        let known = known.zip(arenas.get(request.arena as usize));
+        let unknown = || Error::data("rank 0 asks for a moment that this rank does not have");
+        let (slot, own) = known.ok_or_else(unknown)?;
+        self.shared.words_of(slot, own).map(drop)
     }
 
     /// Overwrites this rank's pieces of an arena with the words that `word` makes of the values of
@@ -150,7 +238,7 @@ impl Shard {
         sources: &[&dyn TensorSource],
         word: impl Fn(&[f32]) -> u32,
     ) -> Result<()> {
-        for slot in self.layout.kept() {
+        for slot in self.shared.layout.kept() {
             let end = slot.start + slot.len();
             let overlaps =
                 |p: &Piece| p.part == slot.part && p.start < end && slot.start < p.start + p.len;
@@ -184,13 +272,20 @@ impl Shard {
     }
 }
 
-/// Returns the pieces of a rank: as many blocks of 64 elements as the others have, within one.
-fn pieces(layout: &Layout, rank: usize, size: usize) -> Vec<Piece> {
+/// Returns the elements of the arena that a rank has: as many blocks of 64 as the others have,
+/// within one.
+fn share_of(layout: &Layout, rank: usize, size: usize) -> Range<usize> {
     let blocks = layout.len() / ALIGN;
     let [from, to] = [rank, rank + 1].map(|rank| blocks * rank / size * ALIGN);
+    from..to
+}
+
+/// Returns the share of a rank by the parts that it lies in.
+pub(super) fn pieces(layout: &Layout, rank: usize, size: usize) -> Vec<Piece> {
+    let share = share_of(layout, rank, size);
     let parts = layout.parts.iter().enumerate();
     let own = parts.filter_map(|(part, p)| {
-        let (start, end) = (from.max(p.start), to.min(p.start + p.len));
+        let (start, end) = (share.start.max(p.start), share.end.min(p.start + p.len));
         (start < end).then(|| Piece {
             part,
             start: start - p.start,
@@ -199,3 +294,6 @@ fn pieces(layout: &Layout, rank: usize, size: usize) -> Vec<Piece> {
     });
     own.collect()
 }
+
+#[cfg(test)]
+mod tests;

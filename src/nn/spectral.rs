@@ -102,15 +102,30 @@ impl SpectralNorm {
     /// If a vector is missing or has another length.
     pub fn load(&self, state: &HostTensors) -> Result<()> {
         let [u, v] = self.vectors()?;
-        for (part, t) in [("u", u), ("v", v)] {
+        let [new_u, new_v] = self.taken(state)?;
+        u.write(new_u)?;
+        v.write(new_v)
+    }
+
+    /// Checks that [`SpectralNorm::load`] takes a state.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn check(&self, state: &HostTensors) -> Result<()> {
+        self.taken(state).map(drop)
+    }
+
+    /// Returns both vectors in a state.
+    fn taken<'a>(&self, state: &'a HostTensors) -> Result<[&'a [f32]; 2]> {
+        let [u, v] = self.vectors()?;
+        let of = |part: &str, len: usize| {
             let name = format!("{}.{part}", self.name);
-            let values = state
-                .get(&name)
-                .filter(|(_, values)| values.len() == t.len());
-            let missing = || Error::data(format!("`{name}` of {} values is missing", t.len()));
-            t.write(&values.ok_or_else(missing)?.1)?;
-        }
-        Ok(())
+            let values = state.get(&name).map(|(_, values)| values.as_slice());
+            let missing = || Error::data(format!("`{name}` of {len} values is missing"));
+            let values = values.filter(|values| values.len() == len);
+            values.ok_or_else(missing)
+        };
+        Ok([of("u", u.len())?, of("v", v.len())?])
     }
 }
 

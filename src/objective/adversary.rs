@@ -287,8 +287,46 @@ impl Adversary {
         })
     }
 
+    /// Checks that [`Adversary::load`] takes a state.
+    pub(super) fn check(&self, tensors: HostTensors, state: &serde_json::Value) -> Result<()> {
+        let Saved {
+            weights,
+            adam,
+            discriminator,
+            logits,
+            ..
+        } = Saved::of(tensors, state)?;
+        self.params.check(&weights)?;
+        self.adam.check_moments(&adam.m, &adam.v)?;
+        self.discriminator.check(&discriminator)?;
+        Averages::check(&logits)
+    }
+
     /// Goes back to where [`Adversary::save`] and [`Adversary::state`] were taken.
     pub(super) fn load(&mut self, tensors: HostTensors, state: &serde_json::Value) -> Result<()> {
+        let saved = Saved::of(tensors, state)?;
+        self.params.load_host(&saved.weights)?;
+        self.adam.load(&saved.adam)?;
+        self.discriminator.load(&saved.discriminator)?;
+        self.averages.load(&saved.logits, saved.seen)?;
+        self.halvings = saved.halvings;
+        Ok(())
+    }
+}
+
+/// The parts of what a checkpoint keeps.
+struct Saved {
+    weights: HostTensors,
+    adam: AdamState,
+    discriminator: HostTensors,
+    logits: HostTensors,
+    seen: u64,
+    halvings: u32,
+}
+
+impl Saved {
+    /// Takes apart what [`Adversary::save`] and [`Adversary::state`] gave.
+    fn of(tensors: HostTensors, state: &serde_json::Value) -> Result<Saved> {
         let number = |key: &str| {
             let missing = || Error::data(format!("the checkpoint's adversary has no `{key}`"));
             state[key].as_u64().ok_or_else(missing)
@@ -303,16 +341,15 @@ impl Adversary {
             let (part, own) = found.unwrap_or((4, name));
             parts[part].insert(own, t);
         }
-        let [m, v, kept, logits, weights] = parts;
-        self.params.load_host(&weights)?;
-        self.adam.load(&AdamState {
-            step: number("adam_step")?,
-            m,
-            v,
-        })?;
-        self.discriminator.load(&kept)?;
-        self.averages.load(&logits, number("seen")?)?;
-        self.halvings = number("halvings")? as u32;
-        Ok(())
+        let [m, v, discriminator, logits, weights] = parts;
+        let step = number("adam_step")?;
+        Ok(Saved {
+            weights,
+            adam: AdamState { step, m, v },
+            discriminator,
+            logits,
+            seen: number("seen")?,
+            halvings: number("halvings")? as u32,
+        })
     }
 }

@@ -361,6 +361,17 @@ impl Objective {
         }
     }
 
+    /// Checks that [`Objective::load`] takes a state; nothing is changed.
+    ///
+    /// # Errors
+    /// If it is another discriminator's.
+    pub(crate) fn check(&self, tensors: HostTensors, state: &serde_json::Value) -> Result<()> {
+        match &self.adversary {
+            Some(adversary) => adversary.check(tensors, state),
+            None => Ok(()),
+        }
+    }
+
     /// Goes back to what [`Objective::save`] gave.
     ///
     /// # Errors

@@ -8,6 +8,8 @@
 
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(any(feature = "mpi", test))]
+mod pieces;
 mod threads;
 
 #[cfg(feature = "mpi")]
@@ -41,6 +43,16 @@ pub trait Communicator: Send + Sync {
     /// # Errors
     /// If a rank is gone.
     fn broadcast(&self, bytes: &[u8]) -> Result<Vec<u8>>;
+    /// Makes `words` those of the rank `root`, on all ranks; all give as many.
+    ///
+    /// # Errors
+    /// If a rank is gone.
+    fn copy_of(&self, root: usize, words: &mut [u32]) -> Result<()> {
+        let all = self.gather(words)?;
+        let n = words.len();
+        words.copy_from_slice(&all[root * n..][..n]);
+        Ok(())
+    }
     /// Ends the processes of all ranks, where they are processes.
     fn abort(&self) {}
 }
@@ -136,6 +148,17 @@ impl Ranks {
         match &self.0 {
             Some(c) => c.gather(words),
             None => Ok(words.to_vec()),
+        }
+    }
+
+    /// Makes `words` those of the rank `root`, on all ranks; all give as many.
+    ///
+    /// # Errors
+    /// If a rank is gone.
+    pub(crate) fn copy_words_of(&self, root: usize, words: &mut [u32]) -> Result<()> {
+        match &self.0 {
+            Some(c) => c.copy_of(root, words),
+            None => Ok(()),
         }
     }
 
@@ -337,6 +360,18 @@ mod tests {
             f32::from_bits(words[0])
         });
         assert_eq!(sums, [f32::INFINITY; 3]);
+    }
+
+    #[test]
+    fn ranks_copy_the_words_of_any() {
+        let found = on(3, |ranks| {
+            [0, 1, 2].map(|root| {
+                let mut words = [10 + ranks.rank() as u32; 4];
+                ranks.copy_words_of(root, &mut words).unwrap();
+                words
+            })
+        });
+        assert_eq!(found, [[[10; 4], [11; 4], [12; 4]]; 3]);
     }
 
     #[test]

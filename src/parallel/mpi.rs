@@ -1,6 +1,6 @@
 //! Ranks that are processes under MPI: those that `mpirun` started.
 
-use super::{Communicator, Ranks};
+use super::{Communicator, Ranks, pieces};
 use crate::{Error, Result};
 use mpi::Threading;
 use mpi::environment::Universe;
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of a broadcast at once: MPI counts in 31 bits.
 const AT_ONCE: usize = 1 << 30;
+/// Words of another message at once, those of all ranks together.
+const MOST: usize = AT_ONCE / 4;
 
 /// The time in which a rank looks for a message without a pause, and the pauses after that: MPI
 /// itself would keep a processor busy however long it waits.
@@ -78,15 +80,26 @@ impl Communicator for All {
     }
 
     fn exchange(&self, words: &[u32]) -> Result<Vec<u32>> {
-        let mut arrived = vec![0u32; words.len()];
-        all().all_to_all_into(words, &mut arrived[..]);
-        Ok(arrived)
+        pieces::exchange(words, self.size(), MOST, |sent, came| {
+            all().all_to_all_into(sent, came);
+            Ok(())
+        })
     }
 
     fn gather(&self, words: &[u32]) -> Result<Vec<u32>> {
-        let mut arrived = vec![0u32; words.len() * self.size()];
-        all().all_gather_into(words, &mut arrived[..]);
-        Ok(arrived)
+        pieces::gather(words, self.size(), MOST, |sent, came| {
+            all().all_gather_into(sent, came);
+            Ok(())
+        })
+    }
+
+    fn copy_of(&self, root: usize, words: &mut [u32]) -> Result<()> {
+        let (world, root) = (all(), root as i32);
+        let root = world.process_at_rank(root);
+        for part in words.chunks_mut(MOST) {
+            root.broadcast_into(part);
+        }
+        Ok(())
     }
 
     fn broadcast(&self, bytes: &[u8]) -> Result<Vec<u8>> {

@@ -31,6 +31,11 @@ struct Round {
 impl ThreadRank {
     /// Returns so many ranks that hear each other, one for each thread.
     pub fn group(size: usize) -> Vec<Ranks> {
+        let ranks = ThreadRank::ranks(size).into_iter();
+        ranks.map(|rank| Ranks::of(Arc::new(rank))).collect()
+    }
+
+    pub(super) fn ranks(size: usize) -> Vec<ThreadRank> {
         let shared = Arc::new(Shared {
             size,
             round: Mutex::new(Round {
@@ -41,7 +46,7 @@ impl ThreadRank {
         });
         let of = |rank| {
             let shared = shared.clone();
-            Ranks::of(Arc::new(ThreadRank { rank, shared }))
+            ThreadRank { rank, shared }
         };
         (0..size).map(of).collect()
     }

@@ -5,7 +5,7 @@ use super::latents::{arrive, check_latents, count, only};
 use super::options::Options;
 use super::projected::Projected;
 use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer, Term};
-use super::state::{restore, saved};
+use super::state::{self, restore, saved};
 use crate::Result;
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor, fill};
@@ -279,6 +279,14 @@ impl Quantizer for Gumbel {
     }
     fn save(&self) -> Result<HostTensors> {
         saved(self.state())
+    }
+    fn check_state(&self, own: &HostTensors) -> Result<()> {
+        if own.is_empty() {
+            return Ok(());
+        }
+        let shapes = self.state();
+        let shapes = shapes.iter().map(|(name, tensor)| (*name, tensor.shape()));
+        state::check("gumbel", own, &shapes.collect::<Vec<_>>())
     }
     fn load(&mut self, state: &HostTensors) -> Result<()> {
         // Models of a version that did not normalise have no state.

@@ -194,6 +194,7 @@ impl Quantizer for Product {
     }
 
     fn load(&mut self, state: &HostTensors) -> Result<()> {
+        self.check_state(state)?;
         load_each(&mut self.groups, state, Quantizer::load)
     }
 

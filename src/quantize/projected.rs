@@ -142,6 +142,9 @@ impl Quantizer for Projected {
     fn save(&self) -> Result<HostTensors> {
         self.inner.save()
     }
+    fn check_state(&self, state: &HostTensors) -> Result<()> {
+        self.inner.check_state(state)
+    }
     fn load(&mut self, state: &HostTensors) -> Result<()> {
         self.inner.load(state)
     }

@@ -3,6 +3,7 @@
 use super::latents::{interleaved, squared_distances};
 use super::options::Options;
 use super::scale_tables::ScaleTables;
+use super::state;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, HostTensors, Parameters};
@@ -229,6 +230,16 @@ pub trait Quantizer: Send {
     /// If the device fails.
     fn save(&self) -> Result<HostTensors> {
         Ok(HostTensors::new())
+    }
+    /// Checks that [`Quantizer::load`] would take a state; nothing is changed. By default its
+    /// tensors have to be those of [`Quantizer::save`], by name and shape.
+    ///
+    /// # Errors
+    /// If a tensor is missing, unexpected or of another shape.
+    fn check_state(&self, state: &HostTensors) -> Result<()> {
+        let own = self.save()?;
+        let own = own.iter().map(|(name, (shape, _))| (&**name, &**shape));
+        state::check(self.name(), state, &own.collect::<Vec<_>>())
     }
     /// Takes a state that [`Quantizer::save`] gave.
     ///

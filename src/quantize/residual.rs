@@ -253,6 +253,7 @@ impl Quantizer for Residual {
     }
 
     fn load(&mut self, state: &HostTensors) -> Result<()> {
+        self.check_state(state)?;
         load_each(&mut self.stages, state, Quantizer::load)
     }
 

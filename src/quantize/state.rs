@@ -11,13 +11,20 @@ pub(crate) fn saved(parts: Vec<(&str, &Tensor)>) -> Result<HostTensors> {
     parts.into_iter().map(part).collect()
 }
 
-/// Takes `parts` by name, as [`super::Quantizer::load`] does.
-pub(crate) fn restore(who: &str, state: &HostTensors, parts: &[(&str, &Tensor)]) -> Result<()> {
-    for (name, tensor) in parts {
+/// Checks that a state has parts of these names and shapes, and no other.
+pub(crate) fn check(who: &str, state: &HostTensors, parts: &[(&str, &[usize])]) -> Result<()> {
+    for (name, wanted) in parts {
         match state.get(*name) {
-            Some((shape, _)) if shape == tensor.shape() => {}
+            Some((shape, values)) if shape == wanted => {
+                if values.len() != shape.iter().product::<usize>() {
+                    return Err(Error::data(format!(
+                        "the state of the quantizer `{who}`: `{name}` {shape:?} has {} values",
+                        values.len()
+                    )));
+                }
+            }
             Some((shape, _)) => {
-                let expected = format!("`{name}` {:?}", tensor.shape());
+                let expected = format!("`{name}` {wanted:?}");
                 return Err(Error::data(format!(
                     "the state of the quantizer `{who}`: {expected} expected, {shape:?} found"
                 )));
@@ -37,6 +44,13 @@ pub(crate) fn restore(who: &str, state: &HostTensors, parts: &[(&str, &Tensor)])
             "the quantizer `{who}` has no state `{name}`: it is another quantizer's"
         )));
     }
+    Ok(())
+}
+
+/// Takes `parts` by name, as [`super::Quantizer::load`] does.
+pub(crate) fn restore(who: &str, state: &HostTensors, parts: &[(&str, &Tensor)]) -> Result<()> {
+    let shapes = parts.iter().map(|(name, tensor)| (*name, tensor.shape()));
+    check(who, state, &shapes.collect::<Vec<_>>())?;
     parts
         .iter()
         .try_for_each(|(name, tensor)| tensor.write(&state[*name].1))

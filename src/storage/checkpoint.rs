@@ -6,6 +6,7 @@ mod lazy;
 
 pub use folder::{Latest, latest, newest, remove_after, rename_identity, save};
 pub(crate) use folder::{prune, save_lazy, whole_that};
+pub(crate) use lazy::Arriving;
 pub use lazy::LazyCheckpoint;
 
 pub use super::host_tensor::HostTensor;
@@ -20,8 +21,13 @@ use std::path::Path;
 
 /// Version of the format of checkpoints and model files. A reader refuses newer ones. 2: quantizers
 /// with parameters of their own, figures of more kinds in a checkpoint's open row, the health of
-/// the run. 3: levels of codes, with figures and health of each.
-pub const FORMAT: u32 = 4;
+/// the run. 3: levels of codes, with figures and health of each. 5: tensors in bfloat16; what has
+/// none is still written in [`WITHOUT_BF16`], which programs of that format read.
+pub const FORMAT: u32 = 5;
+/// The format of what holds no bfloat16.
+pub const WITHOUT_BF16: u32 = 4;
+/// The oldest format whose runs are gone on with.
+pub(crate) const CONTINUED: u32 = 4;
 /// Words that refuse a file of a newer format.
 const NEWER: &str = "this version reads up to";
 const KEY: &str = "wgvq";
@@ -53,13 +59,31 @@ pub(crate) fn finite(name: &str, dtype: Dtype, bytes: &[u8]) -> bool {
     }
 }
 
-/// Returns what a model file says beside its tensors, whose sum is `sum`.
-fn header_text(sum: &str, state: &serde_json::Value) -> String {
-    header_text_of(sum, state, FORMAT, env!("CARGO_PKG_VERSION"))
+/// Returns the format in which tensors of these types are written.
+fn format_of(types: impl IntoIterator<Item = Dtype>) -> u32 {
+    match types.into_iter().any(|dtype| dtype == Dtype::BF16) {
+        true => FORMAT,
+        false => WITHOUT_BF16,
+    }
 }
 
-/// [`header_text`] as that version of the program wrote it, in that format.
-fn header_text_of(sum: &str, state: &serde_json::Value, format: u32, version: &str) -> String {
+/// Checks that what is written in a format, by a version of the program, is read by one that reads
+/// up to `newest`.
+///
+/// # Errors
+/// The words that refuse it.
+fn check_format(format: u64, by: &str, newest: u32) -> std::result::Result<(), String> {
+    if (1..=u64::from(newest)).contains(&format) {
+        return Ok(());
+    }
+    Err(format!(
+        "has format {format}, written by wgvq {by}; {NEWER} {newest}"
+    ))
+}
+
+/// Returns what a model file says beside its tensors, whose sum is `sum`, as that version of the
+/// program wrote it, in that format.
+fn header_text(sum: &str, state: &serde_json::Value, format: u32, version: &str) -> String {
     let header = serde_json::json!({
         "format": format, "version": version, "sha256": sum, "state": state,
     });
@@ -81,11 +105,8 @@ fn header_of(path: &Path, metadata: &Metadata) -> Result<serde_json::Value> {
     let header: serde_json::Value = serde_json::from_str(header)
         .map_err(|e| Error::file(path, format!("its metadata is damaged: {e}")))?;
     let format = header["format"].as_u64().unwrap_or(0);
-    if format == 0 || format > FORMAT as u64 {
-        let by = header["version"].as_str().unwrap_or("an unknown version");
-        let what = format!("has format {format}, written by wgvq {by}; {NEWER} {FORMAT}");
-        return Err(Error::file(path, what));
-    }
+    let by = header["version"].as_str().unwrap_or("an unknown version");
+    check_format(format, by, FORMAT).map_err(|what| Error::file(path, what))?;
     Ok(header)
 }
 
@@ -94,13 +115,14 @@ fn header_of(path: &Path, metadata: &Metadata) -> Result<serde_json::Value> {
 /// # Errors
 /// If a tensor's bytes do not fit its shape.
 pub fn to_bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
-    to_bytes_of(checkpoint, FORMAT, env!("CARGO_PKG_VERSION"))
+    let format = format_of(checkpoint.tensors.values().map(|t| t.dtype));
+    to_bytes_of(checkpoint, format, env!("CARGO_PKG_VERSION"))
 }
 
 /// Returns the bytes as that version of the program wrote them, in that format.
 pub(crate) fn to_bytes_of(checkpoint: &Checkpoint, format: u32, version: &str) -> Result<Vec<u8>> {
     let sum = tensor_sum(&checkpoint.tensors);
-    let text = header_text_of(&sum, &checkpoint.state, format, version);
+    let text = header_text(&sum, &checkpoint.state, format, version);
     // One key, so that the order of a hash map cannot show; its JSON is sorted.
     let metadata = HashMap::from([(KEY.to_owned(), text)]);
     let views = checkpoint.tensors.iter().map(|(name, t)| {

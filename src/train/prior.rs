@@ -203,6 +203,15 @@ impl PriorTask {
     }
 }
 
+/// Returns what a checkpoint says of the best measurement: its bits, and its step.
+fn best_of(checkpoint: &LazyCheckpoint) -> Result<Option<(u64, u64)>> {
+    let best = serde_json::from_value(checkpoint.state["best"].clone());
+    best.map_err(|e| {
+        let what = format!("the checkpoint's best measurement cannot be used: {e}");
+        Error::data(what)
+    })
+}
+
 impl Task for PriorTask {
     type Row = PriorRow;
     type Evaluation = PriorEvaluation;
@@ -225,7 +234,7 @@ impl Task for PriorTask {
             return Err(Error::config("prior.kind", what));
         }
         let t = &self.config.train;
-        pass_of_rank(ranks, t.batch_size, t.accumulate)?;
+        pass_of_rank(ranks.size(), t.batch_size, t.accumulate)?;
         let parts = !t.accumulate.is_multiple_of(ranks.size());
         if parts && self.prior.learns_texts() {
             let what = format!(
@@ -362,14 +371,15 @@ impl Task for PriorTask {
         self.tokens.check(&about)
     }
 
+    fn check_state(&self, state: &OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
+        if best_of(checkpoint)?.is_some() {
+            state.params().check(&checkpoint.source(BEST, &[BEST]))?;
+        }
+        with_order_of(&self.gpu, self.prior.clone(), &checkpoint.state).map(drop)
+    }
+
     fn load(&mut self, state: &mut OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
-        let best: Option<(u64, u64)> = serde_json::from_value(checkpoint.state["best"].clone())
-            .map_err(|e| {
-                Error::data(format!(
-                    "the checkpoint's best measurement cannot be used: {e}"
-                ))
-            })?;
-        self.best = match best {
+        self.best = match best_of(checkpoint)? {
             Some((nats, step)) => {
                 let weights = state.params().duplicate()?;
                 weights.load(&checkpoint.source(BEST, &[BEST]))?;

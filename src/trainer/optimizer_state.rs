@@ -5,7 +5,10 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{Gpu, Tensor};
 use crate::metrics::{MetricsBuffer, Steps};
-use crate::nn::{Adam, Ema, HalfWeights, Handle, HostTensors, LossScale, MomentType, Parameters};
+use crate::nn::{
+    Adam, Ema, HalfWeights, Handle, HostTensors, LossScale, MomentRequest, MomentType, Parameters,
+    Reading,
+};
 use crate::ops::optim::adam::Hyper;
 use crate::parallel::Ranks;
 use crate::storage::checkpoint::{Checkpoint, HostTensor, LazyCheckpoint};
@@ -14,7 +17,8 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 
 /// Prefixes of the tensors that a checkpoint keeps of it; the parameters have none.
-const PREFIXES: [&str; 3] = ["adam.m.", "adam.v.", EMA];
+const PREFIXES: [&str; 3] = [MOMENTS[0], MOMENTS[1], EMA];
+const MOMENTS: [&str; 2] = ["adam.m.", "adam.v."];
 const EMA: &str = "ema.";
 
 /// Parameters in training, with their optimiser, their average and their metrics.
@@ -29,6 +33,14 @@ pub struct OptimizerState {
     in_flight: InFlight,
     ranks: Ranks,
     sharded: bool,
+}
+
+/// The numbers of a checkpoint.
+pub(crate) struct Numbers {
+    step: u64,
+    adam_step: u64,
+    /// The state of the loss scale; unused in f32.
+    scale: [u32; 2],
 }
 
 /// The state that mixed precision keeps beside the parameters.
@@ -111,22 +123,29 @@ impl OptimizerState {
         self.ranks = ranks;
     }
 
+    /// Tells the other ranks from here on what it reads of their shares.
+    pub(crate) fn lead(&self) {
+        self.adam.read_by(Reading::Asking);
+    }
+
     /// Trains without the others from here on.
     pub(crate) fn part(&mut self) {
+        self.adam.read_by(Reading::Over);
         self.ranks = Ranks::alone();
     }
 
-    /// Brings together what ranks keep shares of, with all of them.
+    /// Gives this rank's part of what rank 0 reads.
     ///
     /// # Errors
-    /// If a rank is gone, or the device fails.
-    pub(crate) fn collect(&self) -> Result<()> {
-        self.adam.collect()
+    /// If this rank has no such thing, a rank is gone, or the device fails.
+    pub(crate) fn answer(&self, request: MomentRequest) -> Result<()> {
+        self.adam.answer(request)
     }
 
-    /// Whether ranks keep shares of something.
-    pub(crate) fn is_sharded(&self) -> bool {
-        self.sharded && !self.ranks.is_alone()
+    /// Whether a tensor of a checkpoint is one of which ranks keep shares.
+    pub(crate) fn is_shared(&self, name: &str) -> bool {
+        let shared = self.sharded && !self.ranks.is_alone();
+        shared && MOMENTS.iter().any(|prefix| name.starts_with(prefix))
     }
 
     /// Adds up the gradients of all ranks, and with them `others`, in one message.
@@ -275,8 +294,8 @@ impl OptimizerState {
         let mut all = LazyCheckpoint::default();
         all.add_saved("", self.params.saved());
         let [m, v] = self.adam.saved()?;
-        all.add_saved(PREFIXES[0], m);
-        all.add_saved(PREFIXES[1], v);
+        all.add_saved(MOMENTS[0], m);
+        all.add_saved(MOMENTS[1], v);
         if let Some(ema) = &self.ema {
             all.add_saved(EMA, ema.weights().saved());
         }
@@ -291,16 +310,15 @@ impl OptimizerState {
         Ok(all)
     }
 
-    /// Goes on from a checkpoint, in which tensors of others stand under the prefixes `others`.
+    /// Checks that [`OptimizerState::load`] takes a checkpoint. Returns its numbers.
     ///
     /// # Errors
     /// If something is missing, or does not fit the model.
-    pub(crate) fn load(
-        &mut self,
+    pub(crate) fn check(
+        &self,
         checkpoint: &LazyCheckpoint,
         others: &[&'static str],
-    ) -> Result<()> {
-        // Before anything is replaced.
+    ) -> Result<Numbers> {
         let number = |key: &str| match checkpoint.state[key].as_u64() {
             Some(steps) if steps < u64::from(u32::MAX) << 16 => Ok(steps),
             Some(steps) => {
@@ -325,20 +343,48 @@ impl OptimizerState {
             })?,
             None => [0; 2],
         };
-        // The prefixes of others may begin like one of these.
-        let prefixes: Vec<&str> = others.iter().copied().chain(PREFIXES).collect();
+        if let Some(mixed) = &self.mixed {
+            mixed.scale.check(kept)?;
+        }
+        self.metrics.check(&checkpoint.state["window"])?;
+        let prefixes = prefixes(others);
+        let part = |prefix: &'static str| checkpoint.source(prefix, &prefixes);
+        self.params.check(&part(""))?;
+        self.adam
+            .check_moments(&part(MOMENTS[0]), &part(MOMENTS[1]))?;
+        if let Some(ema) = &self.ema {
+            ema.weights().check(&part(EMA))?;
+        }
+        Ok(Numbers {
+            step,
+            adam_step,
+            scale: kept,
+        })
+    }
+
+    /// Goes on from a checkpoint, in which tensors of others stand under the prefixes `others`.
+    ///
+    /// # Errors
+    /// If something is missing, or does not fit the model; nothing is changed then.
+    pub(crate) fn load(
+        &mut self,
+        checkpoint: &LazyCheckpoint,
+        others: &[&'static str],
+    ) -> Result<()> {
+        let numbers = self.check(checkpoint, others)?;
+        let prefixes = prefixes(others);
         let part = |prefix: &'static str| checkpoint.source(prefix, &prefixes);
         self.params.load(&part(""))?;
-        let (m, v) = (part(PREFIXES[0]), part(PREFIXES[1]));
-        self.adam.load_moments(adam_step, &m, &v)?;
+        let (m, v) = (part(MOMENTS[0]), part(MOMENTS[1]));
+        self.adam.load_moments(numbers.adam_step, &m, &v)?;
         if let Some(ema) = &self.ema {
             ema.load(&part(EMA))?;
         }
         if let Some(mixed) = &self.mixed {
-            mixed.scale.load(kept)?;
+            mixed.scale.load(numbers.scale)?;
             mixed.halves.refresh(&self.params)?;
         }
-        self.step = step;
+        self.step = numbers.step;
         self.metrics.load(&checkpoint.state["window"])?;
         Ok(())
     }
@@ -348,6 +394,12 @@ impl OptimizerState {
         let step = state["step"].as_u64().unwrap_or(self.step);
         self.metrics.open(&state["window"], step)
     }
+}
+
+/// Returns all prefixes under which a checkpoint has tensors. Those of others may begin like one of
+/// the state's.
+fn prefixes(others: &[&'static str]) -> Vec<&'static str> {
+    others.iter().copied().chain(PREFIXES).collect()
 }
 
 /// Exchanges the values of two tensors.

@@ -3,8 +3,9 @@
 
 use super::task::Task;
 use super::trainer::Trainer;
+use crate::nn::MomentRequest;
 use crate::parallel::Ranks;
-use crate::storage::checkpoint::{self, Checkpoint, LazyCheckpoint};
+use crate::storage::checkpoint::{Arriving, LazyCheckpoint};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -14,10 +15,14 @@ enum Command {
     Step,
     /// Do what comes before the first step.
     Prepare,
-    /// Go on from this checkpoint.
-    Restore(Checkpoint),
-    /// Bring together what ranks keep shares of.
-    Collect,
+    /// Go on from a checkpoint, of which this is all but the tensors' elements.
+    Restore(Vec<u8>),
+    /// The elements of its next tensor.
+    Tensor(Vec<u8>),
+    /// The checkpoint is whole.
+    Restored,
+    /// Answer with what this rank has of a moment.
+    Answer(MomentRequest),
     /// Compare what is trained.
     Compare,
     /// The run's folder was moved from one place to another.
@@ -26,15 +31,19 @@ enum Command {
     End,
 }
 
+fn unknown() -> Error {
+    Error::data("rank 0 says what this rank does not understand")
+}
+
 impl Command {
     fn to_bytes(&self) -> Result<Vec<u8>> {
         Ok(match self {
             Command::Step => vec![b's'],
             Command::Prepare => vec![b'p'],
-            Command::Restore(checkpoint) => {
-                [&b"r"[..], &checkpoint::to_bytes(checkpoint)?].concat()
-            }
-            Command::Collect => vec![b'g'],
+            Command::Restore(outline) => [&b"r"[..], outline].concat(),
+            Command::Tensor(elements) => [&b"t"[..], elements].concat(),
+            Command::Restored => vec![b'w'],
+            Command::Answer(request) => request.to_bytes(),
             Command::Compare => vec![b'c'],
             Command::Relocate(from, to) => {
                 let paths = serde_json::to_vec(&(from, to));
@@ -46,13 +55,16 @@ impl Command {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Command> {
-        let unknown = || Error::data("rank 0 says what this rank does not understand");
         let (kind, rest) = bytes.split_first().ok_or_else(unknown)?;
         Ok(match kind {
             b's' => Command::Step,
             b'p' => Command::Prepare,
-            b'r' => Command::Restore(checkpoint::from_bytes(Path::new("rank 0"), rest)?),
-            b'g' => Command::Collect,
+            b'r' => Command::Restore(rest.to_vec()),
+            b't' => Command::Tensor(rest.to_vec()),
+            b'w' => Command::Restored,
+            &MomentRequest::TAG => {
+                Command::Answer(MomentRequest::from_bytes(rest).ok_or_else(unknown)?)
+            }
             b'c' => Command::Compare,
             b'm' => {
                 let (from, to) = serde_json::from_slice(rest).map_err(|_| unknown())?;
@@ -64,13 +76,12 @@ impl Command {
     }
 }
 
-/// Checks that each of the ranks gets an equal share of the images of a step, in passes of equal
-/// size; returns the images of a pass of one rank.
+/// Checks that each of so many ranks gets an equal share of the images of a step, in passes of
+/// equal size; returns the images of a pass of one rank.
 ///
 /// # Errors
 /// If not; the message names what to change.
-pub(crate) fn pass_of_rank(ranks: &Ranks, batch: usize, passes: usize) -> Result<usize> {
-    let size = ranks.size();
+pub(crate) fn pass_of_rank(size: usize, batch: usize, passes: usize) -> Result<usize> {
     if passes.is_multiple_of(size) {
         return Ok(batch);
     }
@@ -103,14 +114,20 @@ impl<T: Task> Trainer<T> {
     /// until this one restores a checkpoint, or [shares](Trainer::share) its state.
     pub(crate) fn lead(&mut self) {
         self.leads = self.state.ranks().leads();
+        if self.leads {
+            self.state.lead();
+        }
     }
 
-    /// Brings the other ranks to the state that this one loaded.
+    /// Brings the other ranks to the state that this one loaded, of which it holds a tensor at a
+    /// time.
     pub(super) fn share_loaded(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
-        match self.leads {
-            true => self.tell(Command::Restore(checkpoint.in_memory()?)),
-            false => Ok(()),
+        if !self.leads {
+            return Ok(());
         }
+        self.tell(Command::Restore(checkpoint.outline()?))?;
+        checkpoint.each(|elements| self.tell(Command::Tensor(elements)))?;
+        self.tell(Command::Restored)
     }
 
     /// Brings the other ranks to the state of this one, with what they keep shares of.
@@ -118,17 +135,8 @@ impl<T: Task> Trainer<T> {
         if !self.leads {
             return Ok(());
         }
-        let checkpoint = self.checkpoint()?;
-        self.tell(Command::Restore(checkpoint))
-    }
-
-    /// Brings together what ranks keep shares of, so that it can be saved.
-    pub(super) fn collect(&self) -> Result<()> {
-        if self.state.is_sharded() {
-            self.tell(Command::Collect)?;
-            self.state.collect()?;
-        }
-        Ok(())
+        let checkpoint = self.saved()?;
+        self.share_loaded(&checkpoint)
     }
 
     fn tell(&self, command: Command) -> Result<()> {
@@ -165,15 +173,20 @@ impl<T: Task> Trainer<T> {
             return Ok(None);
         }
         self.tell(Command::Compare)?;
-        // The others do, too.
-        self.state.collect()?;
-        if self.state.ranks().agree(&fingerprint::<T>(checkpoint)?)? {
+        if self.state.ranks().agree(&self.fingerprint(checkpoint)?)? {
             return Ok(None);
         }
         self.share()?;
         let what = "ranks had come apart and go on from rank 0's weights: their adapters or \
                     drivers round differently";
         Ok(Some(what.into()))
+    }
+
+    /// The sum of all that each rank keeps for itself alike.
+    fn fingerprint(&self, checkpoint: &LazyCheckpoint) -> Result<Vec<u32>> {
+        let of_rank_0 = |name: &str| T::OF_RANK_0.iter().any(|prefix| name.starts_with(prefix));
+        let sum = checkpoint.sum_of(|name| !of_rank_0(name) && !self.state.is_shared(name))?;
+        Ok(sum.bytes().map(u32::from).collect())
     }
 
     /// Returns the ranks that train together.
@@ -190,18 +203,12 @@ impl<T: Task> Trainer<T> {
     }
 }
 
-/// The sum of all that ranks have in common.
-fn fingerprint<T: Task>(checkpoint: &LazyCheckpoint) -> Result<Vec<u32>> {
-    let common = |name: &str| !T::OF_RANK_0.iter().any(|prefix| name.starts_with(prefix));
-    let sum = checkpoint.sum_of(common)?;
-    Ok(sum.bytes().map(u32::from).collect())
-}
-
 /// Trains as rank 0 says, until it has ended. The trainer is [`Trainer::among`] its ranks.
 ///
 /// # Errors
 /// If the device fails, or another rank is gone.
 pub fn follow<T: Task>(mut trainer: Trainer<T>) -> Result<()> {
+    let mut arriving: Option<Arriving> = None;
     loop {
         let said = trainer.state.ranks().broadcast(Vec::new())?;
         match Command::from_bytes(&said)? {
@@ -211,10 +218,17 @@ pub fn follow<T: Task>(mut trainer: Trainer<T>) -> Result<()> {
                 while trainer.state.metrics_mut().next(false)?.is_some() {}
             }
             Command::Prepare => trainer.prepare()?,
-            Command::Restore(checkpoint) => trainer.restore_from(&checkpoint.into())?,
-            Command::Collect => trainer.state.collect()?,
+            Command::Restore(outline) => arriving = Some(Arriving::new(&outline)?),
+            Command::Tensor(elements) => {
+                arriving.as_mut().ok_or_else(unknown)?.add(elements)?;
+            }
+            Command::Restored => {
+                let whole = arriving.take().ok_or_else(unknown)?.whole()?;
+                trainer.restore_from(&whole)?;
+            }
+            Command::Answer(request) => trainer.state.answer(request)?,
             Command::Compare => {
-                let own = fingerprint::<T>(&trainer.saved()?)?;
+                let own = trainer.fingerprint(&trainer.saved()?)?;
                 trainer.state.ranks().agree(&own)?;
             }
             Command::Relocate(from, to) => trainer.task.relocate(&from, &to),

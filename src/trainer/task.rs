@@ -120,6 +120,16 @@ pub trait Task {
     /// If not.
     fn check_checkpoint(&self, checkpoint: &LazyCheckpoint) -> Result<()>;
 
+    /// Checks that [`Task::load`] takes what a checkpoint holds of the task. Called before anything
+    /// is loaded; `state` has not gone back yet. By default nothing is checked.
+    ///
+    /// # Errors
+    /// If something is missing, or is another model's.
+    fn check_state(&self, state: &OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
+        let _ = (state, checkpoint);
+        Ok(())
+    }
+
     /// Goes back to what [`Task::save`] kept; `state` has gone back already.
     ///
     /// # Errors

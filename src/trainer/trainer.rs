@@ -167,7 +167,6 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// If the device fails.
     pub(crate) fn saved(&self) -> Result<LazyCheckpoint> {
-        self.collect()?;
         let mut checkpoint = self.state.saved()?;
         self.task.save(&mut checkpoint)?;
         Ok(checkpoint)
@@ -185,7 +184,8 @@ impl<T: Task> Trainer<T> {
     /// Goes back to the step at which `checkpoint` was made.
     ///
     /// # Errors
-    /// If it belongs to another architecture or another data set.
+    /// If it belongs to another architecture or another data set, or lacks something; the trainer
+    /// is as it was then.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         self.restore_from(&checkpoint.clone().into())
     }
@@ -195,7 +195,10 @@ impl<T: Task> Trainer<T> {
     /// # Errors
     /// As [`Trainer::restore`], and if one cannot be read.
     pub(crate) fn restore_from(&mut self, checkpoint: &LazyCheckpoint) -> Result<()> {
+        // All of it before anything is replaced.
         self.task.check_checkpoint(checkpoint)?;
+        self.state.check(checkpoint, T::PREFIXES)?;
+        self.task.check_state(&self.state, checkpoint)?;
         self.state.load(checkpoint, T::PREFIXES)?;
         self.task.load(&mut self.state, checkpoint)?;
         // What was loaded: what the others keep shares of is not of this state yet.
@@ -215,7 +218,8 @@ impl<T: Task> Trainer<T> {
     /// a time.
     ///
     /// # Errors
-    /// If it is damaged, or of another architecture or another data set.
+    /// If it is damaged, or of another architecture or another data set; the trainer is as it was
+    /// then.
     pub fn restore_file(&mut self, path: &Path) -> Result<()> {
         let checkpoint = LazyCheckpoint::open_whole(path)?;
         let restored = self.restore_from(&checkpoint);

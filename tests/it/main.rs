@@ -64,6 +64,7 @@ mod recovery;
 mod reliability;
 mod replacing;
 mod report;
+mod restoring;
 mod resume;
 mod resuming;
 mod robust;

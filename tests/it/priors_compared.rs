@@ -149,6 +149,28 @@ fn a_plan_of_a_prior_counts_what_a_step_takes() {
     let of = |line: &serde_json::Value| line["activations_bytes"].as_f64().unwrap();
     let grown = of(&long) / of(&line);
     assert!((12.0..18.0).contains(&grown), "{grown}");
+    // One of two processes takes half the images, and with shares half the moments.
+    let keys = ["--grid", "16x16", "--codes", "256", "--classes", "3"];
+    let two = plan(&[&keys[..], &["--processes", "2"]].concat());
+    let shards = ["--processes", "2", "--set", "train.shard_optimizer=true"];
+    let shared = plan(&[&keys[..], &shards].concat());
+    let optimizer = |line: &serde_json::Value| line["optimizer_bytes"].as_f64().unwrap();
+    assert!(of(&two) < 0.6 * of(&line));
+    assert_eq!(optimizer(&two), optimizer(&line));
+    let left = optimizer(&shared) / optimizer(&line);
+    // A gradient and half of two moments, in place of three.
+    assert!((0.6..0.72).contains(&left), "{left}");
+    let three = [
+        "plan",
+        "--prior",
+        "tiny",
+        "--batch",
+        "4",
+        "--processes",
+        "3",
+    ];
+    let three = [&three[..], &keys[..]];
+    refused(run(&three.concat()), &["train.batch_size", "3 ranks"]);
     refused(run(&["plan", "--prior", "tiny"]), &["--grid"]);
     refused(
         run(&["plan", "--prior", "huge", "--grid", "4x4"]),

@@ -3,6 +3,7 @@
 
 use wgvq::autograd::{Tape, Var};
 use wgvq::gpu::{DType, Gpu, Kernel, Options, Source, Tensor, Work};
+use wgvq::registry::operations;
 use wgvq::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, Verdict, case, compare,
 };
@@ -352,4 +353,31 @@ fn wrong_indices_fail() {
             .expect("a verdict")
             .pass
     );
+}
+
+/// A bound that lets one token too many through is seen by the operation's own cases.
+#[test]
+fn a_token_past_the_last_is_found() {
+    let named = |op: &&&dyn Operation| op.name() == "repetition_penalty";
+    let op = *operations().iter().find(named).expect("an operation");
+    let kernels = op.kernels();
+    let right = kernels[0].source();
+    let text = right.text.replace("token >= p.v", "token > p.v");
+    assert_ne!(text, right.text);
+    let planted: &'static Source = Box::leak(Box::new(Source {
+        name: right.name,
+        text: text.leak(),
+    }));
+    let all_pass = |planted| {
+        let gpu = Gpu::new(Options {
+            planted,
+            ..Default::default()
+        })
+        .expect("an adapter");
+        let cases = op.cases();
+        let mut small = cases.iter().filter(|case| case.get("r") < 10);
+        small.all(|case| verify::forward(&gpu, op, case, 7).expect("it runs").pass)
+    };
+    assert!(all_pass(None));
+    assert!(!all_pass(Some(planted)));
 }

@@ -3,15 +3,17 @@
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use std::cell::Cell;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use wgvq::gpu::LOST_WHILE_POLLED;
 use wgvq::parallel::Ranks;
+use wgvq::storage::checkpoint;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::{Error, Result};
 
-/// Losses after which a command ends with the next.
+/// Losses without a new checkpoint between them after which a command ends with the next.
 pub const MOST_LOSSES: u32 = 5;
 
 /// Has a loss that a driver reports pass without the words of a panic, which the library catches:
@@ -47,12 +49,13 @@ impl Begun {
 }
 
 /// Trains in a folder: begins and, where the device is lost, opens it again and goes on from the
-/// last checkpoint, or begins again where nothing can be gone on with. Several ranks end with the
-/// error: the others wait for the one whose device is gone.
+/// last checkpoint, or begins again where nothing can be gone on with. Losses are counted from the
+/// newest checkpoint on. Several ranks end with the error: the others wait for the one whose device
+/// is gone.
 ///
 /// # Errors
 /// Returns the error of the training, also if the device was lost once more than
-/// [`MOST_LOSSES`] times.
+/// [`MOST_LOSSES`] times without a new checkpoint.
 pub fn through_losses(
     global: &Global,
     folder: &Path,
@@ -60,6 +63,7 @@ pub fn through_losses(
     go_on: impl Fn() -> Result<CommandStatus>,
 ) -> Result<CommandStatus> {
     let (begun, mut losses) = (Begun::default(), 0);
+    let mut before = None;
     loop {
         let ended = if begun.0.get() {
             go_on()
@@ -72,6 +76,11 @@ pub fn through_losses(
             Err(Error::NoAdapter { what }) if losses > 0 => format!("no device yet ({what})"),
             _ => return ended,
         };
+        let now = newest_checkpoints(folder);
+        if before.as_ref().is_some_and(|before| *before != now) {
+            losses = 0;
+        }
+        before = Some(now);
         if losses == MOST_LOSSES || !Ranks::world().is_alone() {
             return ended;
         }
@@ -88,6 +97,38 @@ pub fn through_losses(
         );
         thread::sleep(pause(losses));
     }
+}
+
+/// [`through_losses`] of a command that goes on where it was when it is given again.
+///
+/// # Errors
+/// As [`through_losses`].
+pub fn repeated_through_losses(
+    global: &Global,
+    folder: &Path,
+    command: impl Fn() -> Result<CommandStatus>,
+) -> Result<CommandStatus> {
+    let first = |begun: &Begun| {
+        let ended = command();
+        if ended.is_err() {
+            begun.note();
+        }
+        ended
+    };
+    through_losses(global, folder, first, &command)
+}
+
+/// Returns the step of the newest checkpoint of the run in a folder, and of each run that lies in
+/// it: what a command has come to.
+fn newest_checkpoints(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let runs = entries.map(|entry| entry.path()).filter(|run| run.is_dir());
+    let newest = |run: PathBuf| {
+        let (step, _) = checkpoint::newest(&run.join("checkpoints")).ok()??;
+        Some((run, step))
+    };
+    let all = runs.chain([folder.to_owned()]);
+    all.filter_map(newest).collect()
 }
 
 /// The time that a driver is given to start again.

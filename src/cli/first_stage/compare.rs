@@ -6,6 +6,7 @@ mod results;
 
 use crate::cli::common::apart::apart;
 use crate::cli::common::keys::{Keys, configuration, open, preset_names, quantizer_names};
+use crate::cli::common::losses::repeated_through_losses;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::common::round::{Round, ms_per_step};
@@ -188,6 +189,10 @@ impl Compare {
     }
 
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        repeated_through_losses(global, &self.out, || self.compare(global))
+    }
+
+    fn compare(&self, global: &Global) -> Result<CommandStatus> {
         let (keys, seeds) = (&self.keys, once(global, "--seeds", self.seeds.clone()));
         let common = Common {
             config: self.config.as_deref(),

@@ -5,6 +5,7 @@ use crate::cli::common::peaks::{described, table_of};
 use crate::cli::prior::stage::PriorKeys;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use wgvq::config::prior::PriorConfig;
 use wgvq::config::{DottedConfig, Resolved};
@@ -30,6 +31,11 @@ pub struct PlannedPrior {
     /// Classes of the images
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prior")]
     classes: usize,
+    /// Processes that train together over MPI: what one of them takes is counted, which has its
+    /// share of a pass's images and, with train.shard_optimizer, of the moments
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, requires = "prior",
+        conflicts_with = "measure")]
+    processes: NonZeroUsize,
     /// Take two steps of the prior, too, over made-up codes
     #[arg(long, requires = "prior")]
     measure: bool,
@@ -73,9 +79,15 @@ impl PlannedPrior {
         vocabulary: &Vocabulary,
     ) -> Result<CommandStatus> {
         let gpu = global.gpu()?;
-        let memory = PriorMemory::of(&gpu, config, vocabulary)?;
-        let peaks = prior_peaks(&gpu, config, vocabulary)?;
-        let states = prior_states(&gpu, config, vocabulary)?;
+        let ranks = self.processes.get();
+        let memory = PriorMemory::of_rank(&gpu, config, vocabulary, ranks)?;
+        let peaks = prior_peaks(&gpu, config, vocabulary, ranks)?;
+        let states = prior_states(&gpu, config, vocabulary, ranks)?;
+        if config.train.shard_optimizer && ranks == 1 {
+            let what = "train.shard_optimizer: one process alone keeps all moments; say how many \
+                        share them by --processes";
+            output::note(global, what);
+        }
         let step = match self.measure {
             true => Some(measured_step(&gpu, config, vocabulary)?),
             false => None,
@@ -83,7 +95,7 @@ impl PlannedPrior {
         if global.json {
             let line = serde_json::json!({
                 "parameters": memory.parameters, "parameter_buffers": memory.buffers,
-                "rows": memory.rows,
+                "rows": memory.rows, "processes": ranks,
                 "weights_bytes": memory.weights, "optimizer_bytes": memory.optimizer,
                 "activations_bytes": memory.activations, "peak_device_bytes": memory.peak(),
                 "cache_bytes_per_image": memory.cache_per_image,
@@ -101,6 +113,9 @@ impl PlannedPrior {
             1 => String::new(),
             n => format!(", in {n} buffers, as this device binds them"),
         };
+        if ranks > 1 {
+            row("processes", format!("{ranks}; what one of them takes:"));
+        }
         row("parameters", format!("{}{buffers}", memory.parameters));
         row("sequence", format!("{} rows an image", memory.rows));
         row("weights", mib(memory.weights));

@@ -1,6 +1,7 @@
 //! `wgvq demo`: the main job on the embedded data, both stages.
 
 use crate::cli::common::keys::open;
+use crate::cli::common::losses::{Begun, through_losses};
 use crate::cli::common::watch::Seen;
 use crate::cli::first_stage::train::{GO_ON, train};
 use crate::cli::prior::train::PriorCommand;
@@ -37,28 +38,38 @@ pub struct Demo {
 
 impl Demo {
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
+        let ended = through_losses(
+            global,
+            &self.out,
+            |begun| self.first_stage(global, Start::Fresh, begun),
+            || self.first_stage(global, Start::Resume, &Begun::default()),
+        )?;
+        match ended {
+            CommandStatus::Done if self.prior_steps > 0 => self.prior(global),
+            ended => Ok(ended),
+        }
+    }
+
+    /// Trains the first stage, or goes on with it.
+    fn first_stage(&self, global: &Global, start: Start, begun: &Begun) -> Result<CommandStatus> {
         let mut config = preset("emoji32")?.config()?;
         config.train.steps = self.steps;
         config.train.seed = self.seed;
         config.train.eval_every = 100;
         let config = config.resolve(&Registry::default())?;
-        RunFolder::may_create(&self.out, true)?;
+        if start == Start::Fresh {
+            RunFolder::may_create(&self.out, true)?;
+        }
         let gpu = global.gpu()?;
         let data = open(&config)?;
-        let folder = RunFolder::create(&self.out, true)?;
-        match train(
-            global,
-            &gpu,
-            &config,
-            data,
-            &folder,
-            Start::Fresh,
-            GO_ON,
-            self.seen,
-        )? {
-            CommandStatus::Done if self.prior_steps > 0 => self.prior(global),
-            ended => Ok(ended),
-        }
+        let folder = match start {
+            Start::Fresh => RunFolder::create(&self.out, true)?,
+            Start::Resume => RunFolder::resume(&self.out)?,
+        };
+        let ended = train(
+            global, &gpu, &config, data, &folder, start, GO_ON, self.seen,
+        );
+        begun.in_folder(&folder, ended)
     }
 
     /// Trains the second stage, small and short.

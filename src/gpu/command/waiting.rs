@@ -132,12 +132,18 @@ impl Inner {
     }
 }
 
+/// Waits for a device before it goes; returns whether it cannot go, because it hangs or wgpu fails
+/// at it. A panic ends here: it would end a process in which another unwinds already.
+fn is_stuck<T>(wait: impl FnOnce() -> Result<T>) -> bool {
+    let waited = catch_unwind(AssertUnwindSafe(|| wait().map(drop)));
+    matches!(waited, Err(_) | Ok(Err(Error::DeviceHung { .. })))
+}
+
 impl Drop for Inner {
     /// wgpu waits without an end for a device that goes. One that hangs is left to the end of the
     /// process.
     fn drop(&mut self) {
-        let waited = || self.wait_for(None, "the end of its work").map(drop);
-        if self.own && matches!(waited(), Err(Error::DeviceHung { .. })) {
+        if self.own && is_stuck(|| self.wait_for(None, "the end of its work")) {
             std::mem::forget((self.device.clone(), self.queue.clone()));
         }
     }
@@ -206,5 +212,32 @@ mod tests {
         assert!(reason.ends_with("Parent device is lost"), "{reason}");
         let other = catch_unwind(|| polled(|| panic!("another")).map(|(): ()| ()));
         assert_eq!(words(&*other.unwrap_err()), "another");
+    }
+
+    /// Without that, the process would end.
+    #[test]
+    fn a_device_that_goes_while_a_panic_unwinds_adds_no_other() {
+        struct Going;
+        impl Drop for Going {
+            fn drop(&mut self) {
+                assert!(is_stuck(|| polled::<()>(|| panic!("wgpu fails"))));
+            }
+        }
+        fn first() {
+            let _going = Going;
+            panic!("the first")
+        }
+        let first = catch_unwind(first);
+        assert_eq!(words(&*first.unwrap_err()), "the first");
+        let hung = || Error::DeviceHung {
+            what: "its work".into(),
+            after: S,
+        };
+        assert!(is_stuck(|| Err::<(), _>(hung())));
+        assert!(!is_stuck(|| Ok(())));
+        let lost = "gone".to_owned();
+        assert!(!is_stuck(|| Err::<(), _>(Error::DeviceLost {
+            reason: lost
+        })));
     }
 }

@@ -199,7 +199,13 @@ impl Discriminator {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn load(&self, state: &HostTensors) -> Result<()> {
+        self.check(state)?;
         self.spectral().try_for_each(|norm| norm.load(state))
+    }
+
+    /// Checks that [`Discriminator::load`] takes a state.
+    pub(crate) fn check(&self, state: &HostTensors) -> Result<()> {
+        self.spectral().try_for_each(|norm| norm.check(state))
     }
 }
 

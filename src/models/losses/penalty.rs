@@ -166,19 +166,26 @@ impl Averages {
             .collect()
     }
 
+    /// Checks that [`Averages::load`] takes a state.
+    pub(crate) fn check(state: &HostTensors) -> Result<()> {
+        let mut names = ["real", "fake"].into_iter();
+        names.try_for_each(|name| Averages::taken(state, name).map(drop))
+    }
+
+    /// Returns an average in a state.
+    fn taken<'a>(state: &'a HostTensors, name: &str) -> Result<&'a [f32]> {
+        let values = state.get(name).map(|(_, values)| values.as_slice());
+        let missing = || {
+            let what = format!("the checkpoint's average of {name} logits is missing");
+            Error::data(what)
+        };
+        values.filter(|v| v.len() == 1).ok_or_else(missing)
+    }
+
     pub(crate) fn load(&mut self, state: &HostTensors, seen: u64) -> Result<()> {
-        for (name, t) in [("real", &self.real), ("fake", &self.fake)] {
-            let missing = || {
-                Error::data(format!(
-                    "the checkpoint's average of {name} logits is missing"
-                ))
-            };
-            let (_, values) = state
-                .get(name)
-                .filter(|(_, v)| v.len() == 1)
-                .ok_or_else(missing)?;
-            t.write(values)?;
-        }
+        Averages::check(state)?;
+        self.real.write(Averages::taken(state, "real")?)?;
+        self.fake.write(Averages::taken(state, "fake")?)?;
         self.seen = seen;
         Ok(())
     }

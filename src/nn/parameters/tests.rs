@@ -207,3 +207,51 @@ fn wrong_declarations_are_errors() {
     b.declare("a", &[1], Init::Ones);
     assert!(b.build(&gpu, 0).unwrap().get(Handle(1)).is_err());
 }
+
+/// Whatever lies in the host's memory at a time, and in one buffer, the bytes are those that one
+/// thread draws, one parameter after another.
+#[test]
+fn windows_and_threads_change_no_initial_value() {
+    let shapes: [(&str, &[usize], Init); 6] = [
+        ("bias", &[13], Init::Constant(0.5)),
+        ("large", &[300, 700], Init::Normal(0.02)),
+        ("one", &[1], Init::Ones),
+        ("table", &[1000, 65], Init::Uniform(0.3)),
+        ("zeros", &[9, 33], Init::Zeros),
+        ("left out", &[5, 5], Init::Normal(1.0)),
+    ];
+    let builder = || {
+        let mut b = Parameters::builder();
+        for (name, shape, init) in shapes {
+            b.declare(name, shape, init);
+        }
+        b.retain(|name| name != "left out");
+        b
+    };
+    for parameter_part in [None, Some(1 << 19)] {
+        let gpu = Gpu::new(Options {
+            poison: true,
+            parameter_part,
+            ..Default::default()
+        })
+        .unwrap();
+        let whole = builder().build(&gpu, 7).unwrap();
+        let layout = whole.layout().clone();
+        let mut wanted: Vec<Vec<f32>> = layout.parts.iter().map(|p| vec![0.0; p.len]).collect();
+        for (slot, (.., init)) in layout.slots.iter().zip(shapes) {
+            if !slot.omitted {
+                let values = init.values(7, &slot.name, slot.len());
+                wanted[slot.part][slot.start..][..slot.len()].copy_from_slice(&values);
+            }
+        }
+        assert_eq!(wanted.len() > 1, parameter_part.is_some());
+        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        for window in [WINDOW, 1 << 17, 4160, ALIGN * 1000] {
+            let cut = builder().build_by(&gpu, 7, window).unwrap();
+            for (part, wanted) in cut.parts().iter().zip(&wanted) {
+                let got = bits(part.read::<f32>().unwrap());
+                assert!(got == bits(wanted.clone()), "{parameter_part:?} {window}");
+            }
+        }
+    }
+}

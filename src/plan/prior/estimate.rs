@@ -8,6 +8,7 @@ use crate::gpu::memory::pool::size_class;
 use crate::gpu::{DType, Gpu};
 use crate::models::prior::{Head, Kind, Prior, Vocabulary, halves};
 use crate::nn::{MlpKind, Parameters};
+use crate::trainer::ranks::pass_of_rank;
 
 /// Device memory of a prior in training, and of its caches while it draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,21 @@ impl PriorMemory {
         config: &Resolved<PriorConfig>,
         vocabulary: &Vocabulary,
     ) -> Result<PriorMemory> {
+        PriorMemory::of_rank(gpu, config, vocabulary, 1)
+    }
+
+    /// [`PriorMemory::of`] of one of so many ranks that train together (`crate::parallel`): it
+    /// takes its share of the images and, with `train.shard_optimizer`, of the moments.
+    ///
+    /// # Errors
+    /// As [`PriorMemory::of`], and if the images do not fall into equal shares.
+    pub fn of_rank(
+        gpu: &Gpu,
+        config: &Resolved<PriorConfig>,
+        vocabulary: &Vocabulary,
+        ranks: usize,
+    ) -> Result<PriorMemory> {
+        let config = &of_rank(config, ranks)?;
         let mut builder = Parameters::builder();
         let prior = Prior::new(gpu, &mut builder, &config.prior, vocabulary)?;
         let (parameters, parts) = builder.sizes(gpu)?;
@@ -67,6 +83,16 @@ impl PriorMemory {
             MomentDtype::F32 => 2,
             MomentDtype::Bf16 => 1,
         };
+        let moments = match t.shard_optimizer && ranks > 1 {
+            true => {
+                let shares = builder.shares(gpu, ranks)?.into_iter();
+                let bytes = |share: Vec<usize>| -> u64 {
+                    share.iter().map(|len| size_class(4 * *len as u64)).sum()
+                };
+                moments * shares.map(bytes).max().unwrap_or(0)
+            }
+            false => moments * arena_bytes,
+        };
         // Gradients of the passes behind the first are added to those of the first.
         let gradients = 1 + u64::from(t.accumulate > 1);
         let cache = match prior.shape().kind {
@@ -77,13 +103,27 @@ impl PriorMemory {
             parameters,
             buffers: parts.len(),
             weights: copies * arena_bytes + half,
-            optimizer: (moments + gradients) * arena_bytes,
+            optimizer: moments + gradients * arena_bytes,
             activations: Pass::of(config, &prior).peak(),
             images: t.batch_size,
             rows: prior.rows(),
             cache_per_image: cache,
         })
     }
+}
+
+/// Returns the configuration of the part that one of so many ranks has of each step.
+fn of_rank(config: &Resolved<PriorConfig>, ranks: usize) -> Result<Resolved<PriorConfig>> {
+    let t = &config.train;
+    let images = pass_of_rank(ranks, t.batch_size, t.accumulate)?;
+    Ok(config.clone().map(|mut c| {
+        // Whole passes, where each gets some.
+        if c.train.accumulate.is_multiple_of(ranks) {
+            c.train.accumulate /= ranks;
+        }
+        c.train.batch_size = images;
+        c
+    }))
 }
 
 /// The sizes that the activations of a pass follow from.

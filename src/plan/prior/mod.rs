@@ -11,6 +11,7 @@ use crate::gpu::Gpu;
 use crate::inference::tokenize::made_up;
 use crate::models::prior::Vocabulary;
 use crate::train::Trainer;
+use crate::trainer::ranks::pass_of_rank;
 use crate::{Error, Result};
 pub use estimate::PriorMemory;
 use std::time::Duration;
@@ -40,18 +41,7 @@ pub fn measured_step(
     let folder = tempfile::tempdir();
     let folder =
         folder.map_err(|e| Error::file(std::env::temp_dir(), format!("cannot be written: {e}")))?;
-    let info = TokenDatasetInfo {
-        model: String::new(),
-        quantizer: String::new(),
-        level: String::new(),
-        vocabulary: vocabulary.clone(),
-        image: [1, 1, 1],
-        classes: (0..vocabulary.classes).map(|i| i.to_string()).collect(),
-        data: "made-up codes".into(),
-        data_sha256: String::new(),
-        mirrored: false,
-        reader: String::new(),
-    };
+    let info = info(vocabulary);
     let before = gpu.memory().in_use;
     gpu.reset_peak();
     let took = made_up(&info, config.train.batch_size, folder.path()).and_then(|tokens| {
@@ -76,6 +66,22 @@ pub fn measured_step(
         time: took?,
         peak_bytes: peak.saturating_sub(before),
     })
+}
+
+/// Describes made-up codes of a vocabulary.
+fn info(vocabulary: &Vocabulary) -> TokenDatasetInfo {
+    TokenDatasetInfo {
+        model: String::new(),
+        quantizer: String::new(),
+        level: String::new(),
+        vocabulary: vocabulary.clone(),
+        image: [1, 1, 1],
+        classes: (0..vocabulary.classes).map(|i| i.to_string()).collect(),
+        data: "made-up codes".into(),
+        data_sha256: String::new(),
+        mirrored: false,
+        reader: String::new(),
+    }
 }
 
 /// Returns the configuration with the least number of passes in which the images of a step fit the
@@ -111,7 +117,8 @@ pub fn fitting_prior(
 }
 
 /// Returns the peaks that [`PriorMemory`] counts of a step of the configuration's images in f32 and
-/// in mixed precision, in one, two, four and eight passes, where these are possible.
+/// in mixed precision, in one, two, four and eight passes, where these are possible; those of one
+/// of so many ranks.
 ///
 /// # Errors
 /// If the configuration makes no model.
@@ -119,23 +126,26 @@ pub fn prior_peaks(
     gpu: &Gpu,
     config: &Resolved<PriorConfig>,
     vocabulary: &Vocabulary,
+    ranks: usize,
 ) -> Result<Vec<Peak>> {
     let images = config.train.images();
     let precisions = [Precision::F32, Precision::Mixed];
     let ways = precisions.into_iter().flat_map(|precision| {
         let passes = SHOWN.into_iter().filter(|n| images.is_multiple_of(*n));
-        passes.map(move |passes| (precision, passes))
+        let shared = passes.filter(|n| pass_of_rank(ranks, images / n, *n).is_ok());
+        shared.map(move |passes| (precision, passes))
     });
     ways.map(|(precision, passes)| {
         let config = in_passes(config, passes).map(|mut c| {
             c.train.precision = precision;
             c
         });
+        let memory = PriorMemory::of_rank(gpu, &config, vocabulary, ranks)?;
         Ok(Peak {
             precision,
             passes,
-            images: images / passes,
-            bytes: PriorMemory::of(gpu, &config, vocabulary)?.peak(),
+            images: memory.images,
+            bytes: memory.peak(),
         })
     })
     .collect()
@@ -167,7 +177,7 @@ impl PriorState {
 const DEVICES: [u64; 14] = [2, 4, 6, 8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 192];
 
 /// Returns what a prior's training takes, counted as [`PriorMemory`] counts it, with moments in
-/// either type, and with copies of the weights or without.
+/// either type, and with copies of the weights or without, in one of so many ranks.
 ///
 /// # Errors
 /// If the configuration makes no model.
@@ -175,6 +185,7 @@ pub fn prior_states(
     gpu: &Gpu,
     config: &Resolved<PriorConfig>,
     vocabulary: &Vocabulary,
+    ranks: usize,
 ) -> Result<Vec<PriorState>> {
     let moments = [MomentDtype::F32, MomentDtype::Bf16].into_iter();
     let ways = moments.flat_map(|moments| [true, false].map(|copies| (moments, copies)));
@@ -192,7 +203,7 @@ pub fn prior_states(
         Ok(PriorState {
             moments,
             copies,
-            bytes: PriorMemory::of(gpu, &config, vocabulary)?.peak(),
+            bytes: PriorMemory::of_rank(gpu, &config, vocabulary, ranks)?.peak(),
         })
     })
     .collect()

@@ -1,6 +1,8 @@
 use super::*;
+use crate::codes::tokens::Tokens;
 use crate::config::DottedConfig;
 use crate::gpu::Options;
+use crate::parallel::ThreadRank;
 
 fn vocabulary(side: usize, codebooks: usize, codebook_size: usize) -> Vocabulary {
     Vocabulary {
@@ -99,7 +101,7 @@ fn states_take_what_is_counted() {
             ..Default::default()
         })
         .unwrap();
-        let states = prior_states(&gpu, &config(&base), &v).unwrap();
+        let states = prior_states(&gpu, &config(&base), &v, 1).unwrap();
         let [wide, wide_alone, narrow, narrow_alone] = states[..] else {
             panic!("four choices")
         };
@@ -124,6 +126,75 @@ fn states_take_what_is_counted() {
             );
         }
     }
+}
+
+/// Of ranks that train together, what each takes: its images, and its share of the moments.
+#[test]
+fn shares_of_the_moments_are_counted() {
+    let v = vocabulary(4, 1, 64);
+    let base = [
+        "prior.layers=4",
+        "prior.dim=128",
+        "prior.heads=2",
+        "train.batch_size=4",
+        "train.log_every=1",
+    ];
+    let took = |config: &Resolved<PriorConfig>, ranks: usize| -> Vec<f64> {
+        let folder = tempfile::tempdir().unwrap();
+        let info = info(&v);
+        made_up(&info, config.train.batch_size, folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            let each = ThreadRank::group(ranks).into_iter().map(|ranks| {
+                let folder = folder.path();
+                scope.spawn(move || {
+                    let gpu = Gpu::new(Options::default()).unwrap();
+                    let tokens = Tokens::open(folder).unwrap();
+                    let trainer = Trainer::prior(&gpu, config, tokens).unwrap();
+                    let mut trainer = trainer.among(ranks).unwrap();
+                    gpu.reset_peak();
+                    for _ in 0..2 {
+                        trainer.step().unwrap();
+                        gpu.finish().unwrap();
+                    }
+                    gpu.memory().peak as f64
+                })
+            });
+            let each: Vec<_> = each.collect();
+            each.into_iter().map(|rank| rank.join().unwrap()).collect()
+        })
+    };
+    let gpu = Gpu::new(Options::default()).unwrap();
+    for (state, ranks) in [("f32", 2), ("bf16", 4)] {
+        let state = format!("train.optimizer_state={state}");
+        let keep = "train.keep_best=false";
+        let whole = config(&[&base[..], &[&state, keep]].concat());
+        let shared = config(&[&base[..], &[&state, keep, "train.shard_optimizer=true"]].concat());
+        let of = |c: &_, ranks| PriorMemory::of_rank(&gpu, c, &v, ranks).unwrap();
+        let said = of(&shared, ranks);
+        assert_eq!(said.images, 4 / ranks);
+        let less = of(&whole, ranks).optimizer - said.optimizer;
+        let moments = if state.ends_with("bf16") { 4 } else { 8 };
+        let all = (moments * said.parameters) as f64;
+        let wanted = all * (ranks - 1) as f64 / ranks as f64;
+        assert!(
+            (0.6..1.5).contains(&(less as f64 / wanted)),
+            "{state}: {less} {wanted}"
+        );
+        // One alone keeps all, and says so.
+        assert_eq!(of(&shared, 1), of(&whole, 1));
+        let said = said.peak() as f64;
+        for took in took(&shared, ranks) {
+            assert!(
+                (0.9..1.1).contains(&(said / took)),
+                "{state}, {ranks} ranks: {said} counted, {took} taken"
+            );
+        }
+    }
+    let odd = PriorMemory::of_rank(&gpu, &config(&base), &v, 3).unwrap_err();
+    assert!(odd.to_string().contains("train.batch_size"), "{odd}");
+    let peaks = prior_peaks(&gpu, &config(&base), &v, 2).unwrap();
+    let passes: Vec<(usize, usize)> = peaks.iter().map(|p| (p.passes, p.images)).collect();
+    assert_eq!(passes, [(1, 2), (2, 2), (4, 1), (1, 2), (2, 2), (4, 1)]);
 }
 
 #[test]

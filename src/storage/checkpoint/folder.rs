@@ -1,6 +1,8 @@
 //! Folders of checkpoints: one a step, each with a manifest that is written last.
 
-use super::{Checkpoint, FORMAT, LazyCheckpoint, NEWER, read, sum_of_rest, to_bytes};
+use super::{
+    Checkpoint, FORMAT, LazyCheckpoint, NEWER, check_format, format_of, read, sum_of_rest, to_bytes,
+};
 use crate::storage::atomic;
 use crate::{Error, Result, files};
 use safetensors::tensor::Dtype;
@@ -39,7 +41,8 @@ pub fn save(
     let bytes = to_bytes(checkpoint)?;
     atomic::write(&path, &bytes)?;
     let written = (bytes.len() as u64, hex::encode(Sha256::digest(&bytes)));
-    conclude(folder, step, written, config_sha256)?;
+    let format = format_of(checkpoint.tensors.values().map(|t| t.dtype));
+    conclude(folder, step, format, written, config_sha256)?;
     prune(folder, step, keep)
 }
 
@@ -57,7 +60,7 @@ pub(crate) fn save_lazy(
     every: impl FnMut(&str, Dtype, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let written = checkpoint.write(&place(folder, step)?, every)?;
-    conclude(folder, step, written, config_sha256)?;
+    conclude(folder, step, checkpoint.format(), written, config_sha256)?;
     prune(folder, step, keep)
 }
 
@@ -68,15 +71,16 @@ fn place(folder: &Path, step: u64) -> Result<PathBuf> {
     Ok(folder.join(format!("{}.safetensors", stem(step))))
 }
 
-/// Writes the manifest of tensors of this size and sum.
+/// Writes the manifest of tensors in this format, of this size and sum.
 fn conclude(
     folder: &Path,
     step: u64,
+    format: u32,
     (bytes, sha256): (u64, String),
     config_sha256: &str,
 ) -> Result<()> {
     let manifest = Manifest {
-        format: FORMAT,
+        format,
         version: env!("CARGO_PKG_VERSION").into(),
         step,
         config_sha256: config_sha256.into(),
@@ -286,13 +290,8 @@ fn manifest(folder: &Path, step: u64) -> Result<Manifest> {
     let path: PathBuf = folder.join(format!("{}.json", stem(step)));
     let manifest: Manifest = serde_json::from_slice(&read(&path)?)
         .map_err(|e| Error::file(&path, format!("is damaged, or no manifest: {e}")))?;
-    if manifest.format == 0 || manifest.format > FORMAT {
-        let what = format!(
-            "has format {}, written by wgvq {}; {NEWER} {FORMAT}",
-            manifest.format, manifest.version
-        );
-        return Err(Error::file(&path, what));
-    }
+    check_format(manifest.format.into(), &manifest.version, FORMAT)
+        .map_err(|what| Error::file(&path, what))?;
     if manifest.step != step || manifest.file != format!("{}.safetensors", stem(step)) {
         return Err(Error::file(
             &path,

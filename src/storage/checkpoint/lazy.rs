@@ -1,10 +1,15 @@
 //! Checkpoints whose tensors are read one at a time: from the device when they are written, from
 //! their file when they are loaded. So neither takes the memory of a second model.
 
-use super::{Checkpoint, HostTensor, KEY, finite, header_of, header_text, new_sum};
+mod arriving;
+
+pub(crate) use arriving::Arriving;
+
+use super::{Checkpoint, HostTensor, KEY, finite, format_of, header_of, header_text, new_sum};
 use crate::nn::{HostTensors, SavedTensor, TensorSource};
 use crate::storage::{atomic, weights};
 use crate::{Error, Result, files, memory};
+use arriving::Outline;
 use parking_lot::Mutex;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use sha2::Digest;
@@ -54,6 +59,31 @@ impl LazyTensor {
             },
             source: Source::Device(tensor),
         }
+    }
+
+    /// Checks that its elements are of a type that is read as f32, and as many as its shape says.
+    fn check(&self, name: &str) -> Result<()> {
+        if !matches!(self.dtype, Dtype::F32 | Dtype::BF16) {
+            let what = format!("elements are {:?}, f32 was expected", self.dtype);
+            return Err(Error::data(format!("tensor `{name}`: {what}")));
+        }
+        self.check_len(name)
+    }
+
+    /// Checks that its elements are as many as its shape says.
+    fn check_len(&self, name: &str) -> Result<()> {
+        let (size, shape) = (self.dtype.bitsize() / 8, self.shape.iter());
+        let wanted = shape.copied().try_fold(size, usize::checked_mul);
+        let len = match &self.source {
+            Source::Memory(bytes) => Some(bytes.len()),
+            Source::File { len, .. } => Some(*len),
+            Source::Device(_) => wanted,
+        };
+        if len.is_some() && len == wanted {
+            return Ok(());
+        }
+        let what = format!("its bytes do not fit its shape {:?}", self.shape);
+        Err(Error::data(format!("tensor `{name}`: {what}")))
     }
 
     fn len(&self) -> usize {
@@ -164,6 +194,31 @@ impl LazyCheckpoint {
             is_own.then(|| (own.to_owned(), (shape, tensor)))
         });
         LazyPart(own.collect())
+    }
+
+    /// Returns the format in which it is written.
+    pub(super) fn format(&self) -> u32 {
+        format_of(self.tensors.values().map(|t| t.dtype))
+    }
+
+    /// Returns all of it but the tensors' elements, for [`Arriving::new`].
+    pub(crate) fn outline(&self) -> Result<Vec<u8>> {
+        let tensors = self.tensors.iter();
+        let tensors = tensors.map(|(name, t)| (name.clone(), t.dtype, t.shape.clone()));
+        let outline = Outline {
+            state: self.state.clone(),
+            tensors: tensors.collect(),
+        };
+        serde_json::to_vec(&outline).map_err(Error::data)
+    }
+
+    /// Gives away the elements of each tensor, in the order of the outline.
+    ///
+    /// # Errors
+    /// What `give` returns, and if a tensor cannot be read.
+    pub(crate) fn each(&self, mut give: impl FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
+        let mut tensors = self.tensors.values();
+        tensors.try_for_each(|t| give(t.bytes()?.into_owned()))
     }
 
     /// Returns all of it in memory.
@@ -286,7 +341,9 @@ impl LazyCheckpoint {
             infos.push((name.clone(), info));
             places.insert(name.as_str(), start as u64);
         }
-        let header = |sum: &str| header_bytes(header_text(sum, &self.state), infos.clone());
+        let (format, version) = (self.format(), env!("CARGO_PKG_VERSION"));
+        let text = |sum: &str| header_text(sum, &self.state, format, version);
+        let header = |sum: &str| header_bytes(text(sum), infos.clone());
         // As long as the one with the sum, which is known in the end.
         let before = header(&hex::encode(new_sum().finalize()))?.len() as u64;
         let failed = |e: std::io::Error| atomic::failed(path, &e);
@@ -332,6 +389,7 @@ fn header_bytes(text: String, infos: Vec<(String, TensorInfo)>) -> Result<Vec<u8
 
 /// A tensor as the store has it, its values as f32.
 fn imported(name: &str, tensor: &LazyTensor) -> Result<(Vec<usize>, Vec<f32>)> {
+    tensor.check(name)?;
     let imported = tensor.host().and_then(|t| weights::import(&t));
     imported.map_err(|e| Error::data(format!("tensor `{name}`: {e}")))
 }
@@ -345,6 +403,13 @@ impl TensorSource for LazyPart<'_> {
         shapes.collect()
     }
 
+    fn check(&self, what: &str) -> Result<()> {
+        let mut tensors = self.0.iter();
+        let check = |(name, (_, tensor)): (&String, &(Vec<usize>, &LazyTensor))| tensor.check(name);
+        let checked = tensors.try_for_each(check);
+        checked.map_err(|e| Error::data(format!("{what}: {e}")))
+    }
+
     fn read(&self, name: &str) -> Result<Cow<'_, [f32]>> {
         match self.0.get(name) {
             Some((_, tensor)) => Ok(imported(name, tensor)?.1.into()),
@@ -354,124 +419,4 @@ impl TensorSource for LazyPart<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::{Gpu, Options};
-    use crate::nn::{Adam, Init, MomentType, Parameters};
-    use crate::storage::checkpoint;
-
-    /// Parameters, moments of 16 bits and whole numbers, in memory and on the device.
-    fn sample() -> LazyCheckpoint {
-        let gpu = Gpu::new(Options {
-            parameter_part: Some(512),
-            ..Default::default()
-        })
-        .unwrap();
-        let mut b = Parameters::builder();
-        let shapes: [(&str, &[usize]); 3] = [("z", &[5]), ("conv", &[2, 3, 3, 4]), ("m", &[4, 9])];
-        for (name, shape) in shapes {
-            b.declare(name, shape, Init::Normal(1.0));
-        }
-        let params = b.build(&gpu, 3).unwrap();
-        let moments = MomentType::Bf16 { seed: 2 };
-        let mut adam = Adam::with_moments(&params, Default::default(), moments).unwrap();
-        let gradients = params.handles().map(|handle| {
-            let tensor = params.get(handle).unwrap().duplicate().unwrap();
-            (handle, tensor)
-        });
-        adam.step(&params, &gradients.collect::<Vec<_>>()).unwrap();
-        let mut all = LazyCheckpoint::default();
-        all.add_saved("", params.saved());
-        let [m, v] = adam.saved().unwrap();
-        all.add_saved("adam.m.", m);
-        all.add_saved("adam.v.", v);
-        all.add(
-            "own.",
-            [("k".to_owned(), (vec![2, 2], vec![1.5; 4]))].into(),
-        );
-        let words = HostTensor {
-            shape: vec![3],
-            dtype: Dtype::U8,
-            bytes: vec![1, 2, 3],
-        };
-        all.tensors.insert("classes".into(), LazyTensor::of(words));
-        all.state = serde_json::json!({ "step": 1, "text": "\"quoted\"" });
-        all
-    }
-
-    #[test]
-    fn what_is_written_a_tensor_at_a_time_has_the_bytes_of_the_whole() {
-        let all = sample();
-        let whole = all.in_memory().unwrap();
-        let bytes = checkpoint::to_bytes(&whole).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        let mut seen = Vec::new();
-        let every = |name: &str, _: Dtype, bytes: &[u8]| {
-            seen.push((name.to_owned(), bytes.len()));
-            Ok(())
-        };
-        let (size, sum) = all.write(&path, every).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), bytes);
-        assert_eq!((size, sum), (bytes.len() as u64, checkpoint::sum(&bytes)));
-        assert_eq!(seen.len(), whole.tensors.len());
-        assert_eq!(whole.tensors["adam.m.conv"].dtype, Dtype::BF16);
-        assert_eq!(whole.tensors["adam.m.conv"].shape, [2, 4, 3, 3]);
-
-        // Read back a tensor at a time.
-        let (found, sum) = LazyCheckpoint::open(&path).unwrap();
-        assert_eq!(found.sum_of(|_| true).unwrap(), sum);
-        assert_eq!(sum, checkpoint::tensor_sum(&whole.tensors));
-        assert_eq!(found.in_memory().unwrap(), whole);
-        let prefixes = ["adam.m.", "adam.v.", "own.", "classes"];
-        let part = found.source("", &prefixes);
-        assert_eq!(part.shapes()["conv"], [2, 3, 3, 4]);
-        assert_eq!(part.shapes().len(), 3);
-        let wanted = all.source("", &prefixes);
-        assert_eq!(part.read("conv").unwrap(), wanted.read("conv").unwrap());
-        assert_eq!(found.part("own.").unwrap()["k"].1, [1.5; 4]);
-    }
-
-    #[test]
-    fn what_is_refused_leaves_the_file_as_it_was() {
-        let all = sample();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
-        std::fs::write(&path, b"before").unwrap();
-        let every = |name: &str, _: Dtype, _: &[u8]| match name {
-            "m" => Err(Error::data("on purpose")),
-            _ => Ok(()),
-        };
-        assert!(all.write(&path, every).is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"before");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        for bytes in [&b"short"[..], &[255; 40], &[0; 8], b"\x02\0\0\0\0\0\0\0{}"] {
-            std::fs::write(&path, bytes).unwrap();
-            let error = LazyCheckpoint::open(&path).unwrap_err().to_string();
-            assert!(error.contains("a.safetensors"), "{error}");
-        }
-    }
-
-    #[test]
-    fn values_that_are_not_finite_are_found_in_both_types() {
-        let of = |name: &str, dtype, bytes: &[u8]| {
-            let mut all = sample();
-            let tensor = HostTensor {
-                shape: vec![2],
-                dtype,
-                bytes: bytes.to_vec(),
-            };
-            all.tensors.insert(name.into(), LazyTensor::of(tensor));
-            all.first_not_finite().unwrap().map(str::to_owned)
-        };
-        let infinite = [0, 0, 0x80, 0x7f];
-        assert_eq!(of("a", Dtype::BF16, &infinite).as_deref(), Some("a"));
-        assert_eq!(of("adam.v.a", Dtype::BF16, &infinite), None);
-        assert_eq!(of("a", Dtype::BF16, &[1, 2, 3, 4]), None);
-        let nan = [0, 0, 0, 0, 1, 0, 0x80, 0x7f];
-        assert_eq!(
-            of("adam.v.a", Dtype::F32, &nan).as_deref(),
-            Some("adam.v.a")
-        );
-    }
-}
+mod tests;

@@ -119,6 +119,44 @@ fn files_of_others_are_refused_in_words() {
     assert!(load_file(Path::new("/nonexistent/x")).is_err());
 }
 
+/// A program that knows no bfloat16 refuses what holds some, with the version that wrote it; what
+/// holds none it reads.
+#[test]
+fn bfloat16_has_a_format_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = |checkpoint: &Checkpoint| {
+        save(folder.path(), 1, checkpoint, "c", 1).unwrap();
+        let found = latest(folder.path()).unwrap().unwrap();
+        assert_eq!(found.checkpoint, *checkpoint);
+        let path = folder.path().join("step-00000001.safetensors");
+        let (_, metadata) = SafeTensors::read_metadata(&read(&path).unwrap()).unwrap();
+        assert_eq!(header_of(&path, &metadata).unwrap()["format"], found.format);
+        // A tensor at a time, too.
+        let lazy = LazyCheckpoint::from(checkpoint.clone());
+        let never = |_: &str, _: Dtype, _: &[u8]| Ok(());
+        save_lazy(folder.path(), 2, &lazy, "c", 1, never).unwrap();
+        assert_eq!(latest(folder.path()).unwrap().unwrap().format, found.format);
+        found.format
+    };
+    let mut checkpoint = sample(1);
+    assert_eq!(saved(&checkpoint), 4);
+    let halves = HostTensor {
+        shape: vec![2],
+        dtype: Dtype::BF16,
+        bytes: vec![0, 0, 0x80, 0x3f],
+    };
+    checkpoint.tensors.insert("adam.m.a".into(), halves);
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    assert_eq!(saved(&checkpoint), 5);
+    let said = check_format(5, "0.2.0", 4).unwrap_err();
+    assert!(said.contains("format 5") && said.contains("0.2.0") && said.ends_with("up to 4"));
+    (1..=5).for_each(|format| check_format(format, "0.1.0", FORMAT).unwrap());
+    assert!(check_format(0, "", FORMAT).is_err());
+    // Earlier versions wrote bfloat16 in format 4.
+    let before = to_bytes_of(&checkpoint, 4, "0.1.0").unwrap();
+    assert_eq!(from_bytes(Path::new("x"), &before).unwrap(), checkpoint);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -87,7 +87,7 @@ impl Batches {
     ) -> Result<Batches> {
         let recipe = recipe(config);
         let t = &config.train;
-        let part = pass_of_rank(ranks, t.batch_size, t.accumulate)?;
+        let part = pass_of_rank(ranks.size(), t.batch_size, t.accumulate)?;
         let each = recipe.batch / ranks.size();
         let places = ranks.rank() * each..(ranks.rank() + 1) * each;
         let most = gpu.limits().max_storage_buffer_binding_size.min(RESIDENT);

@@ -68,23 +68,37 @@ impl CodeAverage {
         tensors: &HostTensors,
         stage: &FirstStage,
     ) -> Result<()> {
-        let live = live(stage);
-        self.codes.clear();
-        if tensors.is_empty() {
-            return Ok(());
-        }
-        for (i, own) in live.iter().enumerate() {
-            let found = tensors
-                .get(&i.to_string())
-                .filter(|(shape, _)| shape == own.shape());
-            let missing = || {
-                Error::data(format!(
-                    "the checkpoint's average of codebook {i} is missing"
-                ))
-            };
-            let (shape, values) = found.ok_or_else(missing)?;
-            self.codes.push(Tensor::from_slice(gpu, shape, values)?);
-        }
+        let of = |(shape, values): &(Vec<usize>, Vec<f32>)| Tensor::from_slice(gpu, shape, values);
+        let codes = taken(tensors, stage)?.into_iter().map(of);
+        self.codes = codes.collect::<Result<_>>()?;
         Ok(())
     }
+
+    /// Checks that [`CodeAverage::load`] takes what a checkpoint holds.
+    pub(super) fn check(tensors: &HostTensors, stage: &FirstStage) -> Result<()> {
+        taken(tensors, stage).map(drop)
+    }
+}
+
+/// Returns the averages in what a checkpoint holds, in the order of the codes; none where it was
+/// made before the first step.
+fn taken<'a>(
+    tensors: &'a HostTensors,
+    stage: &FirstStage,
+) -> Result<Vec<&'a (Vec<usize>, Vec<f32>)>> {
+    if tensors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of = |(i, own): (usize, &Tensor)| {
+        let found = tensors.get(&i.to_string());
+        let found = found.filter(|(shape, values)| {
+            shape == own.shape() && values.len() == shape.iter().product::<usize>()
+        });
+        let missing = || {
+            let what = format!("the checkpoint's average of codebook {i} is missing");
+            Error::data(what)
+        };
+        found.ok_or_else(missing)
+    };
+    live(stage).into_iter().enumerate().map(of).collect()
 }

@@ -355,6 +355,10 @@ impl Task for FirstStageTask {
         self.check_data(checkpoint)
     }
 
+    fn check_state(&self, _: &OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
+        self.check_kept(checkpoint)
+    }
+
     fn load(&mut self, state: &mut OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
         self.load_state(state, checkpoint)
     }

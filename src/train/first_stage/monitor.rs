@@ -64,15 +64,30 @@ impl Monitor {
 
     /// Goes back to what [`Monitor::save`] kept.
     pub(super) fn load(&mut self, state: &serde_json::Value) -> Result<()> {
+        (self.health, self.recovery, self.guard) = self.taken(state)?;
+        self.warnings.clear();
+        Ok(())
+    }
+
+    /// Checks that [`Monitor::load`] takes a state.
+    pub(super) fn check(&self, state: &serde_json::Value) -> Result<()> {
+        self.taken(state).map(drop)
+    }
+
+    fn taken(&self, state: &serde_json::Value) -> Result<(Vec<Health>, RecoveryState, Guard)> {
         let damaged = |e: serde_json::Error| {
             Error::data(format!("the checkpoint's state cannot be used: {e}"))
         };
         let part = |key: &str| state[key].clone();
-        self.health = serde_json::from_value(part("health")).map_err(damaged)?;
-        self.recovery = serde_json::from_value(part("cures")).map_err(damaged)?;
-        self.guard = serde_json::from_value(part("guard")).map_err(damaged)?;
-        self.warnings.clear();
-        Ok(())
+        let health: Vec<Health> = serde_json::from_value(part("health")).map_err(damaged)?;
+        if health.len() != self.health.len() {
+            let (found, own) = (health.len(), self.health.len());
+            let what = format!("the checkpoint's state is of {found} levels, the model has {own}");
+            return Err(Error::data(what));
+        }
+        let recovery = serde_json::from_value(part("cures")).map_err(damaged)?;
+        let guard = serde_json::from_value(part("guard")).map_err(damaged)?;
+        Ok((health, recovery, guard))
     }
 
     fn resolved(&mut self) {

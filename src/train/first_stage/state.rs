@@ -2,7 +2,7 @@
 //! that has ended.
 
 use super::FirstStageTask;
-use super::code_average::PREFIX as AVERAGE;
+use super::code_average::{CodeAverage, PREFIX as AVERAGE};
 use crate::parallel::Ranks;
 use crate::storage::checkpoint::{self, Checkpoint, HostTensor, LazyCheckpoint};
 use crate::storage::weights;
@@ -78,6 +78,19 @@ impl FirstStageTask {
             self.data.place_of_pixels()
         );
         Err(Error::data(what))
+    }
+
+    /// Checks that [`FirstStageTask::load_state`] takes what a checkpoint holds.
+    pub(super) fn check_kept(&self, checkpoint: &LazyCheckpoint) -> Result<()> {
+        self.stage.check(checkpoint.part("quantizer.")?)?;
+        self.objective.check(
+            checkpoint.part("adversary.")?,
+            &checkpoint.state["objective"],
+        )?;
+        if self.average.is_some() {
+            CodeAverage::check(&checkpoint.part(AVERAGE)?, &self.stage)?;
+        }
+        self.monitor.check(&checkpoint.state)
     }
 
     /// Goes back to what [`FirstStageTask::save_state`] kept.

@@ -275,6 +275,10 @@ impl Task for VectorsTask {
         Err(Error::data(what))
     }
 
+    fn check_state(&self, _: &OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
+        self.model.stage.check(checkpoint.part("quantizer.")?)
+    }
+
     fn load(&mut self, state: &mut OptimizerState, checkpoint: &LazyCheckpoint) -> Result<()> {
         self.model.stage.load(checkpoint.part("quantizer.")?)?;
         // Codes are placed by the first step.

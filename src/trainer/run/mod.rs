@@ -232,7 +232,7 @@ fn resume<T: Task>(
         .warnings
         .iter()
         .for_each(|w| observer.note(&format!("passed over: {w}")));
-    if latest.format < checkpoint::FORMAT {
+    if latest.format < checkpoint::CONTINUED {
         let what = format!(
             "were written in format {}, whose runs this version reads but does not continue \
              (their logs and configurations lack what it needs): finish them with the version \

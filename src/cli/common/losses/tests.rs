@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use wgvq::gpu::Gpu;
+use wgvq::storage::run_parts::{COMPARED, DRAWN};
 use wgvq::{Error, Result};
 
 thread_local! {
@@ -93,7 +94,19 @@ impl Place {
     }
 }
 
-/// The files of a run, those aside that say when something was done.
+/// Files that say when something was done, or how long it took.
+const TIMED: [&str; 8] = [
+    "sessions.json",
+    "pace.json",
+    "compare.md",
+    "compare.png",
+    "compare.csv",
+    "replacing.json",
+    COMPARED,
+    DRAWN,
+];
+
+/// The files of a run, or of several, but for [`TIMED`].
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
     while let Some(inside) = folders.pop() {
@@ -101,7 +114,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !path.ends_with("sessions.json") {
+            } else if !TIMED.iter().any(|name| path.ends_with(name)) {
                 let name = path.strip_prefix(folder).unwrap().to_owned();
                 found.insert(name, std::fs::read(path).unwrap());
             }
@@ -166,6 +179,64 @@ fn a_device_that_is_lost_again_and_again_is_the_end() {
     let error = ended(&["train", &config, "--out", &run, "-q"], &again).map(drop);
     assert!(matches!(error, Err(Error::DeviceLost { .. })), "{error:?}");
     done(&["train", "--resume", &run, "-q"], &[2]);
+}
+
+/// A long run on a driver that resets now and then ends all the same.
+#[test]
+fn losses_count_anew_after_a_checkpoint() {
+    let place = Place::new();
+    let config = place.config(21);
+    same(&place, |run, lost| {
+        let losses = some(&[2, 4, 7, 10, 13, 16, 19], lost);
+        assert!(!lost || losses.len() > MOST_LOSSES as usize);
+        done(&["train", &config, "--out", run, "-q"], losses);
+    });
+    // Those after one checkpoint are counted, whatever came before it.
+    let run = place.text("run");
+    let again = [&[1, 2][..], &[4; MOST_LOSSES as usize + 1]].concat();
+    let error = ended(&["train", &config, "--out", &run, "-q"], &again).map(drop);
+    assert!(matches!(error, Err(Error::DeviceLost { .. })), "{error:?}");
+}
+
+/// One run after another: before a run's first checkpoint, after it, at its end; and where all are
+/// replaced.
+#[test]
+fn a_comparison_goes_on_by_itself() {
+    let place = Place::new();
+    let config = place.config(6);
+    same(&place, |out, lost| {
+        let args = ["compare", &config, "--quantizers", "ema,fsq", "--out", out];
+        let fresh = [&args[..], &["-q"]].concat();
+        done(&fresh, some(&[2, 4, 6, 1, 5], lost));
+        let again = [&args[..], &["--overwrite", "--seeds", "0", "-q"]].concat();
+        done(&again, some(&[2, 4, 3], lost));
+    });
+}
+
+#[test]
+fn a_comparison_of_priors_goes_on_by_itself() {
+    let place = Place::new();
+    let (config, of) = (place.config(6), place.text("of"));
+    done(&["train", &config, "--out", &of, "-q"], &[]);
+    let keys = "--priors raster,masked --n 2 --steps 6 --batch 4 -q --set prior.layers=1 --set \
+                prior.dim=16 --set prior.heads=1 --set train.checkpoint_every=3";
+    let keys: Vec<&str> = keys.split_whitespace().collect();
+    same(&place, |out, lost| {
+        let args = [&["compare", "--of", &of, "--out", out][..], &keys].concat();
+        done(&args, some(&[2, 4, 6, 1], lost));
+    });
+}
+
+/// Its first stage; the second is a prior as others are, and takes the codes of all emoji.
+#[test]
+fn a_demo_goes_on_by_itself() {
+    let place = Place::new();
+    let keys = "--steps 2 --prior-steps 0 -q";
+    let keys: Vec<&str> = keys.split_whitespace().collect();
+    same(&place, |out, lost| {
+        let args = [&["demo", "--out", out][..], &keys].concat();
+        done(&args, some(&[1, 2], lost));
+    });
 }
 
 /// A run that is replaced stays until the first checkpoint, and is not what the training goes on

@@ -41,6 +41,14 @@ fn fill<T>(key: Key, n: usize, values: impl Fn([u32; 4]) -> [T; 4]) -> Vec<T> {
     out
 }
 
+/// Fills a part of a tensor, from its element `first` on, a multiple of 4.
+fn fill_part<T: Copy>(key: Key, first: usize, part: &mut [T], values: impl Fn([u32; 4]) -> [T; 4]) {
+    for (b, out) in part.chunks_mut(4).enumerate() {
+        let four = values(block(key, (first / 4 + b) as u32));
+        out.copy_from_slice(&four[..out.len()]);
+    }
+}
+
 /// `n` words, as [`super::bits`] writes them.
 pub fn bits(key: Key, n: usize) -> Vec<u32> {
     fill(key, n, |words| words)
@@ -48,18 +56,32 @@ pub fn bits(key: Key, n: usize) -> Vec<u32> {
 
 /// `n` numbers uniform in [lo, hi), as [`super::uniform`] writes them.
 pub fn uniform(key: Key, lo: f32, hi: f32, n: usize) -> Vec<f32> {
+    fill(key, n, four_uniform(lo, hi))
+}
+
+fn four_uniform(lo: f32, hi: f32) -> impl Fn([u32; 4]) -> [f32; 4] {
     let (scale, top) = (hi - lo, hi.next_down());
-    fill(key, n, |words| {
-        words.map(|w| (lo + scale * unit(w)).min(top))
-    })
+    move |words| words.map(|w| (lo + scale * unit(w)).min(top))
+}
+
+/// Fills a part of what [`uniform`] returns, from its element `first` on, a multiple of 4.
+pub(crate) fn uniform_part(key: Key, lo: f32, hi: f32, first: usize, part: &mut [f32]) {
+    fill_part(key, first, part, four_uniform(lo, hi));
 }
 
 /// `n` standard normal numbers, as [`super::normal`] writes them.
 pub fn normal(key: Key, n: usize) -> Vec<f32> {
-    fill(key, n, |[a, b, c, d]| {
-        let (first, second) = (normal_pair(a, b), normal_pair(c, d));
-        [first[0], first[1], second[0], second[1]]
-    })
+    fill(key, n, four_normal)
+}
+
+fn four_normal([a, b, c, d]: [u32; 4]) -> [f32; 4] {
+    let (first, second) = (normal_pair(a, b), normal_pair(c, d));
+    [first[0], first[1], second[0], second[1]]
+}
+
+/// Fills a part of what [`normal`] returns, from its element `first` on, a multiple of 4.
+pub(crate) fn normal_part(key: Key, first: usize, part: &mut [f32]) {
+    fill_part(key, first, part, four_normal);
 }
 
 /// Standard Gumbel noise of a row and code, as `shaders/shared/gumbel.wgsl` draws it.

@@ -67,7 +67,8 @@ pub fn check(penalty: f32) -> Result<()> {
 
 /// Logits f32 [R, V] with those of the tokens in `columns` of sequences u32 [B, L], B dividing R
 /// and sequence r mod B belonging to row r, divided by `penalty` where they are above 0 and
-/// multiplied by it where they are not. An infinite penalty bans them.
+/// multiplied by it where they are not. An infinite penalty bans them. A number past the last token
+/// is none, and changes nothing.
 ///
 /// # Errors
 /// If the shapes do not fit, or the penalty is below 1.
@@ -185,6 +186,9 @@ mod reference {
             let own = &seq[r % sequences * length..][..length];
             for token in own.iter().skip(c.first).step_by(c.stride).take(c.count) {
                 let (at, theta) = (*token as usize, T::of(penalty));
+                if at >= v {
+                    continue;
+                }
                 y[at] = match penalty.is_infinite() {
                     true => T::of(f64::from(BANNED)),
                     false if x[at] > T::zero() => x[at] / theta,
@@ -265,7 +269,16 @@ impl Operation for RepetitionPenalty {
     }
     fn inputs(&self, case: &Case, rng: &mut Rng) -> Vec<HostTensor> {
         let [r, b, v, l] = ["r", "b", "v", "l"].map(|n| case.get(n));
-        vec![rng.normals(&[r, v]), rng.indices(&[b, l], v)]
+        // Some are no tokens: the first number past them, and the largest there is.
+        let mut sequences = rng.indices(&[b, l], v).as_u32().to_vec();
+        for (i, token) in sequences.iter_mut().enumerate() {
+            match i % 5 {
+                2 => *token = v as u32,
+                4 => *token = u32::MAX,
+                _ => {}
+            }
+        }
+        vec![rng.normals(&[r, v]), HostTensor::u32(&[b, l], sequences)]
     }
     fn run(&self, gpu: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let (x, seq) = (&inputs[0], &inputs[1]);
