@@ -237,6 +237,17 @@ def loops(table):
         "",
         *kernel_loops.page_around(table, 64),
         "",
+        "## The search for few channels",
+        "",
+        (
+            "Issue cycles on GeForce, instructions on Radeon, that an invocation takes for each"
+            " score of a latent and a code, the product and the comparison, loads and all: of"
+            " `vq_search_few_channels`, and of `vq_search` with the largest tiles of the default"
+            " table, whose sums are made of whole tiles of 8 channels."
+        ),
+        "",
+        *kernel_loops.page_few(table, "128x64 8x8"),
+        "",
         "## Products of matrices",
         "",
         (

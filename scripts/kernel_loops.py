@@ -37,6 +37,11 @@ MATRIX_KERNELS = {
     "conv2d_grad_input": f"{KM} OUT_VEC=1 LHS_EMPTY=1 DIRECT=1",
     "conv2d_grad_weight": f"{MM} LHS_CUT=1 DIRECT=1",
 }
+# Of the search for few channels: these in fours, and the latents of an invocation, as
+# src/ops/quantize/vq_search/few_channels.rs has them; the codes of an innermost loop, and of the
+# one around it.
+FEW = [(1, 8), (2, 6), (3, 4), (4, 4)]
+FEW_BLOCK, FEW_GROUP = 8, 64
 MULTIPLY_ADD = re.compile(r"\b(v_(dual_)?fma\w*|v_pk_fma\w*|ffma\S*)\b")
 MATRIX_PRODUCT = re.compile(r"\b(v_s?wmma\w*|hmma\S*)")
 # Copies of registers, which NAK makes many of where matrices need theirs side by side.
@@ -60,7 +65,15 @@ def matrix_variants(lanes):
 
 def looked_at(gpu):
     """The variants that a GPU runs: Radeons have subgroups of 64, GeForces of 32."""
-    return [*variants(), *matrix_variants(64 if gpu.startswith("rx") else 32)]
+    return [*variants(), *few_variants(), *matrix_variants(64 if gpu.startswith("rx") else 32)]
+
+
+def few_variants():
+    """Those of the search for few channels."""
+    for quads, v in FEW:
+        flags = f"BLOCK={FEW_BLOCK} GROUP={FEW_GROUP} QUADS={quads} TILE_ROWS={FEW_GROUP * v}"
+        label = f"vq_search_few_channels({','.join(sorted((flags + f' V={v} VEC=1').split()))})"
+        yield label, "vq_search_few_channels", f"{4 * quads} channels"
 
 
 def tile_name(down, across, v, nc):
@@ -222,6 +235,33 @@ def page_around(table, steps):
         cells[row["kernel"], row["tile"], row["gpu"], row["robust"]] = share
     kernels = [(kernel, tile) for _, kernel, tile in variants() if kernel in AROUND]
     return markdown(kernels, columns, cells)
+
+
+def page_few(table, tile):
+    """What a score takes of a kernel for few channels, and of a tile of the `tiled` core."""
+    rows, columns = read(table)
+    depth = {tile_name(*t[:4]): t[4] for t in TILES}[tile]
+    figures = {}
+    for row in rows:
+        loop = int(row["cycles"]) or int(row["instructions"])
+        around = int(row["around_cycles"]) or int(row["around"])
+        figures[row["kernel"], row["tile"], row["gpu"], row["robust"]] = (loop, around)
+    lines = ["| channels | kernel |" + "".join(f" {g}, robust access {r} |" for g, r in columns)]
+    lines.append("| --- | --- |" + " --- |" * len(columns))
+    for quads, v in FEW:
+        cells = {"few channels": [], f"tiles {tile}": []}
+        for column in columns:
+            few = ("vq_search_few_channels", f"{4 * quads} channels", *column)
+            for kernel, key, turns, scores in [
+                ("few channels", few, FEW_GROUP // FEW_BLOCK, FEW_GROUP * v),
+                (f"tiles {tile}", ("vq_search", tile, *column), -(-4 * quads // depth), 64),
+            ]:
+                loop, around = figures.get(key, (0, 0))
+                each = f"{(turns * loop + around) / scores:.1f}" if loop else ""
+                cells[kernel].append(each)
+        for kernel, row in cells.items():
+            lines.append(f"| {4 * quads} | {kernel} | " + " | ".join(row) + " |")
+    return lines
 
 
 def main():

@@ -16,23 +16,9 @@ var<immediate> p: Params;
 #else
 @group(0) @binding(2) var<storage, read> half_norm: array<f32>;
 #endif
-#ifdef SPLIT
-@group(0) @binding(3) var<storage, read_write> part_score: array<f32>;
-@group(0) @binding(4) var<storage, read_write> part_code: array<u32>;
-#else
-@group(0) @binding(3) var<storage, read_write> index: array<u32>;
-#endif
-
+#import quantize/vq_search/found
 #import quantize/vq_search/rows
 #import shared/grid
-fn found(part: u32, row: u32, best: f32, code: u32) {
-#ifdef SPLIT
-    part_score[part * p.n + row] = best;
-    part_code[part * p.n + row] = code;
-#else
-    index[row] = code;
-#endif
-}
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -112,7 +112,9 @@ fn tuning(gpu: &Gpu) -> String {
         .iter()
         .map(|r| format!("{:?} {:?} {}", r.max_cols, r.below_flops, r.tile))
         .collect();
-    let text = format!("{}\n{}", gpu.core().name(), lines.join("\n"));
+    let few = gpu.tuned_few_channels();
+    let few = few.map_or_else(String::new, |few| format!("\nfew channels {few}"));
+    let text = format!("{}\n{}{few}", gpu.core().name(), lines.join("\n"));
     hex::encode(Sha256::digest(text))[..16].to_owned()
 }
 

@@ -1,8 +1,9 @@
 //! Measuring which tile of a matrix core serves which problems best on an adapter.
 
 use crate::gpu::kernel::gemm::Tile;
-use crate::gpu::{Core, DType, Gpu, Rule, TUNING_FORMAT, Tensor, Tuning};
+use crate::gpu::{Core, DType, FEW_CHANNELS, Gpu, Rule, TUNING_FORMAT, Tensor, Tuning};
 use crate::ops::linalg::matmul::{Transpose, matmul};
+use crate::ops::quantize::vq_search::{nearest, nearest_by_tiles};
 use crate::ops::sampling::random::{Key, normal};
 use crate::{Error, Result};
 use std::time::Instant;
@@ -18,6 +19,8 @@ const FLOPS: [(f64, Option<f64>); 4] = [
 ];
 /// Length of the sums.
 const INNER: usize = 256;
+/// Latents and codes of a search.
+const SEARCH: [usize; 2] = [8_192, 4_096];
 /// Calls that are timed; the least counts.
 const CALLS: usize = 5;
 /// A tile that after two calls is slower than the best so far by this factor is not called again.
@@ -43,8 +46,29 @@ fn table(gpu: &Gpu, core: Core, rules: Vec<Rule>) -> Tuning {
         adapter: info.name.clone(),
         driver: format!("{} {}", info.driver, info.driver_info),
         core: core.name().into(),
+        few_channels: None,
         rules,
     }
+}
+
+/// Returns [rows, cols] numbers, which `stream` tells from others.
+fn numbers(gpu: &Gpu, shape: [usize; 2], stream: u32) -> Result<Tensor> {
+    let x = Tensor::empty(gpu, &shape, DType::F32)?;
+    let key = Key {
+        seed: 1,
+        step: 0,
+        stream,
+    };
+    normal(&x, key)?;
+    Ok(x)
+}
+
+/// Returns the seconds that the device takes for a call.
+fn seconds(gpu: &Gpu, call: impl FnOnce() -> Result<Tensor>) -> Result<f64> {
+    gpu.finish()?;
+    let start = Instant::now();
+    let (_, device) = gpu.timed(call)?;
+    Ok(device.map_or_else(|| start.elapsed().as_secs_f64(), |d| d.as_secs_f64()))
 }
 
 /// Tiles, and 10^9 operations per second with each.
@@ -54,26 +78,8 @@ type Measured = Vec<(Tile, f64)>;
 /// shape, and 10^9 operations per second.
 fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], Measured)> {
     let rows = ((flops / (2 * INNER * cols) as f64) as usize).clamp(64, 1 << 17);
-    let (a, b) = (
-        Tensor::empty(gpu, &[rows, INNER], DType::F32)?,
-        Tensor::empty(gpu, &[cols, INNER], DType::F32)?,
-    );
-    normal(
-        &a,
-        Key {
-            seed: 1,
-            step: 0,
-            stream: 0,
-        },
-    )?;
-    normal(
-        &b,
-        Key {
-            seed: 1,
-            step: 0,
-            stream: 1,
-        },
-    )?;
+    let a = numbers(gpu, [rows, INNER], 0)?;
+    let b = numbers(gpu, [cols, INNER], 1)?;
     let (mut measured, mut quickest) = (Vec::new(), f64::INFINITY);
     let all = gpu.tiles_of(core);
     for tile in all.into_iter().filter(|tile| tile.suits(gpu.info())) {
@@ -87,10 +93,7 @@ fn class(gpu: &Gpu, core: Core, cols: usize, flops: f64) -> Result<([usize; 3], 
         let mut least = f64::INFINITY;
         // The first call compiles, and is not timed.
         for call in 0..=CALLS {
-            gpu.finish()?;
-            let start = Instant::now();
-            let (_, device) = gpu.timed(|| matmul(&a, &b, Transpose::B, None))?;
-            let seconds = device.map_or_else(|| start.elapsed().as_secs_f64(), |d| d.as_secs_f64());
+            let seconds = seconds(gpu, || matmul(&a, &b, Transpose::B, None))?;
             least = if call > 0 { least.min(seconds) } else { least };
             if call > 1 && least > TOO_SLOW * quickest {
                 break;
@@ -119,8 +122,38 @@ fn fastest(gpu: &Gpu, cores: &[Core]) -> Result<Core> {
     Ok(fastest.1)
 }
 
+/// Returns the most channels of which a kernel for few channels searches faster than the tiles of
+/// `table`, both by turns.
+fn few_channels(gpu: &Gpu, table: &Tuning) -> Result<usize> {
+    gpu.set_tuning(&Tuning {
+        few_channels: Some(FEW_CHANNELS),
+        ..table.clone()
+    })?;
+    let [rows, codes] = SEARCH;
+    // The fewer, the more a kernel gains that is made for few.
+    for d in [FEW_CHANNELS, FEW_CHANNELS / 2] {
+        let x = numbers(gpu, [rows, d], 0)?;
+        let e = numbers(gpu, [codes, d], 1)?;
+        let [mut few, mut tiles] = [f64::INFINITY; 2];
+        for call in 0..=CALLS {
+            let times = [
+                seconds(gpu, || nearest(&x, &e))?,
+                seconds(gpu, || nearest_by_tiles(&x, &e))?,
+            ];
+            if call > 0 {
+                (few, tiles) = (few.min(times[0]), tiles.min(times[1]));
+            }
+        }
+        if few < tiles {
+            return Ok(d);
+        }
+    }
+    Ok(0)
+}
+
 /// Chooses the faster of the device's cores, measures each of its tiles on every class of problems,
-/// and says each class as it is done. The device uses the new table from then on.
+/// says each class as it is done, and measures the search of few channels. The device uses the new
+/// table from then on.
 ///
 /// # Errors
 /// If the device fails, or its core has nothing to choose.
@@ -153,7 +186,8 @@ pub fn tune(gpu: &Gpu, mut done: impl FnMut(&Class)) -> Result<Tuning> {
             rules.push(rule);
         }
     }
-    let tuning = table(gpu, core, rules);
+    let mut tuning = table(gpu, core, rules);
+    tuning.few_channels = Some(few_channels(gpu, &tuning)?);
     gpu.set_tuning(&tuning)?;
     Ok(tuning)
 }

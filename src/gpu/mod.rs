@@ -35,7 +35,9 @@ pub use kernel::reflect::{Elements, Reflection, StorageBinding, reflect};
 pub use kernel::source::{Source, preprocess};
 #[cfg(all(feature = "cli", any(windows, all(unix, not(target_vendor = "apple")))))]
 pub use kernel::statistics;
-pub use kernel::tuning::{Rule, TUNING_FORMAT, Tuning, default_rules};
+pub use kernel::tuning::{
+    FEW_CHANNELS, Rule, TUNING_FORMAT, Tuning, default_few_channels, default_rules,
+};
 pub use kernel::work::Work;
 pub use lock::locks_taken;
 pub use memory::fill::{fill, fill_bits};

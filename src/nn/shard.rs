@@ -74,7 +74,7 @@ pub(super) struct Shard {
     shared: Arc<Shared>,
 }
 
-/// What reading a moment takes.
+/// The state that reads of moments share.
 #[derive(Debug)]
 struct Shared {
     ranks: Ranks,

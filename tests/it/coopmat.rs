@@ -211,7 +211,7 @@ fn same_search(coopmat: &Gpu) {
         ..Default::default()
     });
     let tiled = tiled.unwrap();
-    for (what, d, x, e) in about_a_centre().into_iter().chain(adversarial()) {
+    for (what, d, x, e) in about_a_centre().into_iter().chain(adversarial(24)) {
         let (got, want) = (search(coopmat, &x, &e, d), search(&tiled, &x, &e, d));
         let differ = got.iter().zip(&want).enumerate().find(|(_, (g, w))| g != w);
         assert!(
@@ -224,7 +224,7 @@ fn same_search(coopmat: &Gpu) {
 }
 
 /// Channels, latents and codes, with what is said of them.
-type Search = (String, usize, Vec<f32>, Vec<f32>);
+pub type Search = (String, usize, Vec<f32>, Vec<f32>);
 
 /// Points about one centre: codes that f16 cannot tell apart, too small or too large for it, or
 /// NaN.
@@ -265,10 +265,10 @@ fn about_a_centre() -> Vec<Search> {
     searches
 }
 
-/// Codebooks that are made to be mistaken.
-fn adversarial() -> Vec<Search> {
+/// Codebooks of `d` channels that are made to be mistaken.
+pub fn adversarial(d: usize) -> Vec<Search> {
     let mut rng = Rng::new(11);
-    let (n, k, d) = (90, 333, 24);
+    let (n, k) = (90, 333);
     let mut normals =
         |count: usize| -> Vec<f32> { (0..count * d).map(|_| rng.normal() as f32).collect() };
     let (x, few) = (normals(n), normals(41));

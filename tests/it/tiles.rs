@@ -13,6 +13,8 @@ pub fn use_tile(gpu: &Gpu, tile: &str) -> wgvq::Result<()> {
         adapter: gpu.info().name.clone(),
         driver: String::new(),
         core: gpu.core().name().into(),
+        // The search's too.
+        few_channels: Some(0),
         rules: vec![Rule {
             max_cols: None,
             below_flops: None,
@@ -133,6 +135,7 @@ fn a_table_that_cannot_be_used_leaves_the_old_one() {
         adapter: String::new(),
         driver: String::new(),
         core: "tiled".into(),
+        few_channels: None,
         rules: vec![],
     };
     assert!(

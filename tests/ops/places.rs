@@ -93,6 +93,7 @@ pub fn engine(place: Place, options: Options) -> Gpu {
             adapter: gpu.info().name.clone(),
             driver: String::new(),
             core: gpu.core().name().into(),
+            few_channels: None,
             rules: vec![rule],
         })
         .expect("a tile that emulated matrices have");

@@ -4,7 +4,7 @@ use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use wgvq::Result;
 use wgvq::bench::stored_tuning;
-use wgvq::gpu::{AdapterReport, RobustAccess, adapters, default_rules};
+use wgvq::gpu::{AdapterReport, RobustAccess, adapters, default_few_channels, default_rules};
 use wgvq::wgpu::Features;
 
 pub fn run(global: &Global) -> Result<CommandStatus> {
@@ -39,6 +39,11 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
         let rules = stored
             .as_ref()
             .map_or_else(|| default_rules(a.cores[0], i), |(_, t)| t.rules.clone());
+        let few = stored.as_ref().and_then(|(_, t)| t.few_channels);
+        let few = few.unwrap_or_else(|| {
+            let core = stored.as_ref().and_then(|(_, t)| t.core.parse().ok());
+            default_few_channels(core.unwrap_or(a.cores[0]))
+        });
         if global.json {
             let line = serde_json::json!({
                 "index": a.index, "name": i.name, "backend": i.backend.to_string(),
@@ -53,6 +58,7 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
                 "robust_access": robust(global, a).0.name(),
                 "robust_access_optional": a.robust_access_optional,
                 "tiles": rules,
+                "few_channels": few,
                 "tuned": stored.as_ref().map(|(path, _)| path.display().to_string()),
             });
             output::result(&line.to_string());
@@ -105,6 +111,9 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
         rules
             .iter()
             .for_each(|rule| output::result(&format!("                    {rule}")));
+        output::result(&format!(
+            "   codebook search  by kernels for few channels up to {few} of them, then by tiles"
+        ));
     }
     Ok(CommandStatus::Done)
 }

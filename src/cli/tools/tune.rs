@@ -97,6 +97,10 @@ impl Tune {
                 tiles.join("")
             ));
         })?;
+        if let Some(few) = tuning.few_channels {
+            let what = "the kernels for few channels search faster than tiles up to";
+            output::note(global, &format!("{what} {few} channels"));
+        }
         if let Some(path) = path.filter(|_| !self.dry_run) {
             write(&path, &tuning)?;
             output::note(

@@ -128,7 +128,7 @@ fn states_take_what_is_counted() {
     }
 }
 
-/// Of ranks that train together, what each takes: its images, and its share of the moments.
+/// Ranks that train together take their images, and their shares of the moments.
 #[test]
 fn shares_of_the_moments_are_counted() {
     let v = vocabulary(4, 1, 64);

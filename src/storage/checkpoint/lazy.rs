@@ -215,7 +215,7 @@ impl LazyCheckpoint {
     /// Gives away the elements of each tensor, in the order of the outline.
     ///
     /// # Errors
-    /// What `give` returns, and if a tensor cannot be read.
+    /// The error of `give`, or if a tensor cannot be read.
     pub(crate) fn each(&self, mut give: impl FnMut(Vec<u8>) -> Result<()>) -> Result<()> {
         let mut tensors = self.tensors.values();
         tensors.try_for_each(|t| give(t.bytes()?.into_owned()))

@@ -449,6 +449,12 @@ fn a_tuning_table_is_stored_shown_used_and_forgotten() {
     let shown = stdout(&with(&["info"]));
     assert!(shown.contains("measured, from"), "{shown}");
     assert!(
+        stderr(&tuned).contains("kernels for few channels"),
+        "{}",
+        stderr(&tuned)
+    );
+    assert!(shown.contains("kernels for few channels up to"), "{shown}");
+    assert!(
         with(&["bench", "scale_n99", "--seconds", "0", "--any-clock"])
             .status
             .success()
@@ -459,9 +465,15 @@ fn a_tuning_table_is_stored_shown_used_and_forgotten() {
         .unwrap()
         .unwrap()
         .path();
+    let table = std::fs::read_to_string(&file).unwrap();
+    let few = table
+        .lines()
+        .find(|line| line.starts_with("few_channels = "))
+        .expect("a line");
     for damage in [
         "rubbish",
         "format = 99\nadapter = ''\ndriver = ''\ncore = 'subgroup'\nrule = []\n",
+        &table.replace(few, "few_channels = 17"),
     ] {
         std::fs::write(&file, damage).unwrap();
         let refused = with(&["bench", "scale_n99"]);

@@ -1,17 +1,20 @@
 //! Nearest-codebook search: distance and argmin fused on the matrix cores, never an N x K matrix.
 
 mod coopmat;
+mod few_channels;
+mod plan;
 mod reference;
+mod resident;
 mod spec;
 
 pub use spec::VqSearch;
 
-use crate::gpu::device::adapter::LANES;
-use crate::gpu::kernel::gemm::{OperandLayout, Tile, splits};
-use crate::gpu::{Core, DType, Gpu, Kernel, Tensor, Work, groups_for};
+use crate::gpu::kernel::gemm::{OperandLayout, Tile};
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
 use crate::ops::elementwise::cast::cast;
 use crate::ops::elementwise::scale::scale;
 use crate::{Error, Result, shader};
+use plan::{Plan, codes_of};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -43,57 +46,33 @@ fn pick_kernel() -> Kernel {
     Kernel::new(shader!("quantize/vq_search_pick"))
 }
 
-/// The channels for which latents stay in registers, and how many latents and codes a lane then
-/// works on at a time.
-const RESIDENT: [(usize, u32, u32); 4] = [(8, 8, 32), (16, 8, 16), (32, 8, 8), (64, 4, 8)];
-
-/// Codes that a workgroup walks at least, where several share those of a row.
-const CODES: usize = 256;
-
-/// Returns the search of a device and size: the kernel, the latents of one workgroup and its codes.
-fn choose(gpu: &Gpu, rows: usize, k: usize, d: usize, half: bool) -> (Kernel, usize, usize) {
-    let resident = RESIDENT.iter().find(|(channels, ..)| *channels == d);
-    if let (Core::Subgroup, Some(lanes), Some((_, v, nc))) =
-        (gpu.core(), gpu.subgroup_size(), resident)
-    {
-        return (
-            resident_kernel(lanes, d as u32, *v, *nc, half),
-            (lanes * v) as usize,
-            k,
-        );
+/// Returns the search of a device and size, or the search by the core's tiles.
+fn choose(gpu: &Gpu, [rows, k, d]: [usize; 3], half: bool, by_tiles: bool) -> Plan {
+    if !by_tiles {
+        if let Some(plan) = resident::plan(gpu, [rows, k, d], half) {
+            return plan;
+        }
+        if let Some(plan) = few_channels::plan(gpu, [rows, k, d], half) {
+            return plan;
+        }
     }
     let tile = gpu.exact_tile(k, work(rows, k, d).flops);
-    let wanted = splits(gpu, rows.div_ceil(tile.rows()))
-        .min(k / CODES)
-        .max(1);
-    let part = k.div_ceil(wanted).next_multiple_of(tile.cols()).min(k);
+    let depth = match tile {
+        Tile::Tiled { depth, .. } => depth as usize,
+        _ => 4,
+    };
+    // Loops over the tiles, over runs, of which there is one, and along k.
+    let turns = d.div_ceil(depth) + 3;
+    let codes = codes_of(gpu, rows.div_ceil(tile.rows()), k, tile.cols(), turns);
     let vec = d.is_multiple_of(4);
     // Such a kernel reads offsets four at a time, and no code twice.
     let offsets = k.is_multiple_of(4) && k >= tile.cols();
     let whole = vec && offsets && tile.whole(OperandLayout::K, OperandLayout::K, d);
-    (kernel(tile, vec, half, part < k, whole), tile.rows(), part)
-}
-
-fn resident_kernel(lanes: u32, d: u32, v: u32, nc: u32, half: bool) -> Kernel {
-    let spread = lanes.min(nc);
-    let kernel = Kernel::new(shader!("quantize/vq_search_resident"))
-        .define("LANES", lanes)
-        .define("D", d);
-    let kernel = kernel.flag("LHS_HALF", half);
-    kernel
-        .define("V", v)
-        .define("NC", nc)
-        .define("RHS_LANES", spread)
-        .define("RHS_GROUPS", nc / spread)
-}
-
-fn resident_kernels() -> impl Iterator<Item = Kernel> {
-    let variants = LANES
-        .into_iter()
-        .flat_map(|lanes| [(lanes, false), (lanes, true)]);
-    variants.flat_map(|(lanes, half)| {
-        RESIDENT.map(|(d, v, nc)| resident_kernel(lanes, d as u32, v, nc, half))
-    })
+    Plan {
+        kernel: kernel(tile, vec, half, codes < k, whole),
+        rows: tile.rows(),
+        codes,
+    }
 }
 
 fn half_norm_kernel() -> Kernel {
@@ -140,7 +119,16 @@ pub fn half_norms(codebook: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit or the codebook is empty.
 pub fn nearest(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
-    search(latents, codebook, None)
+    search(latents, codebook, None, false)
+}
+
+/// [`nearest`] by the device's matrix core, where it would take a kernel for few channels: the same
+/// indices. For measurements.
+///
+/// # Errors
+/// As of [`nearest`].
+pub fn nearest_by_tiles(latents: &Tensor, codebook: &Tensor) -> Result<Tensor> {
+    search(latents, codebook, None, true)
 }
 
 /// Computes the row of `weight` [K, D] with the largest `weight x + bias` for each row x of
@@ -160,12 +148,17 @@ pub fn linear_argmax(latents: &Tensor, weight: &Tensor, bias: &Tensor) -> Result
             ));
         }
     }
-    search(latents, weight, Some(&scale(bias, -1.0, 0.0)?))
+    search(latents, weight, Some(&scale(bias, -1.0, 0.0)?), false)
 }
 
 /// Computes the row with the least `offset - x . row`; half the squared norms as offsets give the
 /// nearest.
-fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Result<Tensor> {
+fn search(
+    latents: &Tensor,
+    codebook: &Tensor,
+    offsets: Option<&Tensor>,
+    by_tiles: bool,
+) -> Result<Tensor> {
     let [n, d] = latents.dims("nearest")?;
     let [k, d2] = codebook.dims("nearest")?;
     let floats = (latents.dtype() == DType::F32 || latents.dtype().is_half())
@@ -206,13 +199,14 @@ fn search(latents: &Tensor, codebook: &Tensor, offsets: Option<&Tensor>) -> Resu
         let x = latents.view(start * d, &[rows, d])?;
         let out = index.view(start, &[rows])?;
         // What f16 rules out, it rules out by the codes' norms.
-        if gpu.coopmat().is_some() && offsets.is_none() {
+        let few = d <= gpu.few_channels() && !by_tiles;
+        if gpu.coopmat().is_some() && offsets.is_none() && !few {
             coopmat::search(&x, codebook, &norms, &out)?;
             continue;
         }
-        let (kernel, per_group, k_part) = choose(gpu, rows, k, d, half);
-        let tiles = rows.div_ceil(per_group);
-        let [n, k, d, tiles, k_part] = [rows, k, d, tiles, k_part].map(|v| v as u32);
+        let plan = choose(gpu, [rows, k, d], half, by_tiles);
+        let (kernel, tiles) = (plan.kernel, rows.div_ceil(plan.rows));
+        let [n, k, d, tiles, k_part] = [rows, k, d, tiles, plan.codes].map(|v| v as u32);
         let params = Params {
             n,
             k,

@@ -1,7 +1,8 @@
 //! The registry's row.
 
 use super::{
-    coopmat, half_norm_kernel, kernel, nearest, pick_kernel, reference, resident_kernels, work,
+    coopmat, few_channels, half_norm_kernel, kernel, nearest, nearest_by_tiles, pick_kernel,
+    reference, resident, work,
 };
 use crate::Result;
 use crate::gpu::kernel::gemm::{OperandLayout, Tile};
@@ -31,16 +32,33 @@ impl Operation for VqSearch {
             (261, 130, 32),
             (67, 19, 128),
             (70, 1_100, 36),
+            (600, 1_100, 3),
+            (270, 70, 6),
+            (150, 700, 11),
+            (520, 129, 12),
+            (300, 1_030, 13),
+            (900, 600, 8),
         ]
         .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]));
+        let by_tiles = [(65, 33, 4), (70, 1_100, 8), (77, 31, 16), (67, 90, 9)]
+            .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d), ("tiles", 1)]));
+        let cases = [&cases[..], &by_tiles].concat();
         let halves = cases.iter().filter_map(|c| self.in_f16(c));
         cases.iter().cloned().chain(halves).collect()
     }
     fn bench(&self) -> Vec<Case> {
-        cases(
+        let mut all = cases(
             ["n", "k", "d"],
             &[[16_384, 1024, 64], [4_096, 8_192, 64], [16_384, 512, 256]],
-        )
+        );
+        // Few channels, and what the core's tiles take for them.
+        for few in cases(
+            ["n", "k", "d"],
+            &[[16_384, 16_384, 8], [16_384, 16_384, 16], [256, 65_536, 8]],
+        ) {
+            all.extend([few.clone(), few.and("tiles", 1)]);
+        }
+        all
     }
     fn halves(&self) -> &'static [usize] {
         &[0]
@@ -49,8 +67,13 @@ impl Operation for VqSearch {
         let (n, k, d) = (case.get("n"), case.get("k"), case.get("d"));
         vec![rng.normals(&[n, d]), rng.normals(&[k, d])]
     }
-    fn run(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        Ok(vec![nearest(&inputs[0], &inputs[1])?])
+    /// With `tiles=1` by the core's tiles, whatever the channels.
+    fn run(&self, _: &Gpu, case: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let search = match case.get("tiles") {
+            0 => nearest,
+            _ => nearest_by_tiles,
+        };
+        Ok(vec![search(&inputs[0], &inputs[1])?])
     }
     /// Some of the latents.
     fn excerpt(
@@ -132,7 +155,8 @@ impl Operation for VqSearch {
         }
     }
     fn kernels(&self) -> Vec<Kernel> {
-        let mut all: Vec<Kernel> = resident_kernels().chain(coopmat::kernels()).collect();
+        let own = resident::kernels().chain(few_channels::kernels());
+        let mut all: Vec<Kernel> = own.chain(coopmat::kernels()).collect();
         all.extend([half_norm_kernel(), pick_kernel()]);
         let forms = [(false, false), (true, false), (true, true)];
         let both = |tile: Tile, (vec, half)| {

@@ -118,7 +118,7 @@ fn values_that_are_not_finite_are_found_in_both_types() {
     );
 }
 
-/// What another process sends a tensor at a time arrives as it was.
+/// Tensors that another process sends one at a time arrive as they were.
 #[test]
 fn a_checkpoint_arrives_a_tensor_at_a_time() {
     let all = sample();
@@ -138,7 +138,7 @@ fn a_checkpoint_arrives_a_tensor_at_a_time() {
     }
 }
 
-/// What cannot be read as what it says it is is refused by name before it is read.
+/// A tensor that cannot be read as the type that it names is refused by name before it is read.
 #[test]
 fn tensors_that_are_not_what_their_shapes_say_are_refused() {
     let values = HostTensor::f32(&[2, 3, 1, 1], &[1.0; 6]);
