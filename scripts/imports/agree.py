@@ -189,14 +189,17 @@ def main():
         ("simvq", "kmeans", SimVQ(**usual)),
     ]:
         check_codebook(name, kind, quantizer)
-    for name, more in [
-        ("attention", {}),
-        ("movq", dict(norm_type="spatial", latent_channels=4)),
-        ("amused", dict(mid_block_add_attention=False, lookup_from_codebook=True)),
+    for name, files, more in [
+        ("attention", 1, {}),
+        ("movq", 1, dict(norm_type="spatial", latent_channels=4)),
+        ("amused", 1, dict(mid_block_add_attention=False, lookup_from_codebook=True)),
+        ("shards", 3, {}),
     ]:
         model = livelier(diffusers_model(**more))
         folder = WORK / name
-        model.float().save_pretrained(folder)
+        size = sum(4 * t.numel() for t in model.state_dict().values())
+        model.float().save_pretrained(folder, max_shard_size=2 * size // (files + 1))
+        assert (len(list(folder.glob("*.safetensors"))) > 1) == (files > 1)
         check(name, folder, model.double(), of_diffusers)
     config = JanusVQVAEConfig(
         embed_dim=4,

@@ -17,7 +17,7 @@ mod webdataset;
 
 use crate::data::MAX_SIDE;
 use crate::models::Level;
-pub use labels::Labels;
+pub use labels::{LabelKinds, Labels};
 pub use sized::{load_all, save_all};
 pub use webdataset::ABOUT as WEBDATASET_ABOUT;
 
@@ -25,6 +25,7 @@ use crate::storage::{atomic, checkpoint};
 use crate::{Error, Result};
 use npyz::{WriteOptions, WriterBuilder};
 use safetensors::tensor::Dtype;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Checks that these are the codes of whole images, each below the size of its codebook.
@@ -115,8 +116,14 @@ impl Codes {
 
     /// [`Codes::save`], which returns the file's SHA-256.
     pub(crate) fn save_file(&self, path: &Path) -> Result<String> {
+        self.save_with(&Labels::default(), path)
+    }
+
+    /// [`Codes::save_file`] with labels in tensors of their own, which [`Codes::load`] passes over.
+    pub(crate) fn save_with(&self, labels: &Labels, path: &Path) -> Result<String> {
         self.check()?;
-        let tensors = self.tensors(String::new()).collect();
+        let mut tensors: BTreeMap<_, _> = self.tensors(String::new()).collect();
+        tensors.extend(labels.tensors());
         let mut about = serde_json::json!({
             "model": self.model, "quantizer": self.quantizer, "image": self.image,
             "names": self.names,
@@ -247,6 +254,11 @@ impl Codes {
     /// # Errors
     /// If it is damaged or holds no codes.
     pub fn load(path: &Path) -> Result<Codes> {
+        Ok(Codes::load_with(path, &LabelKinds::default())?.0)
+    }
+
+    /// [`Codes::load`], and labels of these kinds, as [`Codes::save_with`] wrote them.
+    pub(crate) fn load_with(path: &Path, kinds: &LabelKinds) -> Result<(Codes, Labels)> {
         let (file, _) = checkpoint::load_file(path)?;
         if !file.state["codes"]["images"].is_null() {
             return Err(Error::file(
@@ -254,7 +266,10 @@ impl Codes {
                 "holds codes of images that each have their own size; `wgvq decode` reads it",
             ));
         }
-        Codes::of_file(path, &file)
+        let codes = Codes::of_file(path, &file)?;
+        let labels = Labels::of_tensors(&file.tensors, kinds, codes.names.len());
+        let bad = |what: String| Error::file(path, format!("its labels are damaged: {what}"));
+        Ok((codes, labels.map_err(bad)?))
     }
 
     /// The codes of a file whose images have one size.

@@ -1,5 +1,7 @@
 //! Codes as a Parquet table, which pyarrow, Polars and the library `datasets` read.
 
+mod read;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ impl Codes {
     }
 
     fn table(&self, labels: &Labels) -> parquet::errors::Result<Vec<u8>> {
-        let (has_label, has_text) = (!labels.class.is_empty(), !labels.texts.is_empty());
+        let (has_label, has_text) = (labels.class.is_some(), labels.texts.is_some());
         let mut schema = "message schema { required binary name (STRING);".to_owned();
         for level in &self.levels {
             let bits = bits(level);
@@ -120,11 +122,11 @@ impl Codes {
             let list = serde_json::json!({ "feature": of, "_type": "List" });
             features.insert(column(level), list);
         }
-        if !labels.class.is_empty() {
+        if labels.class.is_some() {
             let names = serde_json::json!({ "names": labels.classes, "_type": "ClassLabel" });
             features.insert("label".into(), names);
         }
-        if !labels.texts.is_empty() {
+        if labels.texts.is_some() {
             features.insert("text".into(), value("string"));
         }
         serde_json::json!({ "info": { "features": features } })

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use super::{Codes, Labels, dtype, npy};
@@ -35,14 +36,9 @@ impl Codes {
         let files = Codes::webdataset_files(images, per_tar);
         for (i, name) in files.iter().enumerate().take(files.len() - 1) {
             let path = folder.join(name);
-            let failed = |e: std::io::Error| Error::file(&path, format!("cannot be written: {e}"));
-            let file = BufWriter::new(File::create(&path).map_err(failed)?);
-            let mut tar = tar::Builder::new(file);
-            for image in i * per_tar..((i + 1) * per_tar).min(images) {
-                self.sample(&mut tar, labels, image).map_err(failed)?;
-            }
-            let file = tar.into_inner().map_err(failed)?;
-            let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
+            let file = File::create(&path).map_err(|e| cannot_write(&path, &e))?;
+            let own = i * per_tar..((i + 1) * per_tar).min(images);
+            self.write_tar(labels, own, 0, &file, &path)?;
             atomic::sync(&file, &path)?;
         }
         let about = serde_json::json!({
@@ -54,38 +50,68 @@ impl Codes {
         atomic::write(&folder.join(ABOUT), &about)
     }
 
-    /// Appends the files of an image.
+    /// Writes images as samples, named by their numbers behind `first`.
+    pub(super) fn write_tar(
+        &self,
+        labels: &Labels,
+        images: Range<usize>,
+        first: usize,
+        file: &File,
+        path: &Path,
+    ) -> Result<()> {
+        let failed = |e: std::io::Error| cannot_write(path, &e);
+        let mut tar = tar::Builder::new(BufWriter::new(file));
+        for image in images {
+            self.sample(&mut tar, labels, image, first + image)
+                .map_err(failed)?;
+        }
+        let rest = tar.into_inner().map_err(failed)?;
+        rest.into_inner().map_err(|e| failed(e.into_error()))?;
+        Ok(())
+    }
+
+    /// Appends the files of an image, under the sample's number.
     fn sample(
         &self,
         tar: &mut tar::Builder<impl Write>,
         labels: &Labels,
         image: usize,
+        number: usize,
     ) -> std::io::Result<()> {
+        let mut append = |ending: &str, bytes: &[u8]| append(tar, number, ending, bytes);
         let mut at = image * self.per_image();
         for level in &self.levels {
             let own = &self.indices[at..at + level.codes()];
             at += own.len();
-            let ending = match level.name.as_str() {
-                "" => "npy".to_owned(),
-                name => format!("{name}.npy"),
-            };
-            append(tar, image, &ending, &array(level, own)?)?;
+            append(&ending(level), &array(level, own)?)?;
         }
         let class = labels.class_of(image);
         if let Some(class) = class {
-            append(tar, image, "cls", class.to_string().as_bytes())?;
+            append("cls", class.to_string().as_bytes())?;
         }
         if let Some(text) = labels.text_of(image) {
-            append(tar, image, "txt", text.as_bytes())?;
+            append("txt", text.as_bytes())?;
         }
         let class = class.and_then(|class| labels.classes.get(class as usize));
         let about = serde_json::json!({ "name": self.names[image], "class": class });
-        append(tar, image, "json", about.to_string().as_bytes())
+        append("json", about.to_string().as_bytes())
+    }
+}
+
+fn cannot_write(path: &Path, e: &std::io::Error) -> Error {
+    Error::file(path, format!("cannot be written: {e}"))
+}
+
+/// The end of the name of a level's array.
+pub(super) fn ending(level: &Level) -> String {
+    match level.name.as_str() {
+        "" => "npy".to_owned(),
+        name => format!("{name}.npy"),
     }
 }
 
 /// Returns a level's codes of one image as a NumPy file: [rows, columns], or [rows, columns, Q].
-fn array(level: &Level, codes: &[u32]) -> std::io::Result<Vec<u8>> {
+pub(super) fn array(level: &Level, codes: &[u32]) -> std::io::Result<Vec<u8>> {
     let shape = level.shape(1);
     match dtype(level) {
         Dtype::U16 => npy(&shape[1..], codes.iter().map(|code| *code as u16)),
@@ -96,7 +122,7 @@ fn array(level: &Level, codes: &[u32]) -> std::io::Result<Vec<u8>> {
 /// Appends a file of a sample, with nothing of this machine or time in its header.
 fn append(
     tar: &mut tar::Builder<impl Write>,
-    image: usize,
+    number: usize,
     ending: &str,
     bytes: &[u8],
 ) -> std::io::Result<()> {
@@ -104,7 +130,7 @@ fn append(
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
     header.set_mtime(0);
-    tar.append_data(&mut header, format!("{image:08}.{ending}"), bytes)
+    tar.append_data(&mut header, format!("{number:08}.{ending}"), bytes)
 }
 
 #[cfg(test)]
@@ -134,8 +160,8 @@ mod tests {
         };
         let labels = Labels {
             classes: vec!["cat".into(), "dog".into()],
-            class: vec![Some(1), None, Some(0)],
-            texts: vec![Some("a dog".into()), None, None],
+            class: Some(vec![Some(1), None, Some(0)]),
+            texts: Some(vec![Some("a dog".into()), None, None]),
         };
         let folder = tempfile::tempdir().unwrap();
         codes.save_webdataset(&labels, folder.path(), 2).unwrap();

@@ -110,9 +110,9 @@ impl RunConfig {
             }
             ("scales" | "scale_convolutions" | "scale_ratio", _) => only(&["multiscale"], CHOOSE),
             ("rotation_trick", _) => only(&ESTIMATED, CHOOSE),
+            ("use_cosine_sim", _) => only(&[&NEAREST[..], &["multiscale"]].concat(), CHOOSE),
             (
-                "use_cosine_sim"
-                | "stochastic_sample_codes"
+                "stochastic_sample_codes"
                 | "sample_codebook_temp"
                 | "codebook_diversity_loss_weight"
                 | "codebook_diversity_temperature",
@@ -232,6 +232,7 @@ mod tests {
         for (kind, key) in [
             ("ema", "quantizer.codebook_size"),
             ("ema", "quantizer.decay"),
+            ("multiscale", "quantizer.use_cosine_sim"),
             ("fsq", "quantizer.levels"),
             ("gumbel", "quantizer.temperature"),
             ("ema", "train.lr"),

@@ -1,4 +1,4 @@
-//! A model's codebooks as NumPy's arrays.
+//! A model's codebooks as files for other programs: NumPy's arrays, and indexes of faiss.
 
 use super::FirstStageModel;
 use crate::autograd::Tape;
@@ -10,6 +10,15 @@ use crate::{Error, Result};
 /// The most numbers of an array.
 const MOST: usize = 1 << 28;
 
+/// A codebook [K, D], and the name of its file without an ending.
+struct Codebook {
+    name: String,
+    shape: [usize; 2],
+    values: Vec<f32>,
+    /// Whether its code is that of the largest product with a latent; else it is the nearest.
+    by_product: bool,
+}
+
 impl FirstStageModel {
     /// Returns the codebooks of all levels as files of NumPy's arrays, by the files' names: of a
     /// level with one codebook the latents [K, D] that its codes decode to (`codebook.npy`, or
@@ -20,7 +29,27 @@ impl FirstStageModel {
     /// If there are too many codes for an array, a level's codes follow from several rules and no
     /// codebook, or the device fails.
     pub fn codebook_arrays(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let mut files = Vec::new();
+        let array = |book: Codebook| {
+            let bytes = npy(&book.shape, book.values.into_iter());
+            let bytes = bytes.map_err(|e| Error::data(format!("no array of a codebook: {e}")))?;
+            Ok((format!("{}.npy", book.name), bytes))
+        };
+        self.codebooks()?.into_iter().map(array).collect()
+    }
+
+    /// Returns the codebooks of [`FirstStageModel::codebook_arrays`] as indexes of faiss
+    /// (`codebook.faiss` and so on): `IndexFlatL2`, or `IndexFlatIP` where the quantizer takes the
+    /// code of the largest product.
+    ///
+    /// # Errors
+    /// As [`FirstStageModel::codebook_arrays`].
+    pub fn codebook_indexes(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let index = |book: Codebook| (format!("{}.faiss", book.name), flat_index(&book));
+        Ok(self.codebooks()?.into_iter().map(index).collect())
+    }
+
+    fn codebooks(&self) -> Result<Vec<Codebook>> {
+        let mut all = Vec::new();
         for (i, level) in self.levels.iter().enumerate() {
             let quantizer = self.quantizer_of(i);
             // Scales have one codebook.
@@ -44,7 +73,12 @@ impl FirstStageModel {
                 let pass = ForwardContext::new(&tape, &self.params);
                 let codes = Tensor::from_slice(&self.gpu, &[k, 1], &codes)?;
                 let rows = quantizer.code_vectors(&pass, &codes)?.read::<f32>()?;
-                files.push((format!("codebook{of}.npy"), array(&[k, d], rows)?));
+                all.push(Codebook {
+                    name: format!("codebook{of}"),
+                    shape: [k, d],
+                    values: rows,
+                    by_product: quantizer.name() == "ibq",
+                });
                 continue;
             }
             let held = quantizer.save_codes()?;
@@ -56,14 +90,63 @@ impl FirstStageModel {
                 return Err(Error::data(what));
             }
             for (i, (shape, values)) in books.into_iter().enumerate() {
-                let name = format!("codebook{of}-{}.npy", i + 1);
-                files.push((name, array(shape, values.clone())?));
+                let &[k, d] = &shape[..] else {
+                    return Err(Error::data(format!("codebook {i} has the shape {shape:?}")));
+                };
+                all.push(Codebook {
+                    name: format!("codebook{of}-{}", i + 1),
+                    shape: [k, d],
+                    values: values.clone(),
+                    by_product: false,
+                });
             }
         }
-        Ok(files)
+        Ok(all)
     }
 }
 
-fn array(shape: &[usize], values: Vec<f32>) -> Result<Vec<u8>> {
-    npy(shape, values.into_iter()).map_err(|e| Error::data(format!("no array of a codebook: {e}")))
+/// Returns the bytes of a flat index, as faiss' `write_index` writes it: its kind, the channels and
+/// how many vectors, two numbers that mean nothing, whether it is trained, the metric, and the
+/// vectors.
+fn flat_index(book: &Codebook) -> Vec<u8> {
+    let [k, d] = book.shape;
+    let (kind, metric): (_, i32) = match book.by_product {
+        true => (b"IxFI", 0),
+        false => (b"IxF2", 1),
+    };
+    let mut bytes = kind.to_vec();
+    bytes.extend((d as i32).to_le_bytes());
+    for n in [k as i64, 1 << 20, 1 << 20] {
+        bytes.extend(n.to_le_bytes());
+    }
+    bytes.push(1);
+    bytes.extend(metric.to_le_bytes());
+    bytes.extend((book.values.len() as u64).to_le_bytes());
+    bytes.extend(book.values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of `faiss.serialize_index` of faiss 1.15.1.
+    #[test]
+    fn indexes_have_the_bytes_of_faiss() {
+        let book = |by_product| Codebook {
+            name: "codebook".into(),
+            shape: [2, 1],
+            values: vec![1.0, -2.0],
+            by_product,
+        };
+        let of = |kind: &str, metric: &str| {
+            let rest = "0100000002000000000000000000100000000000000010000000000001";
+            let vectors = "02000000000000000000803f000000c0";
+            format!("{kind}{rest}{metric}{vectors}")
+        };
+        let nearest = of("49784632", "01000000");
+        assert_eq!(hex::encode(flat_index(&book(false))), nearest);
+        let product = of("49784649", "00000000");
+        assert_eq!(hex::encode(flat_index(&book(true))), product);
+    }
 }

@@ -9,6 +9,7 @@ mod names;
 mod rewrite;
 mod source;
 mod tensors;
+mod weights;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use codebook::{ImportedCodebook, read_codebook};
@@ -25,13 +26,13 @@ use crate::quantize::Registry;
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::{Checkpoint, HostTensor};
 use crate::storage::run_folder::RunFolder;
-use crate::storage::{atomic, weights};
-use crate::{Error, Result, files};
+use crate::storage::{atomic, weights as layout};
+use crate::{Error, Result};
 use names::{ANCHOR, CODEBOOK};
 use rewrite::rewritten;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tensors::parse;
+use weights::Weights;
 
 /// A checkpoint of another program under our names, and the configuration that its tensors' shapes
 /// imply.
@@ -79,22 +80,23 @@ const VAR_SCALES: [&[usize]; 2] = [
 /// The prefix of the first stage in a file of two stages.
 const FIRST_STAGE: &str = "first_stage_model.";
 
-/// Reads a checkpoint in safetensors, f32, f16 or bf16: a file, or a folder with one and its
-/// `config.json`, as diffusers and transformers write it. Names may stand behind a prefix, with or
-/// without its last dot; where the file holds several first stages, `prefix` says which, unless one
-/// of them is a `first_stage_model`.
+/// Reads a checkpoint in safetensors, f32, f16 or bf16: a file, the index of several, or a folder
+/// with either and a `config.json`, as diffusers and transformers write it. Of several files those
+/// are read that hold parts of the first stage. Names may stand behind a prefix, with or without
+/// its last dot; where there are several first stages, `prefix` says which, unless one of them is a
+/// `first_stage_model`.
 ///
 /// # Errors
-/// If the file cannot be read, is no such checkpoint, or holds several; the message names what is
+/// If a file cannot be read, it is no such checkpoint, or holds several; the message names what is
 /// missing, or what there is.
 pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
     let path = &source::weights(path)?;
     source::check_config(path)?;
-    let bytes = files::read(path, files::MODEL)?;
-    let file = parse(path, &bytes)?;
+    let weights = Weights::open(path)?;
     let at = |e: Error| Error::file(path, e);
-    let names = file.names();
-    let (prefix, others) = choose(&names, prefix).map_err(at)?;
+    let names = weights.names();
+    let advised = |e: Error| Error::file(path, format!("{e}{}", source::advice(path)));
+    let (prefix, others) = choose(&names, prefix).map_err(advised)?;
     let mut own = HostTensors::new();
     let mut left_out = Vec::new();
     for name in &names {
@@ -115,15 +117,14 @@ pub fn read(path: &Path, prefix: Option<&str>) -> Result<Imported> {
         if rest.ends_with(".num_batches_tracked") {
             continue;
         }
-        let tensor = tensors::read(path, &file, name)?;
-        own.insert(rest.to_owned(), tensor);
+        own.insert(rest.to_owned(), weights.read(name)?);
     }
     left_out.sort();
     let names = Names::of(own.keys().map(String::as_str)).map_err(at)?;
     let ours = names.renamed(own).and_then(|own| rewritten(names, own));
     let mut tensors = HostTensors::new();
     for (name, (shape, values)) in ours.map_err(at)? {
-        let tensor = weights::import(&HostTensor::f32(&shape, &values)).map_err(at)?;
+        let tensor = layout::import(&HostTensor::f32(&shape, &values)).map_err(at)?;
         tensors.insert(name, tensor);
     }
     let (config, channels) = configuration(&tensors, names).map_err(at)?;
@@ -369,13 +370,13 @@ impl Imported {
         let mut tensors: BTreeMap<String, HostTensor> = params
             .to_host()?
             .into_iter()
-            .map(|(name, t)| (name, weights::export(t)))
+            .map(|(name, t)| (name, layout::export(t)))
             .collect();
         tensors.extend(
             stage
                 .save()?
                 .into_iter()
-                .map(|(name, t)| (name, weights::export(t))),
+                .map(|(name, t)| (name, layout::export(t))),
         );
         Ok(tensors)
     }

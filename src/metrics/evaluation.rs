@@ -178,12 +178,14 @@ impl Evaluation {
 /// Entropy in nats.
 fn entropy(counts: &[u64]) -> f64 {
     let total: f64 = counts.iter().map(|c| *c as f64).sum();
-    counts
+    let sum: f64 = counts
         .iter()
         .filter(|c| **c > 0)
         .map(|c| *c as f64 / total)
         .map(|p| -p * p.ln())
-        .sum()
+        .sum();
+    // That of a single code in use is 0, not -0.
+    sum + 0.0
 }
 
 impl std::fmt::Display for Evaluation {
@@ -238,5 +240,18 @@ impl Evaluation {
         let each = levels.iter().filter(|level| !level.is_empty());
         let each = each.map(|level| columns(LEVEL_COLUMNS.iter().map(|(name, _)| *name), level));
         format!("step{own}") + &each.collect::<String>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::entropy;
+
+    #[test]
+    fn a_single_code_has_an_entropy_of_0() {
+        for counts in [&[0, 7, 0][..], &[0, 0], &[]] {
+            assert_eq!(format!("{:.3}", entropy(counts)), "0.000");
+        }
+        assert!((entropy(&[3, 3]) - std::f64::consts::LN_2).abs() < 1e-12);
     }
 }

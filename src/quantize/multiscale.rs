@@ -16,6 +16,7 @@ use crate::ops::elementwise::scale::scale;
 use crate::ops::elementwise::slice_columns::concat_columns;
 use crate::ops::image::resample::resample;
 use crate::ops::loss::loss::Loss;
+use crate::ops::norm::l2_norm::l2_norm;
 use crate::ops::quantize::gather::gather;
 use crate::ops::quantize::vq_search::nearest;
 use crate::{Error, Result};
@@ -28,6 +29,8 @@ pub struct MultiScale {
     phi: Vec<Conv2d>,
     ratio: f32,
     weights: [f32; 2],
+    /// Whether codes are searched by direction; they are taken as they are.
+    by_direction: bool,
     rotation_trick: bool,
 }
 
@@ -95,6 +98,7 @@ pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantize
         phi,
         ratio: o.scale_ratio,
         weights: [o.commitment_weight, o.codebook_weight],
+        by_direction: o.use_cosine_sim,
         rotation_trick: o.rotation_trick,
     };
     Projected::around(b, o, Box::new(quantizer))
@@ -225,12 +229,17 @@ impl Quantizer for MultiScale {
         let (n, s) = (z_e.shape()[0], self.side());
         let b = self.images(n)?;
         let codebook = self.book.codebook(pass)?;
+        // Of codes of length 1 the nearest is that of the latent's direction, however long that is.
+        let searched = match self.by_direction {
+            true => l2_norm(codebook.tensor())?,
+            false => codebook.tensor().clone(),
+        };
         let whole = z_e.tensor().reshape(&[b, s, s, d])?;
         let (mut rest, mut sum) = (whole, None::<Var>);
         let mut all = Vec::new();
         for (i, scale_of) in self.scales.iter().enumerate() {
             let latents = scale_of.shrunk(&rest)?;
-            let index = nearest(&latents, codebook.tensor())?;
+            let index = nearest(&latents, &searched)?;
             let codes = tape.gather(&codebook, &index)?;
             let own = self.enlarged(pass, scale_of, &codes)?;
             let last = i + 1 == self.scales.len();

@@ -40,7 +40,8 @@ pub struct Options {
     /// revives none; -1 stands for a quarter of the mean count, which is the latents of a step over
     /// K.
     pub threshold_ema_dead_code: f32,
-    /// Compare latents and codes by direction: both are scaled to length 1.
+    /// Compare latents and codes by direction: both are scaled to length 1. `multiscale` compares
+    /// them so, and takes codes at the length that they have.
     pub use_cosine_sim: bool,
     /// Pass the gradient by the rotation that takes a latent to its code, instead of straight
     /// through.

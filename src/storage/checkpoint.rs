@@ -8,6 +8,7 @@ pub use folder::{Latest, latest, newest, remove_after, rename_identity, save};
 pub(crate) use folder::{prune, save_lazy, whole_that};
 pub(crate) use lazy::Arriving;
 pub use lazy::LazyCheckpoint;
+pub(crate) use lazy::read_table;
 
 pub use super::host_tensor::HostTensor;
 

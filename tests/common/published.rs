@@ -262,6 +262,25 @@ pub fn write(path: &Path, tensors: &Tensors) {
     std::fs::write(path, serialize(views, None).unwrap()).unwrap();
 }
 
+/// Writes tensors in so many files with an index beside them, as Hugging Face's libraries do, and
+/// returns the files.
+pub fn write_shards(folder: &Path, stem: &str, tensors: &Tensors, count: usize) -> Vec<PathBuf> {
+    let mut map = serde_json::Map::new();
+    let mut files = Vec::new();
+    for (i, part) in tensors.chunks(tensors.len().div_ceil(count)).enumerate() {
+        let name = format!("{stem}-{:05}-of-{count:05}.safetensors", i + 1);
+        files.push(folder.join(&name));
+        write(&files[i], &part.to_vec());
+        let own = part.iter().map(|(tensor, ..)| tensor.clone());
+        map.extend(own.map(|tensor| (tensor, name.as_str().into())));
+    }
+    let size: usize = tensors.iter().map(|(.., bytes)| bytes.len()).sum();
+    let index = serde_json::json!({ "metadata": { "total_size": size }, "weight_map": map });
+    let place = folder.join(format!("{stem}.safetensors.index.json"));
+    std::fs::write(place, index.to_string()).unwrap();
+    files
+}
+
 /// A published checkpoint's file.
 pub fn checkpoint(folder: &Path, fixture_name: &str, names: Names) -> PathBuf {
     let path = folder.join(format!("{fixture_name}.safetensors"));

@@ -331,6 +331,67 @@ fn codebooks_are_arrays_of_what_codes_decode_to() {
     assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
 }
 
+/// The codes of `wgvq encode` are those that faiss finds for the latents in the codebook.
+const FAISS: &str = r#"
+import json, sys
+import faiss, numpy as np
+index, array, latents, codes = sys.argv[1:5]
+index = faiss.read_index(index)
+same = np.array_equal(index.reconstruct_n(0, index.ntotal), np.load(array))
+found = index.search(np.load(latents), 1)[1].reshape(-1)
+wanted = np.load(codes).reshape(-1)
+print(json.dumps({"same": same, "kind": type(index).__name__, "found": found.tolist(),
+    "wanted": wanted.tolist()}))
+"#;
+
+#[test]
+fn faiss_reads_codebooks_and_finds_the_codes() {
+    let python = std::env::var("WGVQ_READERS_PYTHON").unwrap_or("python3".into());
+    let there = Command::new(&python).args(["-c", "import faiss"]).output();
+    if !there.is_ok_and(|o| o.status.success()) {
+        let test = "faiss_reads_codebooks_and_finds_the_codes";
+        skip::skipped(test, "the Python package faiss-cpu is missing");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("tiny.toml");
+    tiny_config(&config, 3);
+    for (kind, index) in [
+        ("ema", "IndexFlatL2"),
+        ("cosine", "IndexFlatL2"),
+        ("simvq", "IndexFlatL2"),
+        ("ibq", "IndexFlatIP"),
+    ] {
+        let at = |name: &str| folder.path().join(format!("{kind}-{name}"));
+        let (out, to) = (at("run"), at("codebooks"));
+        let args = ["train", text(&config), "--out", text(&out), "--quiet"];
+        // Latents have the channels of codes, so that no map leads from one to the other.
+        let own = ["--quantizer", kind, "--set", "quantizer.dim=8"];
+        ok(run(&[&args[..], &own].concat()));
+        for form in ["--npy", "--faiss"] {
+            ok(run(&["export", text(&out), form, text(&to)]));
+        }
+        let (latents, codes) = (at("latents.npy"), at("codes.safetensors"));
+        let image = "tests/fixtures/runs/original.png";
+        let encode = ["encode", text(&out), image, "-o"];
+        ok(run(&[&encode[..], &[text(&latents), "--latents"]].concat()));
+        ok(run(&[&encode[..], &[text(&codes), "--npy"]].concat()));
+        let files = [
+            to.join("codebook.faiss"),
+            to.join("codebook.npy"),
+            latents,
+            codes.with_extension("npy"),
+        ];
+        let mut command = Command::new(&python);
+        let done = ok(command.args(["-c", FAISS]).args(&files).output().unwrap());
+        let found: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(found["same"], true, "{kind}");
+        assert_eq!(found["kind"], index);
+        assert_eq!(found["found"], found["wanted"], "{kind}");
+        assert!(found["found"].as_array().is_some_and(|all| all.len() > 8));
+    }
+}
+
 /// A run of a stack of twelve codebooks.
 fn stacked(folder: &Path) -> PathBuf {
     let (config, out) = (folder.join("tiny.toml"), folder.join("stacked"));

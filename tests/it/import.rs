@@ -2,9 +2,10 @@
 
 mod codebooks;
 mod crafted;
+mod shards;
 
 use crate::common::published::{self, checkpoint, fixture};
-use crate::common::{gpu, run, stderr, stdout};
+use crate::common::{gpu, ok, run, stderr, stdout, text};
 use safetensors::{SafeTensors, serialize};
 use std::path::Path;
 use wgvq::gpu::{Gpu, Tensor};
@@ -132,6 +133,13 @@ fn other_architectures_load_and_agree_with_pytorch() {
     let place = RunFolder::create(&folder.path().join("run-var"), false).unwrap();
     imported.write(&gpu, [32, 32], &place).unwrap();
     agrees(&gpu, "var", place.path());
+    // `using_znorm`, which no file says.
+    let file = checkpoint(folder.path(), "var_znorm", Names::Var);
+    let place = folder.path().join("run-znorm");
+    let import = ["import", text(&file), "--size", "32", "--out", text(&place)];
+    let more = ["--scales", "1,2,3,4,6,8", "--cosine", "true"];
+    ok(run(&[&import[..], &more].concat()));
+    agrees(&gpu, "var_znorm", &place);
 
     let file = checkpoint(folder.path(), "maskgit", Names::MaskGit);
     let imported = read(&file, None).unwrap();

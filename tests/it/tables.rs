@@ -1,7 +1,7 @@
 //! Parquet files and tars of codes: what `wgvq encode` writes for other programs, what these read
 //! of it, and what wgvq reads of theirs.
 
-use crate::common::{ok, printed, refused, run, skip, stderr, text, tiny_config_over, wgvq};
+use crate::common::{ok, refused, run, skip, stderr, text, tiny_config_over, wgvq};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use wgvq::codes::Codes;
@@ -120,32 +120,84 @@ fn codes_are_written_in_other_forms_and_replaced_when_asked() {
         encode("parquet", &table, &["--npy", "--overwrite"]),
         &["--npy"],
     );
-    // Shards in another form.
-    let shards = place.path().join("shards");
-    for shard in ["1/2", "2/2"] {
-        let args = [
-            "encode",
-            text(&model),
-            "--data",
-            text(&images),
-            "--shard",
-            shard,
-            "-o",
-        ];
-        ok(run(&[&args[..], &[text(&shards), "--quiet"]].concat()));
-    }
-    let joined = place.path().join("joined.parquet");
-    let args = [
-        "encode",
-        "--join",
-        text(&shards),
-        "--format",
-        "parquet",
-        "-o",
-        text(&joined),
+    refused(encode("parquet", &table, &["--latents"]), &["--latents"]);
+}
+
+/// Shards are written in any form and joined to any: the bytes that one process writes, with the
+/// classes and texts.
+#[test]
+fn shards_of_one_form_are_joined_to_any() {
+    let place = tempfile::tempdir().unwrap();
+    let images = folder_of_images(place.path());
+    let model = trained(place.path(), &images);
+    let at = |name: &str| place.path().join(name);
+    let encode = |form: &str, out: &Path, more: &[&str]| {
+        let args = ["encode", text(&model), "--data", text(&images), "--format"];
+        run(&[&args[..], &[form, "-o", text(out), "--quiet"], more].concat())
+    };
+    let bytes = |place: &Path| -> Vec<Vec<u8>> {
+        if place.is_file() {
+            return vec![std::fs::read(place).unwrap()];
+        }
+        let names = listed(place).into_iter();
+        names
+            .map(|n| std::fs::read(place.join(n)).unwrap())
+            .collect()
+    };
+    let forms = [
+        ("safetensors", "safetensors", &[][..]),
+        ("parquet", "parquet", &[]),
+        ("webdataset", "tar", &["--per-tar", "8"]),
     ];
-    let said = printed(&args);
-    assert!(said.contains("20 rows of 64 codes"), "{said}");
+    for (form, _, more) in forms {
+        ok(encode(form, &at(&format!("whole-{form}")), more));
+    }
+    for (form, ending, _) in forms {
+        let shards = at(&format!("shards-{form}"));
+        for shard in ["2/2", "1/2"] {
+            ok(encode(form, &shards, &["--shard", shard]));
+        }
+        let file = |n: usize| format!("shard-0000{n}-of-00002.{ending}");
+        let mut names = vec![file(1), file(2)];
+        names.extend([1, 2].map(|n| format!("shard-0000{n}-of-00002.json")));
+        names.sort();
+        assert_eq!(listed(&shards), names);
+        // What is done is skipped, and what is damaged is made again.
+        let before = bytes(&shards);
+        let said = ok(encode(form, &shards, &["--shard", "2/2", "--json"]));
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(
+            said.contains("\"skipped\":true") && said.contains(&file(2)),
+            "{said}"
+        );
+        std::fs::write(shards.join(file(2)), "cut").unwrap();
+        ok(encode(form, &shards, &["--shard", "2/2"]));
+        assert_eq!(bytes(&shards), before);
+        for (to, _, more) in forms {
+            let out = at(&format!("{form}-{to}"));
+            let join = ["encode", "--join", text(&shards), "--format", to, "-o"];
+            ok(run(&[&join[..], &[text(&out), "--quiet"], more].concat()));
+            let whole = bytes(&at(&format!("whole-{to}")));
+            assert!(bytes(&out) == whole && !whole.is_empty(), "{form} to {to}");
+        }
+    }
+    // Of another form: nothing is changed, unless it is asked for.
+    let shards = at("shards-parquet");
+    let before = bytes(&shards);
+    let words = ["shard-00001-of-00002.json", "Parquet", "--overwrite"];
+    refused(encode("webdataset", &shards, &["--shard", "1/2"]), &words);
+    assert_eq!(bytes(&shards), before);
+    ok(encode(
+        "webdataset",
+        &shards,
+        &["--shard", "1/2", "--overwrite"],
+    ));
+    assert!(!shards.join("shard-00001-of-00002.parquet").exists());
+    assert!(shards.join("shard-00001-of-00002.tar").is_file());
+    refused(
+        encode("webdataset", &shards, &["--shard", "1/2", "--per-tar", "4"]),
+        &["--per-tar"],
+    );
 }
 
 /// The Python that has the readers, or a skipped test.
@@ -268,10 +320,11 @@ fn tables_of_datasets_and_pyarrow_are_read() {
 
 /// Reads codes by `datasets`, pyarrow and WebDataset.
 const READER: &str = r#"
-import json, sys
+import glob, json, sys
 import pyarrow.parquet as pq, webdataset as wds
 from datasets import Dataset
-table, tars, cache = sys.argv[1:4]
+tables, tars, cache = sys.argv[1:4]
+table = sorted(glob.glob(tables))
 rows = Dataset.from_parquet(table, cache_dir=cache)
 names = rows.features["label"].names
 arrow = pq.read_table(table)
@@ -295,31 +348,37 @@ fn datasets_and_webdataset_read_codes() {
     let images = folder_of_images(place.path());
     let model = trained(place.path(), &images);
     let out = |name: &str| place.path().join(name);
-    for (format, name) in [
-        ("safetensors", "codes.safetensors"),
-        ("parquet", "codes.parquet"),
-        ("webdataset", "tars"),
+    for (format, name, more) in [
+        ("safetensors", "codes.safetensors", &[][..]),
+        ("parquet", "codes.parquet", &[]),
+        ("webdataset", "tars", &["--per-tar", "8"]),
+        ("parquet", "tables-1", &["--shard", "1/2"]),
+        ("parquet", "tables-1", &["--shard", "2/2"]),
+        ("webdataset", "tars-1", &["--shard", "1/2"]),
+        ("webdataset", "tars-1", &["--shard", "2/2"]),
     ] {
         let mut command = wgvq();
-        command.args([
-            "encode",
-            text(&model),
-            "--data",
-            text(&images),
-            "--format",
-            format,
-        ]);
-        command.args(["--per-tar", "8", "--quiet", "-o", text(&out(name))]);
-        ok(command.output().unwrap());
+        command.args(["encode", text(&model), "--data", text(&images)]);
+        command.args(["--format", format, "--quiet", "-o", text(&out(name))]);
+        ok(command.args(more).output().unwrap());
     }
     let codes = Codes::load(&out("codes.safetensors")).unwrap();
-    let tars = format!("{}/codes-{{000000..000002}}.tar", text(&out("tars")));
-    let cache = out("cache");
-    let read = answered(
-        &python,
-        READER,
-        &[text(&out("codes.parquet")), &tars, text(&cache)],
-    );
+    for (tables, tars) in [
+        ("codes.parquet", "tars/codes-{000000..000002}.tar"),
+        (
+            "tables-1/*.parquet",
+            "tars-1/shard-{00001..00002}-of-00002.tar",
+        ),
+    ] {
+        let (tables, cache) = (out(tables), out("cache"));
+        let tars = out(tars);
+        let read = answered(&python, READER, &[text(&tables), text(&tars), text(&cache)]);
+        check_codes(&read, &codes, &images);
+    }
+}
+
+/// Holds what was read of codes against these, of a folder's images.
+fn check_codes(read: &serde_json::Value, codes: &Codes, images: &Path) {
     let wanted: Vec<&[u32]> = codes.indices.chunks(codes.per_image()).collect();
     assert_eq!(read["names"], serde_json::json!(codes.names));
     assert_eq!(read["codes"], serde_json::json!(wanted));
@@ -327,7 +386,7 @@ fn datasets_and_webdataset_read_codes() {
     let kind = read["arrow"][0].as_str().unwrap();
     assert!(kind.contains("uint16"), "{kind}");
     assert_eq!(read["levels"][0]["grid"], serde_json::json!([8, 8]));
-    let set = data::open(text(&images), &Default::default()).unwrap();
+    let set = data::open(text(images), &Default::default()).unwrap();
     let samples = read["samples"].as_array().unwrap();
     assert_eq!(samples.len(), IMAGES);
     for (i, sample) in samples.iter().enumerate() {

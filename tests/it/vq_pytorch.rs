@@ -52,6 +52,7 @@ fn options(f: &Fixture) -> Options {
             _ => number("codebook_weight", commitment) as f32,
         },
         decay: number("decay", 0.99) as f32,
+        use_cosine_sim: o["use_cosine_sim"].as_bool().unwrap_or(false),
         kmeans_init: false,
         threshold_ema_dead_code: 0.0,
         rotation_trick: o["rotation_trick"].as_bool().unwrap_or(false),
@@ -274,7 +275,7 @@ fixtures! {
     ifsq_75555 ifsq_8555
     bsq_64 bsq_512
     ibq ibq_entropy
-    multiscale multiscale_two
+    multiscale multiscale_two multiscale_cosine
 }
 
 /// The estimator with noise that is given: values, and gradients of latents and codes.

@@ -1,5 +1,5 @@
 //! Parts that several commands share: options of keys, places of outputs, messages, runs to watch,
-//! signals, lost devices, images as files.
+//! work that can be stopped, signals, lost devices, images as files.
 
 pub mod apart;
 pub mod array;
@@ -17,3 +17,4 @@ pub mod round;
 pub mod signals;
 pub mod starting;
 pub mod watch;
+pub mod watched;

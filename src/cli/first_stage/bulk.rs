@@ -1,18 +1,17 @@
 //! `wgvq encode` of a whole data set: in one process, in shards, and their joining.
 
-use crate::cli::common::output::{self, Bar};
+use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watched::{NOTHING_WRITTEN, watched};
 use crate::cli::first_stage::inspect::open;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use wgvq::codes::shards::{self, ShardManifest, ShardNumber, ShardSource, Shards};
+use wgvq::codes::shards::{self, ShardForm, ShardManifest, ShardNumber, ShardSource, Shards};
 use wgvq::codes::tokens::Tokens;
-use wgvq::codes::{Codes, Labels};
+use wgvq::codes::{Codes, LabelKinds, Labels};
 use wgvq::inference::tokenize::{
-    ShardOptions, encode_shard, encode_whole, join_tokens, shard_source, tokenize,
+    ShardOptions, encode_shard, encode_whole, join_tokens, shard_labels, shard_source, tokenize,
 };
 use wgvq::inference::{FirstStageModel, Progress};
 use wgvq::{Error, Result};
@@ -66,16 +65,19 @@ impl Bulk {
         .find_map(|(option, given)| given.then_some(option))
     }
 
-    /// Makes what goes into a folder: a shard or tokens. `None` where a file of codes is asked for.
+    /// Makes what goes into a folder: a shard, of that form, or tokens. `None` where a file of
+    /// codes is asked for.
     pub fn run(
         &self,
         global: &Global,
         run: Option<&Path>,
+        form: ShardForm,
         out: &Path,
         overwrite: bool,
     ) -> Option<Result<CommandStatus>> {
         let work = Work {
             global,
+            form,
             out,
             overwrite,
         };
@@ -84,6 +86,11 @@ impl Bulk {
             (Some(run), None, _) if self.tokens => Some(self.tokens(&work, run)),
             (_, _, Some(folder)) => match Shards::open(folder) {
                 Ok(shards) if matches!(shards.source, ShardSource::Tokens { .. }) => {
+                    if form != ShardForm::Safetensors {
+                        let what = "the shards hold tokens of a prior, which have one form: leave \
+                                    it out";
+                        return Some(Err(Error::config("--format", what)));
+                    }
                     Some(work.join(&shards))
                 }
                 Ok(_) => None,
@@ -93,8 +100,8 @@ impl Bulk {
         }
     }
 
-    /// Merges shards of codes.
-    pub fn joined(&self, global: &Global) -> Result<Codes> {
+    /// Merges shards of codes, and what is known of their images.
+    pub fn joined(&self, global: &Global) -> Result<(Codes, Labels)> {
         let folder = self.join.as_deref().unwrap_or(Path::new("."));
         let shards = Shards::open(folder)?;
         tell_adapters(global, &shards);
@@ -110,7 +117,7 @@ impl Bulk {
         model: &FirstStageModel,
     ) -> Result<Option<(Codes, Labels)>> {
         let set = open(run, model, self.data.as_deref())?;
-        let codes = watched(global, "nothing was written", |progress| {
+        let codes = watched(global, "images", NOTHING_WRITTEN, |progress| {
             encode_whole(model, &set, progress)
         })?;
         Ok(codes.map(|codes| (codes, Labels::of(&set))))
@@ -134,29 +141,37 @@ impl Bulk {
     }
 
     fn shard(&self, work: &Work, run: &Path, shard: &str) -> Result<CommandStatus> {
-        let Work { global, out, .. } = *work;
+        let Work {
+            global, out, form, ..
+        } = *work;
         let shard: ShardNumber = shard.parse()?;
         if out.exists() && !out.is_dir() {
             return Err(Error::file(out, "is a file; shards go into a folder"));
         }
-        let place = Place::file(global, &out.join(shard.file()), true)?;
+        // By one name, whatever its form.
+        let name = ShardForm::Safetensors.file(shard);
+        let place = Place::file(global, &out.join(name), true)?;
         let model = FirstStageModel::load(&global.gpu()?, run)?;
         let options = self.options(&model)?;
         let set = open(run, &model, self.data.as_deref())?;
         let source = shard_source(&model, options, &set)?;
-        if let Some(done) = work.done(shard, &source)? {
-            work.tell(&done, true);
+        let labels = shard_labels(&source, &set);
+        let before = work.own(shard, &source)?;
+        if let Some(done) = work.done(before.as_ref(), &source, &labels)? {
+            work.tell(done, true);
             return Ok(CommandStatus::Done);
         }
         let staged = place.staged()?;
         let said = "the same command makes the shard anew";
-        let made = watched(global, said, |progress| {
-            encode_shard(&model, &source, &set, shard, staged.path(), progress)
+        let made = watched(global, "images", said, |progress| {
+            encode_shard(&model, &source, &set, shard, form, staged.path(), progress)
         })?;
         let Some(made) = made else {
             return Ok(CommandStatus::Abandoned);
         };
-        staged.put(&[])?;
+        // In another form it has another name.
+        let old = before.map(|before| out.join(before.file));
+        staged.put(old.filter(|old| old.is_file()).as_slice())?;
         work.tell(&made, false);
         Ok(CommandStatus::Done)
     }
@@ -165,16 +180,19 @@ impl Bulk {
 /// Where something is written.
 struct Work<'a> {
     global: &'a Global,
+    /// The form of shards.
+    form: ShardForm,
     out: &'a Path,
     overwrite: bool,
 }
 
 impl Work<'_> {
-    /// The manifest of a shard that is there and whole; `None` where it is to be made.
+    /// Returns the manifest of a shard, where there is one.
     ///
     /// # Errors
-    /// If it was made of something else and may not be replaced, or others in the folder were.
-    fn done(&self, shard: ShardNumber, source: &ShardSource) -> Result<Option<ShardManifest>> {
+    /// If one of the folder's shards was made of something else, or in another form, and may not be
+    /// replaced.
+    fn own(&self, shard: ShardNumber, source: &ShardSource) -> Result<Option<ShardManifest>> {
         let mut own = None;
         for (name, found) in ShardManifest::all(self.out)? {
             let path = self.out.join(&name);
@@ -186,30 +204,50 @@ impl Work<'_> {
                 );
                 return Err(Error::file(path, what));
             }
-            match source.difference(&found.source) {
-                Some(what) if !self.overwrite => {
-                    let what = format!(
-                        "was not made of this: {what}; name another folder, or make all shards \
-                         again with --overwrite"
-                    );
-                    return Err(Error::file(path, what));
-                }
-                None if found.shard == shard => own = Some(found),
-                _ => {}
+            let asked = self.form;
+            let difference = source.difference(&found.source).or_else(|| {
+                let other = found.form() != asked;
+                other.then(|| format!("it is {}, and {asked} is asked for", found.form()))
+            });
+            if let (Some(what), false) = (difference, self.overwrite) {
+                let what = format!(
+                    "was not made of this: {what}; name another folder, or make all shards again \
+                     with --overwrite"
+                );
+                return Err(Error::file(path, what));
+            }
+            if found.shard == shard {
+                own = Some(found);
             }
         }
-        let Some(found) = own else {
+        Ok(own)
+    }
+
+    /// Returns the manifest of a shard that is whole, and made of this; `None` where it is to be
+    /// made.
+    fn done<'b>(
+        &self,
+        own: Option<&'b ShardManifest>,
+        source: &ShardSource,
+        labels: &LabelKinds,
+    ) -> Result<Option<&'b ShardManifest>> {
+        let same = |found: &&ShardManifest| {
+            found.form() == self.form && source.difference(&found.source).is_none()
+        };
+        let Some(found) = own.filter(same) else {
             return Ok(None);
         };
-        match found.damage(self.out)? {
-            None => Ok(Some(found)),
-            Some(what) => {
-                let path = self.out.join(&found.file);
-                let text = format!("{} {what}; it is made again", path.display());
-                output::note(self.global, &text);
-                Ok(None)
-            }
-        }
+        let lacking = || {
+            let what = "has not the classes and texts of its images, as shards of earlier versions";
+            (found.labels != *labels).then(|| what.to_owned())
+        };
+        let Some(what) = found.damage(self.out)?.or_else(lacking) else {
+            return Ok(Some(found));
+        };
+        let path = self.out.join(&found.file);
+        let text = format!("{} {what}; it is made again", path.display());
+        output::note(self.global, &text);
+        Ok(None)
     }
 
     fn tell(&self, made: &ShardManifest, skipped: bool) {
@@ -245,7 +283,7 @@ impl Work<'_> {
         make: &mut dyn FnMut(&Path, &mut Progress) -> Result<Tokens>,
     ) -> Result<CommandStatus> {
         let staged = place.staged()?;
-        let made = watched(self.global, "nothing was written", |progress| {
+        let made = watched(self.global, "images", NOTHING_WRITTEN, |progress| {
             make(staged.path(), progress)
         })?;
         let Some(made) = made else {
@@ -274,28 +312,6 @@ impl Work<'_> {
             join_tokens(shards, folder, progress)
         })
     }
-}
-
-/// Runs some work with a bar; `None` if it was stopped, of which `said` says what it means.
-fn watched<T>(
-    global: &Global,
-    said: &str,
-    work: impl FnOnce(&mut Progress) -> Result<T>,
-) -> Result<Option<T>> {
-    let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-    let done = work(&mut |done, all| {
-        bar.show(done, all);
-        match stop.load(Ordering::Relaxed) {
-            true => Err(Error::data("interrupted")),
-            false => Ok(()),
-        }
-    });
-    bar.finish();
-    if done.is_err() && stop.load(Ordering::Relaxed) {
-        output::note(global, &format!("stopped; {said}"));
-        return Ok(None);
-    }
-    done.map(Some)
 }
 
 fn tell_adapters(global: &Global, shards: &Shards) {

@@ -30,6 +30,7 @@ Examples:
   wgvq encode runs/photos --data photos -o shards --shard 3/7        # the third of seven parts
   wgvq encode runs/photos --data photos -o shards --shard auto       # by a Slurm array, or MPI
   wgvq encode --join shards -o codes.safetensors                     # once all seven are there
+  wgvq encode runs/photos --data photos -o tables --shard 3/7 --format parquet  # a table to each
   wgvq encode runs/photos --tokens -o shards --shard 3/7             # the tokens of its prior
   wgvq encode --join shards -o runs/photos/prior/tokens
   wgvq encode runs/photos 4096x4096.jpg --native-size -o codes.safetensors  # any size, in tiles
@@ -98,10 +99,13 @@ impl Encode {
             return self.vectors(global, run);
         }
         self.bulk.check(self.latents)?;
-        if let Some(done) = self
-            .bulk
-            .run(global, self.run.as_deref(), &self.output, self.overwrite)
-        {
+        if let Some(done) = self.bulk.run(
+            global,
+            self.run.as_deref(),
+            self.form.of_shard(),
+            &self.output,
+            self.overwrite,
+        ) {
             return done;
         }
         if self.form.is_foreign() {
@@ -136,7 +140,7 @@ impl Encode {
             return latents.write(global);
         }
         let Some(run) = run else {
-            let joined = self.bulk.joined(global)?;
+            let (joined, _) = self.bulk.joined(global)?;
             return self.write(global, &place, joined, arrays_of, None);
         };
         let gpu = global.gpu()?;
@@ -173,7 +177,11 @@ impl Encode {
 
     /// Writes codes or latents of vectors.
     fn vectors(&self, global: &Global, run: &Path) -> Result<CommandStatus> {
-        let own = [("--npy", self.npy), ("--native-size", self.native_size)];
+        let own = [
+            ("--npy", self.npy),
+            ("--native-size", self.native_size),
+            ("--format", self.form.is_foreign()),
+        ];
         let own = own
             .iter()
             .find_map(|(option, given)| given.then_some(*option));
@@ -207,8 +215,8 @@ impl Encode {
         let read = self.images.iter().cloned();
         let run = self.run.as_deref();
         apart(read.chain(run.map(model_of)), std::iter::once(&self.output))?;
-        let (codes, labels, peak) = match run {
-            None => (self.bulk.joined(global)?, Labels::default(), 0),
+        let ((codes, labels), peak) = match run {
+            None => (self.bulk.joined(global)?, 0),
             Some(run) => {
                 let gpu = global.gpu()?;
                 let model = FirstStageModel::load(&gpu, run)?;
@@ -216,10 +224,10 @@ impl Encode {
                     true => self.bulk.whole(global, run, &model)?,
                     false => Some((resized_images(&model, &self.images)?, Labels::default())),
                 };
-                let Some((codes, labels)) = made else {
+                let Some(made) = made else {
                     return Ok(CommandStatus::Abandoned);
                 };
-                (codes, labels, gpu.memory().peak)
+                (made, gpu.memory().peak)
             }
         };
         self.form.write(&place, &self.output, &codes, &labels)?;

@@ -5,6 +5,7 @@ use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
+use wgvq::codes::shards::ShardForm;
 use wgvq::codes::{Codes, Labels};
 use wgvq::{Error, Result};
 
@@ -22,18 +23,23 @@ pub enum CodesFormat {
 /// The options of `wgvq encode` that are about the form of codes.
 #[derive(Args)]
 pub struct CodesForm {
-    /// The form of the codes. A table has a row to each image, with its name, codes, class and
-    /// text; tars have a sample to each, likewise
+    /// The form of the codes, with --shard that of each shard. A table has a row to each image,
+    /// with its name, codes, class and text; tars have a sample to each, likewise
     #[arg(
         long,
         value_enum,
         value_name = "FORM",
         default_value = "safetensors",
-        conflicts_with_all = ["shard", "tokens", "npy", "native_size"]
+        conflicts_with_all = ["tokens", "npy", "native_size", "latents"]
     )]
     format: CodesFormat,
-    /// Samples of a tar, with --format webdataset
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    /// Samples of a tar, with --format webdataset; a shard is one tar
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10_000,
+        conflicts_with = "shard"
+    )]
     per_tar: usize,
 }
 
@@ -41,6 +47,15 @@ impl CodesForm {
     /// Whether the codes are for other programs, in a form that `wgvq decode` does not read.
     pub fn is_foreign(&self) -> bool {
         self.format != CodesFormat::Safetensors
+    }
+
+    /// Returns the form of a shard.
+    pub fn of_shard(&self) -> ShardForm {
+        match self.format {
+            CodesFormat::Safetensors => ShardForm::Safetensors,
+            CodesFormat::Parquet => ShardForm::Parquet,
+            CodesFormat::Webdataset => ShardForm::Tar,
+        }
     }
 
     /// Checks where the codes are to be written, before the work.

@@ -16,7 +16,7 @@ use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
 /// The options that do not go with those of pages.
-const OTHERS_THAN_PAGES: [&str; 5] = ["decoder", "hf", "onnx", "npy", "bundle"];
+const OTHERS_THAN_PAGES: [&str; 6] = ["decoder", "hf", "onnx", "npy", "faiss", "bundle"];
 
 /// `wgvq export RUN --decoder -o decoder.safetensors`
 #[derive(Args)]
@@ -26,6 +26,7 @@ Examples:
   wgvq export runs/emoji --hf hub/emoji      # config.json, model.safetensors, README.md
   wgvq export runs/emoji --onnx onnx/emoji   # encoder.onnx, quantizer.onnx, decoder.onnx
   wgvq export runs/emoji --npy arrays/emoji  # codebook.npy
+  wgvq export runs/emoji --faiss arrays/emoji     # codebook.faiss
   wgvq export runs/emoji --page page/emoji   # index.html and what belongs to it
   wgvq export runs/emoji --bundle emoji.bundle    # all of the run, for `wgvq get` elsewhere")]
 pub struct Export {
@@ -38,8 +39,8 @@ pub struct Export {
         long,
         short,
         value_name = "FILE",
-        required_unless_present_any = ["hf", "onnx", "npy", "page", "bundle"],
-        conflicts_with_all = ["hf", "onnx", "npy", "page", "bundle"]
+        required_unless_present_any = ["hf", "onnx", "npy", "faiss", "page", "bundle"],
+        conflicts_with_all = ["hf", "onnx", "npy", "faiss", "page", "bundle"]
     )]
     output: Option<PathBuf>,
     /// The prior that the page draws with: its folder, or the run that has it [default: the run's
@@ -80,6 +81,9 @@ struct What {
     /// The codebooks as NumPy arrays in a folder
     #[arg(long, value_name = "DIR")]
     npy: Option<PathBuf>,
+    /// The codebooks as indexes of faiss in a folder
+    #[arg(long, value_name = "DIR")]
+    faiss: Option<PathBuf>,
     /// A web page around the run in a folder, for any server of files: it reconstructs pictures,
     /// paints on their codes, draws new ones where the run has a prior, and trains, all on the GPU
     /// of whoever visits it
@@ -98,6 +102,7 @@ impl Export {
             hf,
             onnx,
             npy,
+            faiss,
             page,
             bundle,
             ..
@@ -149,8 +154,16 @@ impl Export {
             return self.files(
                 global,
                 folder,
-                is_array_file,
+                |name| is_codebook_file(name, ".npy"),
                 FirstStageModel::codebook_arrays,
+            );
+        }
+        if let Some(folder) = faiss {
+            return self.files(
+                global,
+                folder,
+                |name| is_codebook_file(name, ".faiss"),
+                FirstStageModel::codebook_indexes,
             );
         }
         let Some(output) = &self.output else {
@@ -256,9 +269,9 @@ fn is_onnx_file(name: &str) -> bool {
     matches!(name, "encoder.onnx" | "quantizer.onnx" | "decoder.onnx")
 }
 
-/// Whether this is `codebook.npy`, `codebook-1.npy`, `codebook-top.npy` and so on.
-fn is_array_file(name: &str) -> bool {
-    let stem = name.strip_suffix(".npy");
+/// Whether this is `codebook.npy`, `codebook-1.npy`, `codebook-top.npy` and so on, of this ending.
+fn is_codebook_file(name: &str, ending: &str) -> bool {
+    let stem = name.strip_suffix(ending);
     let Some(of) = stem.and_then(|stem| stem.strip_prefix("codebook")) else {
         return false;
     };
@@ -294,11 +307,17 @@ mod tests {
     #[test]
     fn arrays_of_an_export_are_known_by_name() {
         for own in ["", "-1", "-12", "-top", "-bottom", "-top-2", "-middle-1"] {
-            assert!(is_array_file(&format!("codebook{own}.npy")), "{own}");
+            for ending in [".npy", ".faiss"] {
+                let name = format!("codebook{own}{ending}");
+                assert!(is_codebook_file(&name, ending), "{name}");
+            }
         }
         for other in ["-mine", "s", "-top-mine", "-1-2"] {
-            assert!(!is_array_file(&format!("codebook{other}.npy")), "{other}");
+            let name = format!("codebook{other}.npy");
+            assert!(!is_codebook_file(&name, ".npy"), "{name}");
         }
-        assert!(!is_array_file("codebook.txt") && !is_array_file("images.npy"));
+        for other in ["codebook.txt", "images.npy", "codebook.faiss"] {
+            assert!(!is_codebook_file(other, ".npy"), "{other}");
+        }
     }
 }

@@ -29,8 +29,9 @@ Examples:
   wgvq prior runs/taming")]
 pub struct Import {
     /// A checkpoint in safetensors of taming-transformers' or diffusers' VQModel, a VQ tokenizer of
-    /// LlamaGen, of Janus or Emu3 in transformers, of VAR or MaskGIT, or a quantizer's state dict;
-    /// or a folder with one and its config.json
+    /// LlamaGen, of Janus or Emu3 in transformers, of VAR or MaskGIT, or a quantizer's state dict:
+    /// a file, the index of several (model.safetensors.index.json), or the folder with either and
+    /// its config.json
     file: PathBuf,
     /// The run to make of it, or a .npy file for its codebooks alone
     #[arg(long, value_name = "FOLDER")]
@@ -50,8 +51,9 @@ pub struct Import {
     /// data set
     #[arg(long)]
     data: Option<String>,
-    /// Whether latents and codes are L2-normalised; of codebooks alone, the codes. Default: yes for
-    /// LlamaGen's and Janus' checkpoints, no for others
+    /// Whether latents and codes are L2-normalised; of VAR's tokenizer, whether codes are searched
+    /// so (`using_znorm`); of codebooks alone, the codes. Default: yes for LlamaGen's and Janus'
+    /// checkpoints, no for others
     #[arg(long)]
     cosine: Option<bool>,
     /// Replace a run that is there
@@ -96,11 +98,6 @@ impl Import {
             imported.config.quantizer.scales = self.scales.clone();
         }
         if let Some(cosine) = self.cosine {
-            if cosine && imported.names == Names::Var {
-                let what = "codes of several grids are compared as they are: leave it out; a \
-                            tokenizer that VAR's `using_znorm` trained is not read here";
-                return Err(Error::config("--cosine", what));
-            }
             imported.config.quantizer.use_cosine_sim = cosine;
         }
         let gpu = global.gpu()?;

@@ -1,14 +1,12 @@
 //! `wgvq encode --latents`: what comes to a quantizer, as an array of vectors.
 
 use crate::cli::common::array::{Array, Whole};
-use crate::cli::common::output::{self, Bar};
 use crate::cli::common::place::Place;
-use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watched::in_parts;
 use crate::cli::first_stage::inspect::open;
 use crate::cli::first_stage::vectors::tell_latents;
 use crate::cli::{CommandStatus, Global};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use wgvq::inference::FirstStageModel;
 use wgvq::{Result, data};
 
@@ -39,26 +37,20 @@ impl Latents<'_> {
         let [each, channels] = model.latent_shape(level)?;
         let shape = [(n * each) as u64, channels as u64];
         let mut array = Array::<f32>::begin(self.place, self.output, &shape)?;
-        let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-        for start in (0..n).step_by(IMAGES) {
-            if stop.load(Ordering::Relaxed) {
-                bar.finish();
-                output::note(global, "stopped: nothing was written");
-                return Ok(CommandStatus::Abandoned);
-            }
-            let end = n.min(start + IMAGES);
+        let made = in_parts(global, "images", n, IMAGES, |part| {
             let pixels = match &set {
-                Some(set) => set.gather(&(start as u32..end as u32).collect::<Vec<_>>())?,
+                Some(set) => set.gather(&part.map(|i| i as u32).collect::<Vec<_>>())?,
                 None => {
-                    let files = self.images[start..end].iter();
+                    let files = self.images[part].iter();
                     let images = files.map(|file| data::load_image(file, w, h, c));
                     images.collect::<Result<Vec<_>>>()?.concat()
                 }
             };
-            array.extend(model.latents(&pixels, level)?.into_iter())?;
-            bar.show(end, n);
+            array.extend(model.latents(&pixels, level)?.into_iter())
+        });
+        if made?.is_none() {
+            return Ok(CommandStatus::Abandoned);
         }
-        bar.finish();
         array.whole().and_then(Whole::put)?;
         tell_latents(global, self.output, n * each, channels);
         Ok(CommandStatus::Done)

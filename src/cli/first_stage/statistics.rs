@@ -1,16 +1,15 @@
 //! `wgvq statistics`
 
 use crate::cli::common::apart::{apart, model_of};
-use crate::cli::common::output::{self, Bar};
+use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
-use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watched::in_parts;
 use crate::cli::first_stage::inspect::open;
 use crate::cli::first_stage::pack::STATISTICS;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use wgvq::Result;
 use wgvq::codes::entropy::CodeStatistics;
 use wgvq::inference::FirstStageModel;
@@ -49,19 +48,12 @@ impl Statistics {
         let model = FirstStageModel::load(&global.gpu()?, &self.run)?;
         let set = open(&self.run, &model, self.data.as_deref())?;
         let mut statistics = CodeStatistics::new(model.hash(), model.levels());
-        let (mut bar, stop) = (Bar::new(global, "images"), stop_flag());
-        let mut done = 0;
-        for part in set.train.chunks(BATCH) {
-            if stop.load(Ordering::Relaxed) {
-                bar.finish();
-                output::note(global, "stopped; nothing was written");
-                return Ok(CommandStatus::Abandoned);
-            }
-            statistics.count(&model.encode(&set.gather(part)?)?)?;
-            done += part.len();
-            bar.show(done, set.train.len());
+        let counted = in_parts(global, "images", set.train.len(), BATCH, |part| {
+            statistics.count(&model.encode(&set.gather(&set.train[part])?)?)
+        });
+        if counted?.is_none() {
+            return Ok(CommandStatus::Abandoned);
         }
-        bar.finish();
         let bytes = statistics.to_bytes()?;
         atomic::write(&output, &bytes)?;
         let images = statistics.images();

@@ -5,13 +5,11 @@ use crate::cli::Global;
 use crate::cli::common::images::png;
 use crate::cli::common::made::{SAMPLES, made_before};
 use crate::cli::common::output;
-use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
-use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watched::{NOTHING_WRITTEN, watched};
 use clap::{Args, Command, FromArgMatches};
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use wgvq::inference::{
     FirstStageModel, Hierarchy, Parallel, SampleRequest, Samples, SamplingOptions,
 };
@@ -168,21 +166,9 @@ pub fn sample(
     priors: &Hierarchy,
     request: &SampleRequest,
 ) -> Result<Option<Samples>> {
-    let (mut bar, stop) = (Bar::new(global, "codes"), stop_flag());
-    let samples = priors.sample(request, &mut |done, all| {
-        bar.show(done, all);
-        if stop.load(Ordering::Relaxed) {
-            Err(Error::data("interrupted"))
-        } else {
-            Ok(())
-        }
-    });
-    bar.finish();
-    if stop.load(Ordering::Relaxed) {
-        output::note(global, "stopped: nothing was written");
-        return Ok(None);
-    }
-    samples.map(Some)
+    watched(global, "codes", NOTHING_WRITTEN, |progress| {
+        priors.sample(request, progress)
+    })
 }
 
 /// Passes of the model that images took.

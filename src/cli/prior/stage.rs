@@ -4,19 +4,18 @@
 use crate::cli::Global;
 use crate::cli::common::keys::set_keys;
 use crate::cli::common::output;
-use crate::cli::common::output::Bar;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::common::watch::{Seen, Watch};
+use crate::cli::common::watched::watched;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
+use wgvq::Result;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::prior::PriorConfig;
 use wgvq::inference::tokenize::tokenize;
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::train::Start;
 use wgvq::train::prior::{PriorEvaluation, PriorStage, TokenSource, run_prior};
-use wgvq::{Error, Result};
 
 /// The options that set keys of a prior's configuration.
 #[derive(Default)]
@@ -93,28 +92,10 @@ impl Training<'_> {
                 images.name
             ),
         );
-        let (mut bar, stop) = (Bar::new(self.global, "images"), stop_flag());
-        let tokens = tokenize(
-            self.stage.model,
-            self.stage.level,
-            images,
-            source.captions,
-            folder,
-            &mut |done, all| {
-                bar.show(done, all);
-                if stop.load(Ordering::Relaxed) {
-                    Err(Error::data("interrupted"))
-                } else {
-                    Ok(())
-                }
-            },
-        );
-        bar.finish();
-        if stop.load(Ordering::Relaxed) {
-            output::note(self.global, &format!("stopped; {again}"));
-            return Ok(None);
-        }
-        tokens.map(Some)
+        let (model, level) = (self.stage.model, self.stage.level);
+        watched(self.global, "images", again, |progress| {
+            tokenize(model, level, images, source.captions, folder, progress)
+        })
     }
 
     /// Says what is to be trained, `about` first.

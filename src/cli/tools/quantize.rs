@@ -5,6 +5,7 @@ use crate::cli::common::array::{Array, Codes, Whole};
 use crate::cli::common::output::{self, Bar};
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watched::{NOTHING_WRITTEN, in_parts};
 use crate::cli::{CommandStatus, Global};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -120,12 +121,15 @@ impl Quantize {
             Some(given) => given,
             None => match self.learn(global, &gpu, &vectors, &options, &mut rounds)? {
                 Some(learned) => learned,
-                None => return Ok(stopped(global)),
+                None => {
+                    output::note(global, &format!("stopped: {NOTHING_WRITTEN}"));
+                    return Ok(CommandStatus::Abandoned);
+                }
             },
         };
         let (learning, began) = (began.elapsed(), Instant::now());
         let Some(mut found) = self.encode(global, &gpu, &vectors, &codebooks, &mut places)? else {
-            return Ok(stopped(global));
+            return Ok(CommandStatus::Abandoned);
         };
         let encoding = began.elapsed();
 
@@ -279,23 +283,19 @@ impl Quantize {
             distortion: 0.0,
             used: CodeUse::new(m, k, vectors.len())?,
         };
-        let (mut bar, stop) = (Bar::new(global, "vectors"), stop_flag());
-        for start in (0..vectors.len()).step_by(each) {
-            if stop.load(Ordering::Relaxed) {
-                bar.finish();
-                return Ok(None);
-            }
-            let end = vectors.len().min(start + each);
-            let coded = encoder.encode(&vectors.read(start..end)?, self.beam)?;
+        let made = in_parts(global, "vectors", vectors.len(), each, |part| {
+            let coded = encoder.encode(&vectors.read(part)?, self.beam)?;
             found.distortion += coded.distortion;
             found.used.count(&coded.codes)?;
             codes.extend(&coded.codes)?;
-            if let Some(rows) = &mut rows {
-                rows.extend(codebooks.decode(&coded.codes)?.into_iter())?;
+            match &mut rows {
+                Some(rows) => rows.extend(codebooks.decode(&coded.codes)?.into_iter()),
+                None => Ok(()),
             }
-            bar.show(end, vectors.len());
+        });
+        if made?.is_none() {
+            return Ok(None);
         }
-        bar.finish();
         // All are whole before the first is put in its place.
         let whole = [
             kept,
@@ -319,11 +319,6 @@ impl Drop for Places {
 struct Found {
     distortion: f64,
     used: CodeUse,
-}
-
-fn stopped(global: &Global) -> CommandStatus {
-    output::note(global, "stopped: no codes were written");
-    CommandStatus::Abandoned
 }
 
 /// The least and the greatest.

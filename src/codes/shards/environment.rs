@@ -1,6 +1,6 @@
 //! The shard that a scheduler or MPI has given this process, as its environment says.
 
-use super::ShardNumber;
+use super::number::ShardNumber;
 use crate::{Error, Result};
 
 /// Variables of a rank among ranks: Open MPI, what speaks PMI (MPICH, Intel MPI, srun), MVAPICH.

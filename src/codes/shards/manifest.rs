@@ -1,7 +1,10 @@
 //! The record of a shard's source.
 
-use super::{BLOCK, ShardNumber};
+use super::BLOCK;
+use super::form::ShardForm;
+use super::number::ShardNumber;
 use crate::codes::tokens::TokenDatasetInfo;
+use crate::codes::{Codes, LabelKinds, Labels};
 use crate::models::Level;
 use crate::storage::{atomic, checkpoint};
 use crate::{Error, Result, files};
@@ -167,6 +170,9 @@ pub struct ShardManifest {
     pub source: ShardSource,
     /// The rows of codes that are its own, of all: the first, and the one behind the last.
     pub rows: [usize; 2],
+    /// Which labels its images have in the file of codes; earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "LabelKinds::is_empty")]
+    pub labels: LabelKinds,
     /// Name of the file of codes.
     pub file: String,
     /// The file's SHA-256.
@@ -176,10 +182,12 @@ pub struct ShardManifest {
 }
 
 impl ShardManifest {
-    /// Returns the manifest of a shard whose file has this sum.
+    /// Returns the manifest of a shard whose file has this form and this sum.
     pub fn new(
         shard: ShardNumber,
         source: &ShardSource,
+        labels: LabelKinds,
+        form: ShardForm,
         sha256: String,
         adapter: String,
     ) -> ShardManifest {
@@ -189,10 +197,45 @@ impl ShardManifest {
             shard,
             source: source.clone(),
             rows: source.batches(shard).1,
-            file: shard.file(),
+            labels,
+            file: form.file(shard),
             sha256,
             adapter,
         }
+    }
+
+    /// Returns the form of the shard's file.
+    pub fn form(&self) -> ShardForm {
+        ShardForm::of(&self.file, self.shard).unwrap_or_default()
+    }
+
+    /// Reads the shard's codes and labels.
+    ///
+    /// # Errors
+    /// If they cannot be read, or it is of a token set.
+    pub(super) fn codes(&self, folder: &Path) -> Result<(Codes, Labels)> {
+        let ShardSource::Codes {
+            model,
+            quantizer,
+            levels,
+            image,
+            ..
+        } = &self.source
+        else {
+            let what = "tokens of a prior, and no codes of images";
+            return Err(Error::invalid("shards", what));
+        };
+        let none = Codes {
+            model: model.clone(),
+            quantizer: quantizer.clone(),
+            levels: levels.clone(),
+            image: *image,
+            names: Vec::new(),
+            indices: Vec::new(),
+        };
+        let [from, to] = self.rows;
+        let path = folder.join(&self.file);
+        self.form().load(&self.labels, from..to, none, &path)
     }
 
     /// Writes it into a folder.
@@ -234,7 +277,12 @@ impl ShardManifest {
         let manifest: ShardManifest = serde_json::from_value(value).map_err(|e| foreign(&e))?;
         let ShardManifest { shard, rows, .. } = &manifest;
         let shard = ShardNumber::new(shard.number(), shard.of()).map_err(|e| foreign(&e))?;
-        if manifest.file != shard.file() || *rows != manifest.source.batches(shard).1 {
+        let form = ShardForm::of(&manifest.file, shard);
+        let fits = match manifest.source {
+            ShardSource::Codes { .. } => form.is_some(),
+            ShardSource::Tokens { .. } => form == Some(ShardForm::Safetensors),
+        };
+        if !fits || *rows != manifest.source.batches(shard).1 {
             return Err(foreign(&"its file or its rows are not those of its shard"));
         }
         Ok(Some(manifest))

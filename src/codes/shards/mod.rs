@@ -2,105 +2,27 @@
 //!
 //! The images fall into blocks of a fixed number; a shard is a run of blocks, so that each image
 //! goes through the model beside the same images as in a single process. A shard is a file of
-//! codes and its manifest, which says what it was made of; [`Shards::open`] checks that a folder
-//! holds each shard once and that they belong together, and [`join`] merges files of codes. Token
-//! sets are joined by `inference::tokenize`.
+//! codes, in one of several forms, and its manifest, which says what it was made of;
+//! [`Shards::open`] checks that a folder holds each shard once and that they belong together, and
+//! [`join`] merges files of codes. Token sets are joined by `inference::tokenize`.
 
 mod environment;
+mod form;
 mod manifest;
+mod number;
+mod tar;
 
-use crate::codes::Codes;
+use crate::codes::{Codes, LabelKinds, Labels};
 use crate::{Error, Result};
+pub use form::ShardForm;
 pub(crate) use manifest::Batch;
 pub use manifest::{ShardManifest, ShardSource};
-use serde::{Deserialize, Serialize};
+pub use number::ShardNumber;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// Images of a block; the last of a side may have fewer.
 pub const BLOCK: usize = super::tokens::BATCH;
-
-/// One of several shards, counted from 1: `3/7`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ShardNumber {
-    number: usize,
-    of: usize,
-}
-
-impl ShardNumber {
-    /// The whole, as one shard.
-    pub const WHOLE: ShardNumber = ShardNumber { number: 1, of: 1 };
-
-    /// Returns shard `number` of `of`, counted from 1.
-    ///
-    /// # Errors
-    /// If there is no such shard.
-    pub fn new(number: usize, of: usize) -> Result<ShardNumber> {
-        if (1..=of).contains(&number) && of <= 100_000 {
-            return Ok(ShardNumber { number, of });
-        }
-        let what = format!("{number}/{of}: shards are counted from 1/{of} to {of}/{of}");
-        Err(Error::config("--shard", what))
-    }
-
-    /// Returns the number of the shard, from 1.
-    pub fn number(self) -> usize {
-        self.number
-    }
-
-    /// Returns how many shards there are.
-    pub fn of(self) -> usize {
-        self.of
-    }
-
-    /// Returns the share of `all` things in a row that are this shard's.
-    pub fn share(self, all: usize) -> Range<usize> {
-        let at = |n: usize| (all as u128 * n as u128 / self.of as u128) as usize;
-        at(self.number - 1)..at(self.number)
-    }
-
-    /// Returns the name of the shard's file of codes.
-    pub fn file(self) -> String {
-        format!("{self:#}.safetensors")
-    }
-
-    /// Returns the name of the shard's manifest.
-    pub fn manifest(self) -> String {
-        format!("{self:#}.json")
-    }
-}
-
-/// `3/7`; in the alternate form as in names of files, `shard-00003-of-00007`.
-impl fmt::Display for ShardNumber {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let (number, of) = (self.number, self.of);
-        match f.alternate() {
-            true => write!(f, "shard-{number:05}-of-{of:05}"),
-            false => write!(f, "{number}/{of}"),
-        }
-    }
-}
-
-/// Reads `3/7`; `auto` takes the number from the environment that a cluster's scheduler or MPI set.
-impl FromStr for ShardNumber {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<ShardNumber> {
-        if text == "auto" {
-            return environment::shard(&|name| std::env::var(name).ok());
-        }
-        let parts = text.split_once('/');
-        let parts = parts.and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
-        let Some((number, of)) = parts else {
-            let what = format!("`{text}` is no shard: write 3/7 for the third of seven, or auto");
-            return Err(Error::config("--shard", what));
-        };
-        ShardNumber::new(number, of)
-    }
-}
 
 /// A folder of shards that belong together, each there once and whole.
 #[derive(Debug)]
@@ -190,21 +112,16 @@ impl Shards {
     }
 }
 
-/// Merges shards of codes to what a single process makes.
+/// Merges shards of codes, whatever their forms, to what a single process makes, with the labels of
+/// their images.
 ///
 /// # Errors
 /// If they are of a token set, or one cannot be read.
-pub fn join(shards: &Shards) -> Result<Codes> {
-    if let ShardSource::Tokens { .. } = shards.source {
-        return Err(Error::invalid(
-            "shards",
-            "tokens of a prior, and no codes of images",
-        ));
-    }
-    let mut joined: Option<Codes> = None;
+pub fn join(shards: &Shards) -> Result<(Codes, Labels)> {
+    let mut joined: Option<(Codes, Labels, &LabelKinds)> = None;
     for manifest in &shards.manifests {
         let path = shards.folder.join(&manifest.file);
-        let codes = Codes::load(&path)?;
+        let (codes, labels) = manifest.codes(&shards.folder)?;
         if codes.names.len() != manifest.rows[1] - manifest.rows[0] {
             return Err(Error::file(
                 &path,
@@ -212,19 +129,29 @@ pub fn join(shards: &Shards) -> Result<Codes> {
             ));
         }
         match &mut joined {
-            None => joined = Some(codes),
-            Some(all) => {
+            None => joined = Some((codes, labels, &manifest.labels)),
+            Some((all, all_labels, kinds)) => {
                 if (&all.model, &all.levels, &all.image)
                     != (&codes.model, &codes.levels, &codes.image)
                 {
                     return Err(Error::file(&path, "holds codes of another model"));
                 }
+                if *kinds != &manifest.labels {
+                    let what = format!(
+                        "holds other labels than the first shard, as one of an earlier version \
+                         does, which has none: make shard {} and those like it again",
+                        manifest.shard
+                    );
+                    return Err(Error::file(&path, what));
+                }
                 all.names.extend(codes.names);
                 all.indices.extend(codes.indices);
+                all_labels.append(labels);
             }
         }
     }
-    joined.ok_or_else(|| Error::invalid("shards", "none"))
+    let joined = joined.ok_or_else(|| Error::invalid("shards", "none"))?;
+    Ok((joined.0, joined.1))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use crate::codes::tokens::TokenDatasetInfo;
 use crate::models::Level;
 use crate::models::prior::Vocabulary;
 use std::collections::HashMap;
+use std::ops::Range;
 
 fn codes(images: usize) -> ShardSource {
     ShardSource::Codes {
@@ -79,9 +80,18 @@ fn shards_are_all_batches_in_their_order() {
 fn a_shard_is_read_as_it_is_written() {
     let shard: ShardNumber = "3/7".parse().unwrap();
     assert_eq!(
-        (shard.to_string(), shard.file()),
-        ("3/7".into(), "shard-00003-of-00007.safetensors".into())
+        (shard.to_string(), shard.manifest()),
+        ("3/7".into(), "shard-00003-of-00007.json".into())
     );
+    for (form, file) in [
+        (ShardForm::Safetensors, "shard-00003-of-00007.safetensors"),
+        (ShardForm::Parquet, "shard-00003-of-00007.parquet"),
+        (ShardForm::Tar, "shard-00003-of-00007.tar"),
+    ] {
+        assert_eq!(form.file(shard), file);
+        assert_eq!(ShardForm::of(file, shard), Some(form));
+        assert_eq!(ShardForm::of(file, ShardNumber::WHOLE), None);
+    }
     for (text, words) in [
         ("0/7", "counted from 1/7"),
         ("8/7", "to 7/7"),
@@ -136,8 +146,31 @@ fn schedulers_and_mpi_number_the_shards() {
     }
 }
 
+/// Every third image has no class, and every second no text.
+fn labels_of(images: Range<usize>) -> Labels {
+    let class = |i: usize| (!i.is_multiple_of(3)).then_some(i as u32 % 2);
+    let text = |i: usize| i.is_multiple_of(2).then(|| format!("number {i}"));
+    Labels {
+        classes: vec!["ant".into(), "bee".into()],
+        class: Some(images.clone().map(class).collect()),
+        texts: Some(images.map(text).collect()),
+    }
+}
+
 /// Writes a shard of made-up codes, and its manifest.
 fn write(folder: &Path, source: &ShardSource, shard: ShardNumber) {
+    write_as(folder, source, shard, ShardForm::Safetensors, |_| {
+        Labels::default()
+    });
+}
+
+fn write_as(
+    folder: &Path,
+    source: &ShardSource,
+    shard: ShardNumber,
+    form: ShardForm,
+    labels: impl Fn(Range<usize>) -> Labels,
+) {
     let ShardSource::Codes {
         model,
         quantizer,
@@ -157,9 +190,44 @@ fn write(folder: &Path, source: &ShardSource, shard: ShardNumber) {
         names: (from..to).map(|i| i.to_string()).collect(),
         indices: (4 * from..4 * to).map(|i| i as u32 * 5 % 8).collect(),
     };
-    let sum = made.save_file(&folder.join(shard.file())).unwrap();
-    let manifest = ShardManifest::new(shard, source, sum, "adapter".into());
+    let (labels, path) = (labels(from..to), folder.join(form.file(shard)));
+    let sum = form.save(&made, &labels, from, &path).unwrap();
+    let manifest = ShardManifest::new(shard, source, labels.kinds(), form, sum, "adapter".into());
     manifest.save(folder).unwrap();
+}
+
+/// Shards of any form are one again, with their labels; those of no images too.
+#[test]
+fn shards_of_all_forms_are_joined() {
+    let source = codes(700);
+    let all = labels_of(0..700);
+    let mut forms = vec![ShardForm::Safetensors, ShardForm::Tar];
+    if cfg!(feature = "parquet") {
+        forms.push(ShardForm::Parquet);
+    }
+    let mut joined = Vec::new();
+    for i in 0..=forms.len() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 1..=5 {
+            let shard = ShardNumber::new(n, 5).unwrap();
+            // At last each in another form.
+            let form = forms.get(i).unwrap_or(&forms[n % forms.len()]);
+            write_as(folder.path(), &source, shard, *form, labels_of);
+        }
+        let shards = Shards::open(folder.path()).unwrap();
+        let (codes, labels) = join(&shards).unwrap();
+        assert_eq!((codes.names.len(), &labels), (700, &all));
+        joined.push(codes);
+        // One without labels, as earlier versions wrote them.
+        write(folder.path(), &source, ShardNumber::new(5, 5).unwrap());
+        let shards = Shards::open(folder.path()).unwrap();
+        let said = join(&shards).unwrap_err().to_string();
+        assert!(
+            said.contains("shard 5/5") && said.contains("labels"),
+            "{said}"
+        );
+    }
+    assert!(joined.iter().all(|codes| *codes == joined[0]));
 }
 
 #[test]
@@ -178,7 +246,8 @@ fn what_does_not_belong_together_is_not_joined() {
         .for_each(|n| write(at, &source, shard(n, 5)));
     refused(&["not yet 2"]);
     write(at, &source, shard(2, 5));
-    let joined = join(&Shards::open(at).unwrap()).unwrap();
+    let (joined, labels) = join(&Shards::open(at).unwrap()).unwrap();
+    assert_eq!(labels, Labels::default());
     assert_eq!(
         joined.names,
         (0..700).map(|i| i.to_string()).collect::<Vec<_>>()
@@ -229,8 +298,9 @@ fn what_does_not_belong_together_is_not_joined() {
     write(at, &source, shard(1, 2));
     refused(&["several divisions"]);
     std::fs::remove_file(at.join(shard(1, 2).manifest())).unwrap();
-    std::fs::write(at.join(shard(3, 5).file()), "cut").unwrap();
+    let third = at.join(ShardForm::Safetensors.file(shard(3, 5)));
+    std::fs::write(&third, "cut").unwrap();
     refused(&["shard-00003-of-00005.safetensors", "make shard 3/5 again"]);
-    std::fs::remove_file(at.join(shard(3, 5).file())).unwrap();
+    std::fs::remove_file(third).unwrap();
     refused(&["is not there", "make shard 3/5 again"]);
 }

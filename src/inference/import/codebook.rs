@@ -1,10 +1,10 @@
 //! Codebooks that others trained, by the names of their state dicts.
 
 use super::names::{ANCHOR, CODEBOOK, Names};
-use super::{source, tensors};
+use super::source;
+use super::weights::Weights;
 use crate::vectors::{Codebooks, Structure};
-use crate::{Error, Result, files};
-use safetensors::SafeTensors;
+use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -84,7 +84,8 @@ struct Found<'a> {
     end: &'a str,
 }
 
-/// Reads the codebooks of a quantizer from a state dict in safetensors: vector-quantize-pytorch's
+/// Reads the codebooks of a quantizer from a state dict in safetensors, in one file or several as
+/// [`read`](super::read) takes them: vector-quantize-pytorch's
 /// `VectorQuantize`, `ResidualVQ` and `SimVQ`, Encodec's, those of Sonnet and Haiku, and embeddings
 /// of PyTorch. `prefix` says which where there are several; `cosine` whether codes are brought to
 /// length 1, as LlamaGen and Janus do with theirs unless it says otherwise.
@@ -98,13 +99,13 @@ pub fn read_codebook(
     cosine: Option<bool>,
 ) -> Result<ImportedCodebook> {
     let path = &source::weights(path)?;
-    let bytes = files::read(path, files::MODEL)?;
-    let file = tensors::parse(path, &bytes)?;
+    let weights = Weights::open(path)?;
     let at = |e: Error| Error::file(path, e);
-    let names = file.names();
-    let found = choose(&names, prefix).map_err(at)?;
+    let names = weights.names();
+    let advised = |e: Error| Error::file(path, format!("{e}{}", source::advice(path)));
+    let found = choose(&names, prefix).map_err(advised)?;
     refuse(&names, found.prefix).map_err(at)?;
-    let mut codebooks = load(path, &file, &found)?;
+    let mut codebooks = load(path, &weights, &found)?;
     let cosine = cosine.unwrap_or_else(|| of_length_1(&names, &found));
     if cosine {
         let [_, _, d] = codebooks.shape();
@@ -266,8 +267,8 @@ fn layer(rest: &str) -> Option<(usize, &str)> {
     Some((number.parse().ok()?, behind))
 }
 
-fn load(path: &Path, file: &SafeTensors, found: &Found) -> Result<Codebooks> {
-    let read = |name: &str| tensors::read(path, file, name);
+fn load(path: &Path, weights: &Weights, found: &Found) -> Result<Codebooks> {
+    let read = |name: &str| weights.read(name);
     let name = format!("{}{}", found.prefix, found.end);
     let (shape, values) = read(&name)?;
     let wrong = |name: &str, shape: &[usize], wanted: &str| {
@@ -281,7 +282,7 @@ fn load(path: &Path, file: &SafeTensors, found: &Found) -> Result<Codebooks> {
             loop {
                 let next = found.end.replacen(".0.", &format!(".{count}."), 1);
                 let next = format!("{}{next}", found.prefix);
-                if file.tensor(&next).is_err() {
+                if !weights.has(&next) {
                     break;
                 }
                 let (own, values) = read(&next)?;
@@ -296,7 +297,7 @@ fn load(path: &Path, file: &SafeTensors, found: &Found) -> Result<Codebooks> {
                 let of = name.strip_prefix(found.prefix).and_then(layer);
                 of.is_some_and(|(number, _)| number >= count)
             };
-            if let Some(beyond) = file.names().iter().find(beyond) {
+            if let Some(beyond) = weights.names().iter().find(beyond) {
                 let missing = found.end.replacen(".0.", &format!(".{count}."), 1);
                 let what = format!(
                     "has no tensor `{}{missing}`, and yet `{beyond}`: a layer has lost its \

@@ -1,33 +1,53 @@
 //! Where the weights of a checkpoint lie, and what its `config.json` says.
 
+use super::weights::INDEX;
 use crate::{Error, Result, files};
 use std::path::{Path, PathBuf};
 
-/// Files of weights in a folder of diffusers' or transformers', in the order in which they are
-/// looked for.
-const WEIGHTS: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
+/// Files of weights in a folder of diffusers' or transformers', without their ending, in the order
+/// in which they are looked for.
+const WEIGHTS: [&str; 2] = ["diffusion_pytorch_model", "model"];
 
 /// The groups of our norms.
 const GROUPS: u64 = 32;
 
-/// Finds the weights of a checkpoint: the file itself, or that in a folder.
+/// Finds the weights of a checkpoint: the file itself, or that in a folder, or the index of several
+/// that are there.
 ///
 /// # Errors
 /// If a folder has none.
 pub(super) fn weights(path: &Path) -> Result<PathBuf> {
-    if path.is_dir() {
-        let all = WEIGHTS.map(|name| path.join(name));
-        let Some(weights) = all.into_iter().find(|file| file.is_file()) else {
-            let what = format!(
-                "holds no {}: name the folder of the tokenizer itself (in a pipeline of \
-                 diffusers, `vqvae`), or its file",
-                WEIGHTS.join(" or ")
-            );
-            return Err(Error::file(path, what));
-        };
-        Ok(weights)
-    } else {
-        Ok(path.to_owned())
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let named = WEIGHTS.map(|name| [".safetensors", INDEX].map(|end| format!("{name}{end}")));
+    let mut all = named.as_flattened().iter().map(|name| path.join(name));
+    all.find(|file| file.is_file()).ok_or_else(|| {
+        let what = format!(
+            "holds neither {}, nor the index of several such files ({}): name the folder of the \
+             tokenizer itself (in a pipeline of diffusers, `vqvae`), or its file",
+            named
+                .iter()
+                .map(|[file, _]| file.as_str())
+                .collect::<Vec<_>>()
+                .join(" nor "),
+            named[1][1]
+        );
+        Error::file(path, what)
+    })
+}
+
+/// Returns the way out of a file that holds no tokenizer, where its name is that of one of several files
+/// of a checkpoint: `model-00001-of-00003.safetensors`.
+pub(super) fn advice(path: &Path) -> &'static str {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let parts: Vec<&str> = name.rsplitn(4, '-').collect();
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    match parts[..] {
+        [all, "of", number, _] if digits(all) && digits(number) => {
+            ". By its name it is one of several files: name their folder, or the index beside them"
+        }
+        _ => "",
     }
 }
 
@@ -124,6 +144,14 @@ fn check_diffusers(config: &serde_json::Value) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_several_files_is_told_by_its_name() {
+        let told = |name: &str| !advice(Path::new(name)).is_empty();
+        assert!(told("a/model-00001-of-00003.safetensors"));
+        assert!(told("diffusion_pytorch_model-1-of-2.safetensors"));
+        assert!(!told("model.safetensors") && !told("a-b-of-c.safetensors"));
+    }
 
     #[test]
     fn what_there_is_none_of_is_named() {

@@ -3,24 +3,7 @@
 use super::names::Names;
 use crate::nn::HostTensors;
 use crate::{Error, Result};
-use safetensors::SafeTensors;
-use std::path::Path;
-
-/// Reads a file's table of tensors.
-///
-/// # Errors
-/// If it is no safetensors file.
-pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(bytes).map_err(|e| {
-        Error::file(
-            path,
-            format!(
-                "is no safetensors file: {e}. A checkpoint in PyTorch's format is converted by \
-                 `safetensors.torch.save_file(torch.load(..)[\"state_dict\"], ..)`"
-            ),
-        )
-    })
-}
+use safetensors::Dtype;
 
 /// The most dimensions of a tensor: a convolution over time and space has five.
 const MOST_DIMENSIONS: usize = 5;
@@ -29,25 +12,27 @@ const MOST_DIMENSIONS: usize = 5;
 /// dimensions, none of them 0, so that products of some of them are at most the file's size.
 ///
 /// # Errors
-/// If there is none of that name, it has another shape or elements of another type, or one is not
-/// finite.
-pub(super) fn read(path: &Path, file: &SafeTensors, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-    let view = file.tensor(name).map_err(|e| Error::file(path, e))?;
-    let of = |e: Error| Error::file(path, format!("tensor `{name}`: {e}"));
-    let shape = view.shape();
+/// If it has another shape or elements of another type, or one is not finite.
+pub(super) fn numbers(
+    name: &str,
+    dtype: Dtype,
+    shape: &[usize],
+    bytes: &[u8],
+) -> Result<(Vec<usize>, Vec<f32>)> {
+    let of = |what: String| Error::data(format!("tensor `{name}`: {what}"));
     if !(1..=MOST_DIMENSIONS).contains(&shape.len()) || shape.contains(&0) {
-        return Err(of(Error::data(format!(
+        return Err(of(format!(
             "its shape is {shape:?}: 1 to {MOST_DIMENSIONS} dimensions were expected, none of \
              them 0; the file is damaged, or of no such model"
-        ))));
+        )));
     }
-    let values = floats(view.dtype(), view.data()).map_err(of)?;
+    let values = floats(dtype, bytes).map_err(|e| of(e.to_string()))?;
     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-        return Err(of(Error::data(format!(
+        return Err(of(format!(
             "its value {i} of {} is {}: it is damaged",
             values.len(),
             values[i]
-        ))));
+        )));
     }
     Ok((shape.to_vec(), values))
 }
@@ -78,8 +63,7 @@ pub(super) fn unlike(name: &str, shape: &[usize], of: Names) -> Error {
     ))
 }
 
-fn floats(dtype: safetensors::Dtype, data: &[u8]) -> Result<Vec<f32>> {
-    use safetensors::Dtype;
+fn floats(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>> {
     let pairs = || {
         data.chunks_exact(2)
             .map(|b| u16::from_le_bytes([b[0], b[1]]))

@@ -17,7 +17,9 @@ use crate::storage::atomic;
 use crate::{Error, Result};
 pub use given::{CodeRows, write_tokens};
 pub(crate) use made_up::made_up;
-pub use shards::{ShardOptions, encode_shard, encode_whole, join_tokens, shard_source};
+pub use shards::{
+    ShardOptions, encode_shard, encode_whole, join_tokens, shard_labels, shard_source,
+};
 use std::path::Path;
 use writer::{Rows, Writer};
 

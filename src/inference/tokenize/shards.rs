@@ -2,9 +2,9 @@
 
 use super::writer::{Rows, save};
 use super::{describe, encode, source_of, write};
-use crate::codes::Codes;
-use crate::codes::shards::{Batch, ShardManifest, ShardNumber, ShardSource, Shards};
+use crate::codes::shards::{Batch, ShardForm, ShardManifest, ShardNumber, ShardSource, Shards};
 use crate::codes::tokens::{NO_CLASS, ShardEntry, Split, Tokens};
+use crate::codes::{Codes, LabelKinds, Labels};
 use crate::data::{ImageSet, absolute};
 use crate::inference::FirstStageModel;
 use crate::inference::progress::Progress;
@@ -49,8 +49,17 @@ pub fn shard_source(
     })
 }
 
-/// Encodes a shard of a data set, whose [`shard_source`] is `source`, and writes its file of codes
-/// and its manifest into `folder`.
+/// Returns which labels a shard of a data set holds beside its codes.
+pub fn shard_labels(source: &ShardSource, data: &ImageSet) -> LabelKinds {
+    match source {
+        ShardSource::Codes { .. } => Labels::of(data).kinds(),
+        // Classes are among the tokens.
+        ShardSource::Tokens { .. } => LabelKinds::default(),
+    }
+}
+
+/// Encodes a shard of a data set, whose [`shard_source`] is `source`, and writes its file of codes,
+/// with the labels of its images, and its manifest into `folder`. Tokens have but one form.
 ///
 /// # Errors
 /// If a file cannot be written, the device fails, or `progress` asks to stop by an error.
@@ -59,11 +68,12 @@ pub fn encode_shard(
     source: &ShardSource,
     data: &ImageSet,
     shard: ShardNumber,
+    form: ShardForm,
     folder: &Path,
     progress: &mut Progress,
 ) -> Result<ShardManifest> {
     let (batches, [from, to]) = source.batches(shard);
-    let path = folder.join(shard.file());
+    let path = folder.join(form.file(shard));
     let mut done = 0;
     let mut next = |images: usize| {
         done += images;
@@ -71,7 +81,9 @@ pub fn encode_shard(
     };
     let sha256 = match source {
         ShardSource::Codes { .. } => {
-            codes_of(model, data, &batches, &mut next)?.save_file(&path)?
+            let codes = codes_of(model, data, &batches, &mut next)?;
+            let labels = Labels::of(data).part(from..to);
+            form.save(&codes, &labels, from, &path)?
         }
         ShardSource::Tokens { about, .. } => {
             let mut rows = Rows::default();
@@ -84,7 +96,8 @@ pub fn encode_shard(
     };
     let gpu = &model.gpu;
     let adapter = format!("{} ({} core)", gpu.info().name, gpu.core().name());
-    let manifest = ShardManifest::new(shard, source, sha256, adapter);
+    let labels = shard_labels(source, data);
+    let manifest = ShardManifest::new(shard, source, labels, form, sha256, adapter);
     manifest.save(folder)?;
     Ok(manifest)
 }

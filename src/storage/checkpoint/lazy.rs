@@ -261,30 +261,16 @@ impl LazyCheckpoint {
     /// As [`super::from_bytes`], but for damage of the tensors.
     pub(crate) fn open(path: &Path) -> Result<(LazyCheckpoint, String)> {
         let mut file = files::open(path)?;
-        let damaged = |e: &dyn std::fmt::Display| {
-            Error::file(path, format!("is damaged, or no safetensors file: {e}"))
-        };
-        let size = file.metadata().map_err(|e| damaged(&e))?.len();
-        let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|e| damaged(&e))?;
-        let length = u64::from_le_bytes(length);
-        if length > MOST_HEADER || length > size.saturating_sub(8) {
-            return Err(damaged(&"its header is longer than it"));
-        }
-        let mut header = vec![0; length as usize];
-        file.read_exact(&mut header).map_err(|e| damaged(&e))?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| damaged(&e))?;
-        if (metadata.data_len() as u64).checked_add(8 + length) != Some(size) {
-            return Err(damaged(&"its tensors do not fill it"));
-        }
+        let (metadata, start) = read_table(&mut file)
+            .map_err(|e| Error::file(path, format!("is damaged, or no safetensors file: {e}")))?;
         let header = header_of(path, &metadata)?;
         let file = Arc::new(Mutex::new(file));
         let tensors = metadata.tensors().into_iter().map(|(name, info)| {
-            let (start, end) = info.data_offsets;
+            let (from, to) = info.data_offsets;
             let source = Source::File {
                 file: file.clone(),
-                start: 8 + length + start as u64,
-                len: end - start,
+                start: start + from as u64,
+                len: to - from,
             };
             let (shape, dtype) = (info.shape.clone(), info.dtype);
             let tensor = LazyTensor {
@@ -370,6 +356,28 @@ impl LazyCheckpoint {
             Ok((before + end as u64, sum))
         })
     }
+}
+
+/// Reads the table of a safetensors file, which stands at its beginning, and returns where in the
+/// file the tensors begin.
+///
+/// # Errors
+/// If it is none, or its tensors do not fill it.
+pub(crate) fn read_table(file: &mut File) -> Result<(Metadata, u64)> {
+    let size = file.metadata().map_err(Error::data)?.len();
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(Error::data)?;
+    let length = u64::from_le_bytes(length);
+    if length > MOST_HEADER || length > size.saturating_sub(8) {
+        return Err(Error::data("its header is longer than it"));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(Error::data)?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(Error::data)?;
+    if (metadata.data_len() as u64).checked_add(8 + length) != Some(size) {
+        return Err(Error::data("its tensors do not fill it"));
+    }
+    Ok((metadata, 8 + length))
 }
 
 /// The bytes before the tensors.

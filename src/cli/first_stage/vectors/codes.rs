@@ -2,12 +2,11 @@
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::array::{Array, Codes, Whole};
-use crate::cli::common::output::{self, Bar};
+use crate::cli::common::output;
 use crate::cli::common::place::Place;
-use crate::cli::common::signals::stop_flag;
+use crate::cli::common::watched::in_parts;
 use crate::cli::{CommandStatus, Global};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use wgvq::inference::VectorsModel;
 use wgvq::vectors::{CodeFile, CodeUse, Vectors, squared_distances};
 use wgvq::{Error, Result};
@@ -26,12 +25,6 @@ pub struct DecodeVectors<'a> {
     pub codes: &'a Path,
     pub output: &'a Path,
     pub overwrite: bool,
-}
-
-fn stopped(global: &Global, bar: &mut Bar) -> CommandStatus {
-    bar.finish();
-    output::note(global, "stopped: nothing was written");
-    CommandStatus::Abandoned
 }
 
 impl EncodeVectors<'_> {
@@ -65,21 +58,17 @@ impl EncodeVectors<'_> {
         let (q, k) = (model.codebooks(), model.codebook_size());
         let mut used = CodeUse::new(q, k, n)?;
         let mut codes = Codes::begin(&place, self.output, &[n as u64, q as u64], k)?;
-        let (mut sum, mut bar) = (0.0, Bar::new(global, "vectors"));
-        let stop = stop_flag();
-        for start in (0..n).step_by(model.rows()) {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(stopped(global, &mut bar));
-            }
-            let end = n.min(start + model.rows());
-            let rows = vectors.read(start..end)?;
+        let mut sum = 0.0;
+        let made = in_parts(global, "vectors", n, model.rows(), |part| {
+            let rows = vectors.read(part)?;
             let (found, again) = model.reconstruct(&rows)?;
             sum += squared_distances(&rows, &again);
             used.count(&found)?;
-            codes.extend(&found)?;
-            bar.show(end, n);
+            codes.extend(&found)
+        });
+        if made?.is_none() {
+            return Ok(CommandStatus::Abandoned);
         }
-        bar.finish();
         codes.whole()?.put()?;
         let (distinct, alone) = used.distinct();
         let (counts, perplexity) = (used.used(), used.perplexity());
@@ -125,17 +114,12 @@ impl EncodeVectors<'_> {
         let (n, channels) = (vectors.len(), model.latent_channels());
         let shape = [n as u64, channels as u64];
         let mut array = Array::<f32>::begin(&place, self.output, &shape)?;
-        let (mut bar, stop) = (Bar::new(global, "vectors"), stop_flag());
-        for start in (0..n).step_by(model.rows()) {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(stopped(global, &mut bar));
-            }
-            let end = n.min(start + model.rows());
-            let latents = model.latents(&vectors.read(start..end)?)?;
-            array.extend(latents.into_iter())?;
-            bar.show(end, n);
+        let made = in_parts(global, "vectors", n, model.rows(), |part| {
+            array.extend(model.latents(&vectors.read(part)?)?.into_iter())
+        });
+        if made?.is_none() {
+            return Ok(CommandStatus::Abandoned);
         }
-        bar.finish();
         array.whole().and_then(Whole::put)?;
         tell_latents(global, self.output, n, channels);
         Ok(CommandStatus::Done)
@@ -172,18 +156,14 @@ impl DecodeVectors<'_> {
         let n = codes.len();
         let shape = [n as u64, model.dim() as u64];
         let mut array = Array::<f32>::begin(&place, self.output, &shape)?;
-        let (mut bar, stop) = (Bar::new(global, "vectors"), stop_flag());
-        for start in (0..n).step_by(model.rows()) {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(stopped(global, &mut bar));
-            }
-            let end = n.min(start + model.rows());
-            let decoded = model.decode(&codes.read(start..end)?);
+        let made = in_parts(global, "vectors", n, model.rows(), |part| {
+            let decoded = model.decode(&codes.read(part)?);
             let decoded = decoded.map_err(|e| Error::file(self.codes, e))?;
-            array.extend(decoded.into_iter())?;
-            bar.show(end, n);
+            array.extend(decoded.into_iter())
+        });
+        if made?.is_none() {
+            return Ok(CommandStatus::Abandoned);
         }
-        bar.finish();
         array.whole().and_then(Whole::put)?;
         output::result(&match global.json {
             true => serde_json::json!({

@@ -2,10 +2,9 @@
 
 use super::measures::{Line, Metric, Sets, features_of, measure};
 use crate::cli::Global;
-use crate::cli::common::output::{self, Bar};
-use crate::cli::common::signals::stop_flag;
+use crate::cli::common::output;
+use crate::cli::common::watched::{NOTHING_WRITTEN, watched};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use wgvq::data::{ImageSet, spread};
 use wgvq::gpu::Gpu;
 use wgvq::inference::{ClassifierModel, Seen};
@@ -76,22 +75,13 @@ impl Judge<'_> {
             };
             output::note(global, &format!("{why}: training another"));
         }
-        let (mut bar, stop) = (Bar::new(global, "steps"), stop_flag());
-        let trained = train_classifier(gpu, set, options, file, &mut |done, all| {
-            bar.show(done as usize, all as usize);
-            if stop.load(Ordering::Relaxed) {
-                Err(Error::data("interrupted"))
-            } else {
-                Ok(())
-            }
-        });
-        bar.finish();
-        if stop.load(Ordering::Relaxed) {
-            output::note(global, "stopped: nothing was written");
-            return Ok(None);
-        }
-        trained?;
-        ClassifierModel::load(gpu, file).map(Some)
+        let trained = watched(global, "steps", NOTHING_WRITTEN, |progress| {
+            let mut stepped = |done: u64, all: u64| progress(done as usize, all as usize);
+            train_classifier(gpu, set, options, file, &mut stepped)
+        })?;
+        trained
+            .map(|_| ClassifierModel::load(gpu, file))
+            .transpose()
     }
 
     /// Returns `n` images held out, spread over them, and their classes, where all have one.
