@@ -37,8 +37,8 @@ pub(super) fn weights(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Returns the way out of a file that holds no tokenizer, where its name is that of one of several files
-/// of a checkpoint: `model-00001-of-00003.safetensors`.
+/// Returns the way out of a file that holds no tokenizer, where its name is that of one of several
+/// files of a checkpoint: `model-00001-of-00003.safetensors`.
 pub(super) fn advice(path: &Path) -> &'static str {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let parts: Vec<&str> = name.rsplitn(4, '-').collect();
