@@ -105,13 +105,15 @@ fn first_stages_stay_as_they_are() {
         ("loss_scale", json!([0, 0])),
         ("loss_scale", json!("x")),
     ];
-    let cases: [(&str, Vec<(&str, &str)>, State); 3] = [
-        ("gan", [GAN, average, lecam].concat(), &of_gan),
-        ("two levels", [average, two].concat(), &health),
-        ("mixed", mixed.to_vec(), &of_mixed),
+    let cases: [(&str, &[Keys], State); 3] = [
+        ("gan", &[GAN, average, lecam], &of_gan),
+        ("two levels", &[average, two], &health),
+        ("mixed", &[mixed], &of_mixed),
     ];
     for (what, keys, state) in cases {
-        let config = config(&keys, 1).resolve(&Registry::default()).unwrap();
+        let config = config(&keys.concat(), 1)
+            .resolve(&Registry::default())
+            .unwrap();
         let mut trainer = Trainer::new(&gpu, &config, data.clone()).unwrap();
         steps(&mut trainer, 2);
         let saved = trainer.checkpoint().unwrap();
