@@ -157,6 +157,14 @@ prior() {
     launch 2 "$wgvq" --quiet prior "$run" "${keys[@]}" >/dev/null
     near loss "$place/$kind-prior/metrics.csv" "$run/prior/metrics.csv"
     near nats_per_token "$place/$kind-prior/test.csv" "$run/prior/test.csv"
+    say "== $kind: and shares of its moments, saved and resumed"
+    mv "$run/prior" "$place/$kind-prior-2"
+    keys+=(--set train.shard_optimizer=true --set train.checkpoint_every=2)
+    launch 2 "$wgvq" --quiet prior "$run" "${keys[@]}" >/dev/null
+    cmp "$place/$kind-prior-2/metrics.csv" "$run/prior/metrics.csv" || fail "$kind: shares changed the losses"
+    local log
+    log=$(launch 2 "$wgvq" prior "$run" --resume --steps 6 2>&1) || fail "$kind: it does not resume: $log"
+    grep -q "2 ranks ended with the same bytes" <<<"$log" || fail "$kind: ranks came apart: $log"
 }
 
 need_mpi
