@@ -238,6 +238,14 @@ impl<'a> Bar<'a> {
         }
     }
 
+    /// Returns what work calls after each part of it, where nothing stops it.
+    pub fn progress(&mut self) -> impl FnMut(usize, usize) -> wgvq::Result<()> {
+        |done, all| {
+            self.show(done, all);
+            Ok(())
+        }
+    }
+
     pub fn finish(&self) {
         clear(self.bar.as_ref());
     }

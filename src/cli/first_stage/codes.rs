@@ -321,10 +321,7 @@ pub fn whole_images(
     for path in images {
         let (pixels, size) = data::load_image_whole(path, channels)?;
         let mut bar = Bar::new(global, "tiles");
-        let codes = tiled.to_codes(&pixels, size, name_of(path), &mut |done, of| {
-            bar.show(done, of);
-            Ok(())
-        })?;
+        let codes = tiled.to_codes(&pixels, size, name_of(path), &mut bar.progress())?;
         bar.finish();
         let [w, h] = size;
         output::note(

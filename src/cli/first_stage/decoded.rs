@@ -77,10 +77,7 @@ impl Pictures<'_> {
                 let mut tiled = model.tiled(self.memory.tiling());
                 let mut images = Vec::new();
                 for image in codes.indices.chunks(codes.per_image().max(1)) {
-                    images.extend(tiled.decode(image, [w, h], &mut |done, of| {
-                        bar.show(done, of);
-                        Ok(())
-                    })?);
+                    images.extend(tiled.decode(image, [w, h], &mut bar.progress())?);
                 }
                 bar.finish();
                 images

@@ -134,12 +134,8 @@ impl Reconstruct {
         for (path, name) in self.images.iter().zip(&names) {
             let (original, size) = data::load_image_whole(path, channels)?;
             let mut bar = Bar::new(global, "tiles");
-            let mut progress = |done, of| {
-                bar.show(done, of);
-                Ok(())
-            };
-            let codes = tiled.encode(&original, size, &mut progress)?;
-            let pixels = tiled.decode(&codes, size, &mut progress)?;
+            let codes = tiled.encode(&original, size, &mut bar.progress())?;
+            let pixels = tiled.decode(&codes, size, &mut bar.progress())?;
             bar.finish();
             atomic::write(
                 &staged.path().join(name),

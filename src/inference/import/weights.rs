@@ -105,6 +105,7 @@ impl Weights {
     }
 
     /// Whether there is a tensor of this name.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
     }
