@@ -1,6 +1,7 @@
 //! `wgvq demo`: the main job on the embedded data, both stages.
 
 use crate::cli::common::keys::open;
+use crate::cli::common::output;
 use crate::cli::common::watch::Seen;
 use crate::cli::first_stage::train::{GO_ON, train};
 use crate::cli::prior::train::PriorCommand;
@@ -46,6 +47,11 @@ impl Demo {
         let gpu = global.gpu()?;
         let data = open(&config)?;
         let folder = RunFolder::create(&self.out, true)?;
+        output::note(
+            global,
+            "a model that is trained already draws meanwhile: wgvq text2image sample emoji32 \"a \
+             red heart\"",
+        );
         match train(
             global,
             &gpu,
