@@ -4,38 +4,25 @@
 //!     cargo run --release --example embed_texture [MODEL] [--frames N] [--png FILE]
 //!
 //! MODEL is a decoder's file (`wgvq export RUN --decoder -o FILE`) or a whole model's; without it,
-//! a small one is trained for some steps on the embedded emoji. Each frame, some codes change, the
-//! picture is decoded into a texture and drawn over the frame. The last frame is read
-//! back and compared with what the same codes give by way of the processor.
+//! it is the trained model of emoji that is part of the library (feature `pretrained`). Each frame,
+//! some codes change, the picture is decoded into a texture and drawn over the frame. The last
+//! frame is read back and compared with what the same codes give by way of the processor.
 
 mod host;
 
 use host::Host;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wgvq::config::run::RunConfig;
-use wgvq::gpu::Gpu;
 use wgvq::inference::Decoder;
-use wgvq::quantize::Registry;
-use wgvq::storage::checkpoint;
-use wgvq::train::Trainer;
+use wgvq::inference::pretrained::Pretrained;
 use wgvq::{Error, FeatureRequest, Result, wgpu};
 
 /// Pixels of the frame for one of the picture, each way.
 const ZOOM: usize = 4;
 
-/// A small model, for a start.
-pub fn small_model(gpu: &Gpu, steps: u64) -> Result<Vec<u8>> {
-    let mut config = RunConfig::default();
-    (
-        config.model.hidden,
-        config.model.residual_hidden,
-        config.train.batch_size,
-    ) = (32, 16, 8);
-    let data = Arc::new(wgvq::data::open("emoji", &Default::default())?);
-    let mut trainer = Trainer::new(gpu, &config.resolve(&Registry::default())?, data)?;
-    (0..steps).try_for_each(|_| trainer.step())?;
-    checkpoint::to_bytes(&trainer.trained()?)
+/// The model of the library, as the file that it would be in a run's folder.
+fn trained_model() -> Result<Vec<u8>> {
+    let model = Pretrained::named("emoji32").ok_or_else(|| Error::data("there is no emoji32"))?;
+    model.bundle()?.file("final.safetensors")
 }
 
 /// The textures that were shown.
@@ -55,12 +42,10 @@ pub fn run(model: Option<&[u8]>, frames: usize) -> Result<Shown> {
     // What a host asks for, so that the engine runs at its best; it runs on a default device too.
     let host = Host::new(FeatureRequest::default());
     let gpu = host.gpu();
-    let trained = if model.is_none() {
-        small_model(&gpu, 20)?
-    } else {
-        Vec::new()
+    let decoder = match model {
+        Some(bytes) => Decoder::from_bytes(&gpu, bytes)?,
+        None => Decoder::from_bytes(&gpu, &trained_model()?)?,
     };
-    let decoder = Decoder::from_bytes(&gpu, model.unwrap_or(&trained))?;
     let [width, height, channels] = decoder.image();
     let size = [width, height].map(|n| (n * ZOOM) as u32);
 
@@ -138,6 +123,9 @@ fn main() -> Result<()> {
             "--png" => png = arguments.next(),
             path => model = Some(std::fs::read(path).map_err(|e| Error::file(path, e))?),
         }
+    }
+    if model.is_none() {
+        println!("no model was named: the trained one of the library, emoji32, is shown");
     }
     let shown = run(model.as_deref(), frames)?;
     println!(

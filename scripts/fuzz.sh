@@ -31,7 +31,7 @@ fixtures=tests/fixtures
 # The files of the tests that a target begins with.
 seeds() {
     case $1 in
-    image) find "$fixtures/pictures" assets/*.png -type f -size -64k ;;
+    image) find "$fixtures/pictures" -type f -size -64k ;;
     checkpoint) find "$fixtures"/runs/*/checkpoints -name '*.safetensors' -size -64k ;;
     weights) find "$fixtures" -name '*.safetensors' -size -64k ;;
     tokens) find "$fixtures/runs" -name tokens.json ;;

@@ -6,6 +6,8 @@
 
 #[path = "../examples/custom_kernel.rs"]
 mod custom_kernel;
+#[path = "../examples/draw_text.rs"]
+mod draw_text;
 #[path = "../examples/dream/main.rs"]
 mod dream;
 #[path = "../examples/embed_texture.rs"]
@@ -29,6 +31,27 @@ fn the_texture_on_screen_is_what_the_processor_decodes() {
             .any(|p| p[..3] != shown.frame.0[..3]),
         "a frame of one colour shows nothing"
     );
+}
+
+#[test]
+fn colours_of_a_drawing_follow_its_text() {
+    let gpu = wgvq::gpu::Gpu::new(Default::default()).unwrap();
+    let model = draw_text::TextToImage::new(&gpu).unwrap();
+    let mut notes = Vec::new();
+    let mut redness = |text: &str| {
+        let drawn = model.draw(text, 6, 0, &mut |note| notes.push(note.to_owned()));
+        let pixels = drawn.unwrap();
+        assert_eq!(pixels.len(), 6 * model.image().iter().product::<usize>());
+        let sum: f64 = pixels
+            .chunks(3)
+            .map(|p| f64::from(p[0]) - f64::from(p[2]))
+            .sum();
+        sum / (pixels.len() / 3) as f64
+    };
+    let (red, blue) = (redness("a red heart"), redness("a blue heart"));
+    println!("red less blue, of 255: {red:.1} of a red heart, {blue:.1} of a blue one");
+    assert!(red > 10.0 + blue, "{red} {blue}");
+    assert!(notes.is_empty(), "{notes:?}");
 }
 
 #[test]

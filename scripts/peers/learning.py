@@ -39,7 +39,7 @@ KINDS = ["ema", "vq", "cosine", "fsq", "lfq", "residual", "product", "simvq", "g
 def emoji():
     """Pictures u8 [N, 3, 32, 32], and whether each is tested on. Variants and pictures drawn alike
     share a side (src/data/emoji.rs)."""
-    atlas = np.asarray(Image.open(os.path.join(ASSETS, "emoji32.png")).convert("RGB"))
+    atlas = np.asarray(Image.open(os.path.join(ASSETS, "emoji32.webp")).convert("RGB"))
     rows = [
         line.split("\t")
         for line in (
@@ -50,6 +50,10 @@ def emoji():
     x = np.stack(
         [atlas[i // across * 32 :][:32, i % across * 32 :][:, :32] for i in range(len(rows))]
     )
+    # Of a picture that shares its group with the one before it, the atlas has the difference.
+    for i in range(1, len(rows)):
+        if rows[i][4] == rows[i - 1][4]:
+            x[i] += x[i - 1]
     first, shared = {}, {}
     for row, picture in zip(rows, x):
         own = shared.get(int(row[4]), int(row[4]))

@@ -2,9 +2,9 @@
 //!
 //! The medians of processes are compared, since one process differs from the next by more than its
 //! own times do from each other. An interval at 95 % of the differences of their logarithms is
-//! taken by ranks (`statistics`): of pairs where the processes of both sides took turns, so that whatever
-//! wanders with time strikes both alike; else of the shift between two samples. Then each time is
-//! first multiplied by the peak that its process measured (of copies, where memory binds, of
+//! taken by ranks (`statistics`): of pairs where the processes of both sides took turns, so that
+//! whatever wanders with time strikes both alike; else of the shift between two samples. Then each
+//! time is first multiplied by the peak that its process measured (of copies, where memory binds, of
 //! operations, where they do), so that a machine that runs slower today changes nothing. A build
 //! whose kernels are slower everywhere measures lower peaks too, and hides behind them:
 //! [`peak_ratios`] shows it, and turns do without peaks.

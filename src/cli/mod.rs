@@ -9,7 +9,9 @@ mod tools;
 
 use clap::{Args, Parser, Subcommand};
 use common::ranks::Processes;
+use common::runs::{Output, Runs};
 use std::process::ExitCode;
+use std::slice::from_mut;
 use std::time::Duration;
 use wgvq::gpu::{Core, Gpu, Options, RobustAccess};
 use wgvq::parallel::Ranks;
@@ -225,6 +227,34 @@ impl Command {
             _ => false,
         }
     }
+
+    /// The runs that it reads; a name of a model of the program may stand in their place.
+    fn runs(&mut self) -> Option<Runs<'_>> {
+        use Output::{Elsewhere, InRun};
+        let (paths, output) = match self {
+            Command::Reconstruct(c) => (from_mut(&mut c.run), Elsewhere),
+            Command::Inspect(c) => (from_mut(&mut c.run), Output::by("--out", c.out.as_ref())),
+            Command::Report(c) => (&mut c.runs[..], Output::by("--out", c.out.as_ref())),
+            Command::Encode(c) => (c.run.as_mut_slice(), Elsewhere),
+            Command::Decode(c) => (from_mut(&mut c.run), Elsewhere),
+            Command::Statistics(c) => {
+                let output = Output::by("--output", c.output.as_ref());
+                (from_mut(&mut c.run), output)
+            }
+            Command::Pack(c) => (from_mut(&mut c.run), Elsewhere),
+            Command::Unpack(c) => (from_mut(&mut c.run), Elsewhere),
+            Command::Export(c) => (from_mut(&mut c.run), Elsewhere),
+            Command::Compare(c) => (c.priors.of.as_mut_slice(), Elsewhere),
+            Command::Prior(c) => (from_mut(&mut c.run), InRun),
+            Command::Sample(c) => (from_mut(&mut c.run), Elsewhere),
+            Command::Complete(c) => (from_mut(&mut c.run), Elsewhere),
+            Command::Evaluate(c) => (from_mut(&mut c.run), Output::by("--out", c.out.as_ref())),
+            Command::Text2Image(c) => return c.runs(),
+            Command::Bench(c) => (c.replay.as_mut_slice(), Elsewhere),
+            _ => return None,
+        };
+        Some(Runs { paths, output })
+    }
 }
 
 /// The end of a command that did not fail.
@@ -266,7 +296,7 @@ pub fn main() -> ExitCode {
             }
         };
     }
-    let result = run(&cli).and_then(|status| dismiss(&Ranks::world()).map(|()| status));
+    let result = run(&mut cli).and_then(|status| dismiss(&Ranks::world()).map(|()| status));
     match result {
         Ok(CommandStatus::Done) => ExitCode::SUCCESS,
         Ok(CommandStatus::Failed | CommandStatus::Abandoned) => ExitCode::FAILURE,
@@ -282,9 +312,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<CommandStatus> {
+fn run(cli: &mut Cli) -> Result<CommandStatus> {
     let global = &cli.global;
     common::output::warn_of_what_the_library_says(global);
+    if let Some(runs) = cli.command.runs() {
+        runs.find(global)?;
+    }
     match &cli.command {
         Command::Demo(c) => c.run(global),
         Command::Train(c) => c.run(global),

@@ -253,6 +253,11 @@ impl Decoder {
         }
     }
 
+    /// Returns the engine that the decoder computes on, as for [`Gpu::block_on`].
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
     /// Returns width, height and channels of the decoder's images.
     pub fn image(&self) -> [usize; 3] {
         self.image

@@ -1,7 +1,10 @@
 //! A run's folder: what lies where, who may write it, and what may be overwritten.
 
 use crate::config::DottedConfig;
+use crate::config::contrastive::ContrastiveConfig;
+use crate::config::prior::PriorConfig;
 use crate::config::run::RunConfig;
+use crate::config::vectors::VectorsConfig;
 use crate::storage::atomic;
 use crate::storage::file_system;
 use crate::storage::run_parts::{
@@ -294,9 +297,8 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     let holds = |name: &str| held.iter().any(|n| n == name);
     let checkpoints = names(&path.join("checkpoints"))?;
     // A `config.toml` alone may be any program's: it is a run's beside a lock, or where it reads as
-    // one.
-    let config =
-        holds("config.toml") && (holds(LOCK) || RunConfig::load(&path.join("config.toml")).is_ok());
+    // one, as in a folder that was copied or unpacked.
+    let config = holds("config.toml") && (holds(LOCK) || is_config(&path.join("config.toml")));
     let is_run = config
         || staged::is_unsettled(path, Content::Run)
         || checkpoints.iter().any(|n| is_checkpoint(n));
@@ -331,6 +333,14 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Whether a file is the configuration of a run of any kind.
+fn is_config(path: &Path) -> bool {
+    RunConfig::load(path).is_ok()
+        || PriorConfig::load(path).is_ok()
+        || ContrastiveConfig::load(path).is_ok()
+        || VectorsConfig::load(path).is_ok()
 }
 
 /// Does the file still lie there? Who held its lock may have removed it with its folder.

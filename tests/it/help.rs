@@ -112,7 +112,7 @@ const WRONG: &[&str] = &[
     "import text.txt --out run",
     "prior none",
     "sample none",
-    "sample none --core tiled,subgroup",
+    "sample taken --core tiled,subgroup",
     "complete none a.png",
     "text2image sample none",
     "bench matmul_102",

@@ -47,6 +47,7 @@ mod misuse;
 mod mixed;
 mod models;
 mod multiscale;
+mod named;
 mod packing;
 mod page;
 mod parts;

@@ -7,7 +7,8 @@ use wgvq::inference::{FirstStageModel, PriorModel};
 
 const EMA: &str = "tests/fixtures/runs/ema";
 
-fn engine(folder: &Path, version: &str) -> PathBuf {
+/// Writes what passes for the engine of a version.
+pub fn engine(folder: &Path, version: &str) -> PathBuf {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("wgvq_web.js"), "export default 1;").unwrap();
     let wasm = format!("\0asm and then wgvq-page-engine {version}; and more");

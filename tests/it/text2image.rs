@@ -95,6 +95,33 @@ fn trained(data: &Path, out: &Path, more: &[&str]) -> std::process::Output {
         .collect::<Vec<_>>())
 }
 
+/// A masked prior reads texts as others do: it is trained, goes on, and draws in the passes that
+/// are asked for.
+#[test]
+fn a_masked_prior_reads_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let (run_path, out) = (folder.path().join("run"), folder.path().join("drawn"));
+    let masked = ["--judge-steps", "0", "--set", "prior.kind=masked"];
+    ok(trained(&data, &run_path, &masked));
+    let resumed = ["train", "--resume", text(&run_path), "--steps", "24"];
+    ok(run(&[&["text2image"], &resumed[..]].concat()));
+    let sample = |more: &[&str]| {
+        let args = ["text2image", "sample", text(&run_path), "a red cross"];
+        let to = ["--n", "2", "--out", text(&out), "--overwrite", "--json"];
+        run(&[&args[..], &to, more].concat())
+    };
+    let drawn = |passes: &str| {
+        let said = stdout(&ok(sample(&["--passes", passes])));
+        let line = said.lines().find(|line| line.contains("passes"));
+        let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
+        line["passes"]["most"].as_u64().unwrap()
+    };
+    assert_eq!([drawn("3"), drawn("5")], [3, 5]);
+    assert!(out.join("grid.png").is_file());
+    refused(sample(&["--parallel"]), &["masked"]);
+}
+
 #[test]
 fn a_run_is_trained_drawn_from_and_measured() {
     let folder = tempfile::tempdir().unwrap();

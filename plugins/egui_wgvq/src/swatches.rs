@@ -20,11 +20,10 @@ pub struct Swatches {
 }
 
 impl Swatches {
-    /// Decodes each code of a codebook, counted from 0, of a level of the decoder's. Codes of other
-    /// levels and codebooks are 0 in these images. Waits for the device.
+    /// Calls [`Swatches::new_async`], and waits for the device.
     ///
     /// # Errors
-    /// If there is no such level or codebook, or the device fails.
+    /// As there.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(
         ctx: &egui::Context,
@@ -32,18 +31,15 @@ impl Swatches {
         level: usize,
         codebook: usize,
     ) -> Result<Swatches> {
-        let layout = Layout::of(decoder, level, codebook)?;
-        let mut cells = Cells::default();
-        for codes in layout.parts() {
-            layout.take(&mut cells, &decoder.decode(&codes)?);
-        }
-        Ok(Swatches::of_cells(ctx, (layout, cells), level, codebook))
+        let swatches = Swatches::new_async(ctx, decoder, level, codebook);
+        decoder.gpu().block_on(swatches)
     }
 
-    /// [`Swatches::new`] without blocking.
+    /// Decodes each code of a codebook, counted from 0, of a level of the decoder's. Codes of other
+    /// levels and codebooks are 0 in these images.
     ///
     /// # Errors
-    /// As there.
+    /// If there is no such level or codebook, or the device fails.
     pub async fn new_async(
         ctx: &egui::Context,
         decoder: &Decoder,

@@ -1,5 +1,5 @@
-//! Parts that several commands share: options of keys, places of outputs, messages, runs to watch,
-//! work that can be stopped, signals, lost devices, images as files.
+//! Parts that several commands share: options of keys, runs that are read, places of outputs,
+//! messages, runs to watch, work that can be stopped, signals, lost devices, images as files.
 
 pub mod apart;
 pub mod array;
@@ -14,6 +14,7 @@ pub mod pictures;
 pub mod place;
 pub mod ranks;
 pub mod round;
+pub mod runs;
 pub mod signals;
 pub mod starting;
 pub mod watch;

@@ -37,9 +37,10 @@ Examples:
   wgvq encode runs/photos --data photos --latents -o z.npy           # for quantize and bench
   wgvq encode runs/items x.npy -o codes.npy                          # a model of vectors")]
 pub struct Encode {
-    /// The run whose model encodes: its folder, or its final.safetensors
+    /// The run whose model encodes: its folder, its final.safetensors, or a name
+    /// that `wgvq get` lists
     #[arg(required_unless_present = "join")]
-    run: Option<PathBuf>,
+    pub run: Option<PathBuf>,
     /// Image files; with a model of vectors one .npy file with an array [N, D]
     #[arg(
         required_unless_present_any = ["data", "shard", "tokens", "join"],
@@ -77,8 +78,9 @@ Examples:
   wgvq decode runs/emoji codes.safetensors -o decoded
   wgvq decode runs/items codes.npy -o y.npy               # a model of vectors")]
 pub struct Decode {
-    /// The run whose model decodes: its folder, or its final.safetensors
-    run: PathBuf,
+    /// The run whose model decodes: its folder, its final.safetensors, or a name
+    /// that `wgvq get` lists
+    pub run: PathBuf,
     /// A file of codes, as `wgvq encode` writes it
     codes: PathBuf,
     /// The folder for the images, one PNG each; of vectors, a .npy file

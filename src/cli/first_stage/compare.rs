@@ -68,7 +68,7 @@ pub struct Compare {
     #[arg(long, alias = "beside", value_name = "CSV")]
     reference: Option<PathBuf>,
     #[command(flatten)]
-    priors: ComparedPriors,
+    pub priors: ComparedPriors,
     #[command(flatten)]
     keys: Keys,
     /// The folder: a run to each, the table and the chart

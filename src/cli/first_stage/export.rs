@@ -28,10 +28,12 @@ Examples:
   wgvq export runs/emoji --npy arrays/emoji  # codebook.npy
   wgvq export runs/emoji --faiss arrays/emoji     # codebook.faiss
   wgvq export runs/emoji --page page/emoji   # index.html and what belongs to it
+  wgvq export emoji32 --page page/emoji32    # the same around a model of the program
   wgvq export runs/emoji --bundle emoji.bundle    # all of the run, for `wgvq get` elsewhere")]
 pub struct Export {
-    /// The run whose model is exported: its folder, or its final.safetensors
-    run: PathBuf,
+    /// The run whose model is exported: its folder, its final.safetensors, or a name
+    /// that `wgvq get` lists
+    pub run: PathBuf,
     #[command(flatten)]
     what: What,
     /// The decoder's file, safetensors under PyTorch's names and layouts

@@ -28,11 +28,12 @@ Examples:
   wgvq inspect runs/emoji
   wgvq inspect runs/emoji --data ~/pictures --images 200 --out elsewhere")]
 pub struct Inspect {
-    /// The run whose model is looked into: its folder, or its final.safetensors
-    run: PathBuf,
+    /// The run whose model is looked into: its folder, its final.safetensors, or a name
+    /// that `wgvq get` lists
+    pub run: PathBuf,
     /// The folder for the page and its pictures; RUN/inspect unless given
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// The images: a folder, a file, or a named data set; the run's own data unless given. Of them,
     /// the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]

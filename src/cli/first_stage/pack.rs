@@ -75,8 +75,9 @@ Examples:
   wgvq pack runs/emoji a.png b.png -o pictures.wgvq
   wgvq pack runs/photos large.jpg --native-size -o large.wgvq")]
 pub struct Pack {
-    /// The run whose model encodes: its folder, or its final.safetensors
-    run: PathBuf,
+    /// The run whose model encodes: its folder, its final.safetensors, or a name
+    /// that `wgvq get` lists
+    pub run: PathBuf,
     /// Image files
     #[arg(required = true)]
     images: Vec<PathBuf>,
@@ -100,8 +101,9 @@ pub struct Pack {
 Examples:
   wgvq unpack runs/emoji pictures.wgvq -o unpacked")]
 pub struct Unpack {
-    /// The run whose model decodes: its folder, or its final.safetensors
-    run: PathBuf,
+    /// The run whose model decodes: its folder, its final.safetensors, or a name
+    /// that `wgvq get` lists
+    pub run: PathBuf,
     /// A file of `wgvq pack`
     packed: PathBuf,
     /// The folder for the images, one PNG each

@@ -22,8 +22,9 @@ Examples:
   wgvq reconstruct runs/emoji a.png b.png -o side-by-side.png
   wgvq reconstruct runs/photos 4096x4096.jpg --native-size -o large")]
 pub struct Reconstruct {
-    /// The run whose model is used: its folder, or its final.safetensors
-    run: PathBuf,
+    /// The run whose model is used: its folder, its final.safetensors, or a name
+    /// that `wgvq get` lists
+    pub run: PathBuf,
     /// Image files
     #[arg(required = true)]
     images: Vec<PathBuf>,

@@ -40,13 +40,13 @@ Examples:
   wgvq report runs/emoji --html
   wgvq report runs/ema runs/fsq --html --out compared")]
 pub struct Report {
-    /// The runs: their folders, or their final.safetensors; all of images of one size,
-    /// but for --html
+    /// The runs: their folders, their final.safetensors, or names that `wgvq get` lists; all of
+    /// images of one size, but for --html
     #[arg(required = true)]
-    runs: Vec<PathBuf>,
+    pub runs: Vec<PathBuf>,
     /// The folder for the chart and the table; RUN/report of the first run unless given
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// The images: a folder, a file, or a named data set; the runs' own data unless given. Of them,
     /// the test split is looked at
     #[arg(long, value_name = "DIR|FILE|NAME")]

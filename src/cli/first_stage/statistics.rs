@@ -24,15 +24,16 @@ Examples:
   wgvq statistics runs/emoji
   wgvq statistics runs/photos --data more/photos --overwrite")]
 pub struct Statistics {
-    /// The run whose model encodes: its folder, or its final.safetensors
-    run: PathBuf,
+    /// The run whose model encodes: its folder, its final.safetensors, or a name
+    /// that `wgvq get` lists
+    pub run: PathBuf,
     /// The images whose codes are counted: those of the training split [default: the run's own]
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// The file of the counts [default: code-statistics.safetensors in the run's folder, where
     /// `wgvq pack` and `wgvq unpack` find it]
     #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
     /// Replace a file that is there: what was packed with it is unpacked with it alone
     #[arg(long)]
     overwrite: bool,

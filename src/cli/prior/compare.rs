@@ -46,7 +46,7 @@ pub struct ComparedPriors {
     priors: Vec<String>,
     /// The run whose codes the priors are over
     #[arg(long, value_name = "RUN", requires = "priors")]
-    of: Option<PathBuf>,
+    pub of: Option<PathBuf>,
     /// The priors' size: tiny, small, base, medium, large, xl or xxl
     #[arg(long, requires = "priors", conflicts_with = "config")]
     size: Option<String>,

@@ -25,8 +25,8 @@ Examples:
   wgvq complete runs/fashion boot.png --keep left-half --class boot --n 15 --temperature 0.8 \\
       -o boots.png")]
 pub struct Complete {
-    /// The run, with a prior
-    run: PathBuf,
+    /// The run, with a prior, or a name that `wgvq get` lists
+    pub run: PathBuf,
     /// The image
     image: PathBuf,
     /// The part that is kept: top, bottom, left or right, and how much of it: half, third, quarter

@@ -36,8 +36,8 @@ Examples:
   wgvq evaluate runs/fashion --keep images --metric fwd
   wgvq evaluate runs/fashion --metric fd,kid --features train.npy,held-out.npy,samples.npy")]
 pub struct Evaluate {
-    /// The run, with a prior
-    run: PathBuf,
+    /// The run, with a prior, or a name that `wgvq get` lists
+    pub run: PathBuf,
     /// Measures; all that there are, where none is named
     #[arg(long = "metric", value_name = "METRIC,..", value_delimiter = ',')]
     metrics: Vec<Metric>,
@@ -73,7 +73,7 @@ pub struct Evaluate {
     keep: Option<PathBuf>,
     /// The folder of distances.csv and classifier.safetensors; without, RUN/report
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// Replace files that are there
     #[arg(long)]
     overwrite: bool,

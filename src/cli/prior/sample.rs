@@ -22,8 +22,8 @@ Examples:
   wgvq sample runs/fashion --class boot --n 64 --temperature 0.9 --top-k 100 --top-p 0.95 \\
       --guidance 2 --seed 7 --out boots")]
 pub struct Sample {
-    /// The run, with a prior
-    run: PathBuf,
+    /// The run, with a prior, or a name that `wgvq get` lists
+    pub run: PathBuf,
     /// Class name or part of it. Several names alternate. Default: all classes in turn. `none`:
     /// unconditional (`unconditional`, where a class has the name none)
     #[arg(long)]

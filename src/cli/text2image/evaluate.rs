@@ -26,7 +26,7 @@ Examples:
   wgvq text2image evaluate runs/hearts --n 256 --sweep 1,2,3,4,5")]
 pub struct Evaluate {
     /// The run, with a contrastive model
-    run: PathBuf,
+    pub run: PathBuf,
     /// Where the images lie that the prior was trained on, if they were moved since
     #[arg(long, value_name = "FILE|DIR|NAME")]
     data: Option<String>,
@@ -49,7 +49,7 @@ pub struct Evaluate {
     /// The folder of evaluation.csv, evaluation.png and evaluation-samples.png; without,
     /// RUN/report
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// Replace files that are there
     #[arg(long)]
     overwrite: bool,

@@ -5,7 +5,9 @@ mod sample;
 mod train;
 
 use super::{CommandStatus, Global};
+use crate::cli::common::runs::{Output, Runs};
 use clap::{Args, Subcommand};
+use std::slice::from_mut;
 use wgvq::Result;
 
 #[derive(Args)]
@@ -29,6 +31,16 @@ impl Text2Image {
     /// Whether several processes may do it together.
     pub fn trains(&self) -> bool {
         matches!(self.action, Action::Train(_))
+    }
+
+    /// The runs that it reads.
+    pub fn runs(&mut self) -> Option<Runs<'_>> {
+        let (paths, output) = match &mut self.action {
+            Action::Train(_) => return None,
+            Action::Sample(c) => (from_mut(&mut c.run), Output::Elsewhere),
+            Action::Evaluate(c) => (from_mut(&mut c.run), Output::by("--out", c.out.as_ref())),
+        };
+        Some(Runs { paths, output })
     }
 
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {

@@ -25,11 +25,12 @@ use wgvq::{Error, Result, files};
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
+  wgvq text2image sample emoji32 \"a red heart\"    # by a model of the program
   wgvq text2image sample runs/hearts \"a red heart\" --n 16 --guidance 3 --seed 1 --rerank
   wgvq text2image sample runs/hearts --prompts prompts.txt --n 8 --out many")]
 pub struct Sample {
-    /// The run
-    run: PathBuf,
+    /// The run, or a name that `wgvq get` lists
+    pub run: PathBuf,
     /// Texts to draw; several make a row of the grid each
     prompt: Vec<String>,
     /// A file with a prompt on each line

@@ -192,7 +192,7 @@ pub struct Bench {
     /// Time the shapes that this run dispatches, each checked as all are: a training step of its
     /// model and batch, its prior's, an encoding. A row's share is that of its calls in the step
     #[arg(long, value_name = "RUN", conflicts_with_all = ["names", "suite", "kernel"])]
-    replay: Option<PathBuf>,
+    pub replay: Option<PathBuf>,
     /// List what there is to time
     #[arg(long)]
     list: bool,

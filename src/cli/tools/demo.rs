@@ -2,6 +2,7 @@
 
 use crate::cli::common::keys::open;
 use crate::cli::common::losses::{Begun, through_losses};
+use crate::cli::common::output;
 use crate::cli::common::watch::Seen;
 use crate::cli::first_stage::train::{GO_ON, train};
 use crate::cli::prior::train::PriorCommand;
@@ -59,6 +60,11 @@ impl Demo {
         let config = config.resolve(&Registry::default())?;
         if start == Start::Fresh {
             RunFolder::may_create(&self.out, true)?;
+            output::note(
+                global,
+                "a model that is trained already draws meanwhile: wgvq text2image sample emoji32 \
+                 \"a red heart\"",
+            );
         }
         let gpu = global.gpu()?;
         let data = open(&config)?;

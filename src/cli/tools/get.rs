@@ -15,8 +15,8 @@ use wgvq::{Error, Result};
 #[command(after_long_help = "\
 Examples:
   wgvq get                                 # the models that are part of the program
-  wgvq get emoji32                         # to runs/emoji32
-  wgvq text2image sample runs/emoji32 \"a red heart\" --n 16
+  wgvq text2image sample emoji32 \"a red heart\" --n 16    # to read one, its name is enough
+  wgvq get emoji32                         # to runs/emoji32, where it can be trained on
   wgvq export runs/mine --bundle mine.bundle && wgvq get mine.bundle --out runs/theirs")]
 pub struct Get {
     /// One of the models that `wgvq get` lists, or a file of `wgvq export --bundle`

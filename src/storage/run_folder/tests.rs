@@ -44,6 +44,32 @@ fn a_run_is_not_overwritten_unasked_and_foreign_files_never() {
     assert!(RunFolder::create(&other.join("a.jpg"), true).is_err());
 }
 
+/// Without a lock, as a copy or a bundle leaves them, runs of every kind are runs.
+#[test]
+fn what_was_unpacked_can_be_replaced() {
+    let base = tempfile::tempdir().unwrap();
+    let configs = [
+        toml::to_string(&RunConfig::default()).unwrap(),
+        toml::to_string(&PriorConfig::default()).unwrap(),
+        toml::to_string(&ContrastiveConfig::default()).unwrap(),
+        toml::to_string(&VectorsConfig::default()).unwrap(),
+    ];
+    for (i, config) in configs.iter().enumerate() {
+        let path = base.path().join(i.to_string());
+        write(&path.join("config.toml"), config);
+        write(&path.join("final.safetensors"), "a model");
+        let refused = RunFolder::create(&path, false).unwrap_err().to_string();
+        assert!(refused.contains("--overwrite"), "{config}: {refused}");
+        let new = RunFolder::create(&path, true).unwrap();
+        assert!(new.replaces());
+        new.establish().unwrap();
+        assert!(!path.join("final.safetensors").exists());
+    }
+    let other = base.path().join("other");
+    write(&other.join("config.toml"), "[server]\nport = 80\n");
+    assert!(RunFolder::create(&other, true).is_err());
+}
+
 #[test]
 fn one_process_at_a_time_and_only_runs_resume() {
     let base = tempfile::tempdir().unwrap();

@@ -32,8 +32,8 @@ pub fn stepped(gpu: Option<&Gpu>, step: u64) {
 /// Runs a command whose device goes at these steps, one after another.
 fn ended(args: &[&str], losses: &[u64]) -> Result<CommandStatus> {
     LOSSES.set(losses.iter().copied().collect());
-    let cli = Cli::try_parse_from([&["wgvq"][..], args].concat()).expect("options");
-    let ended = run(&cli);
+    let mut cli = Cli::try_parse_from([&["wgvq"][..], args].concat()).expect("options");
+    let ended = run(&mut cli);
     if ended.is_ok() {
         let left = LOSSES.take();
         assert!(left.is_empty(), "{args:?} lost nothing at {left:?}");
