@@ -1,18 +1,23 @@
 //! A window in which a model of emoji is trained while one watches, and its codes are painted on.
 //!
 //!     cargo run --release --example studio --features window [DECODER OR RUN]
+//!
+//! Until the model that is trained is taken for it, what is painted with is the decoder that was
+//! named, or the trained model of emoji that is part of wgvq.
 
 use egui_wgvq::{CodeMap, CodeMapEditor, LiveOptions, LiveTraining, Palette, Picture, Swatches};
 use std::sync::Arc;
 use wgvq::config::run::RunConfig;
+use wgvq::gpu::Gpu;
 use wgvq::inference::Decoder;
+use wgvq::inference::pretrained::Pretrained;
 use wgvq::quantize::Registry;
 use wgvq::storage::checkpoint;
 
 struct Studio {
     state: egui_wgpu::RenderState,
     live: LiveTraining,
-    editing: Option<Editing>,
+    editing: Editing,
     message: String,
 }
 
@@ -63,6 +68,13 @@ impl Editing {
     }
 }
 
+/// Returns the decoder of the trained model that is part of the library.
+fn trained_model(gpu: &Gpu) -> wgvq::Result<Decoder> {
+    let model = Pretrained::named("emoji32");
+    let model = model.ok_or_else(|| wgvq::Error::data("emoji32 is not there"))?;
+    Decoder::from_bytes(gpu, &model.bundle()?.file("final.safetensors")?)
+}
+
 impl Studio {
     fn new(ctx: &egui::Context, state: egui_wgpu::RenderState) -> wgvq::Result<Studio> {
         let mut config = RunConfig::default();
@@ -73,18 +85,19 @@ impl Studio {
         let data = Arc::new(wgvq::data::open("emoji", &Default::default())?);
         let config = config.resolve(&Registry::default())?;
         let live = LiveTraining::new(&state, &config, data, LiveOptions::default())?;
-        let editing = match std::env::args().nth(1) {
-            Some(path) => {
-                let decoder = Decoder::load(&egui_wgvq::engine(&state), path.as_ref())?;
-                Some(Editing::new(ctx, &state, decoder)?)
+        let gpu = egui_wgvq::engine(&state);
+        let (decoder, message) = match std::env::args().nth(1) {
+            Some(path) => (Decoder::load(&gpu, path.as_ref())?, String::new()),
+            None => {
+                let message = "The codes are of emoji32, the trained model that comes with wgvq.";
+                (trained_model(&gpu)?, message.to_owned())
             }
-            None => None,
         };
         Ok(Studio {
+            editing: Editing::new(ctx, &state, decoder)?,
             state,
             live,
-            editing,
-            message: String::new(),
+            message,
         })
     }
 
@@ -92,7 +105,8 @@ impl Studio {
     fn take(&mut self, ctx: &egui::Context) -> wgvq::Result<()> {
         let bytes = checkpoint::to_bytes(&self.live.trainer().trained()?)?;
         let decoder = Decoder::from_bytes(&egui_wgvq::engine(&self.state), &bytes)?;
-        self.editing = Some(Editing::new(ctx, &self.state, decoder)?);
+        self.editing = Editing::new(ctx, &self.state, decoder)?;
+        self.message.clear();
         Ok(())
     }
 }
@@ -112,10 +126,7 @@ impl eframe::App for Studio {
                     }
                 })
                 .inner?;
-                match &mut self.editing {
-                    Some(editing) => ui.vertical(|ui| editing.show(ui)).inner,
-                    None => Ok(()),
-                }
+                ui.vertical(|ui| self.editing.show(ui)).inner
             })
             .inner;
         if let Err(e) = done.and(shown) {
