@@ -11,8 +11,9 @@
 // Of BLOCK codes in a row it notes whether one was better than all before, and not which: two
 // instructions a score beside its product. The last such block has the least score, and no block
 // before it has. So its codes are scored once more in the end, for the lowest with the least. Sums
-// are added up in the matrix core's order, and scores are its to the bit. Reads 4 D (N + K N /
-// TILE_ROWS + BLOCK N) bytes, writes 4 N, or 8 S N.
+// are added up in the matrix core's order, and scores are its to the bit. A score that is no number
+// loses where min() returns the other operand, as GPUs do; WGSL leaves it open, here and in tiles.
+// Reads 4 D (N + K N / TILE_ROWS + BLOCK N) bytes, writes 4 N, or 8 S N.
 struct Params { n: u32, k: u32, d: u32, tiles: u32, k_part: u32 }
 var<immediate> p: Params;
 #import quantize/vq_search/quads
@@ -22,7 +23,9 @@ var<immediate> p: Params;
 
 const MAX = 3.4028234e38;
 var<workgroup> codes: array<vec4<f32>, 2 * GROUP * QUADS>;
-var<workgroup> halves: array<vec4<f32>, 2 * GROUP / 4>;
+// Scalars: four invocations that store to the components of one vec4 may race, since a compiler may
+// store the whole vector.
+var<workgroup> halves: array<f32, 2 * GROUP>;
 
 // GROUP codes from c0 on, into one side of workgroup memory. Past the last code comes that one
 // again, which then scores the same, so that it does not win.
@@ -34,7 +37,7 @@ fn fetch(c0: u32, side: u32, lane: u32) {
         codes[side * (GROUP * QUADS) + at] = code_quad(col, at % QUADS);
     }
 #end
-    halves[(side * GROUP + lane) / 4u][lane % 4u] = half_norm[min(c0 + lane, p.k - 1u)];
+    halves[side * GROUP + lane] = half_norm[min(c0 + lane, p.k - 1u)];
 }
 
 @compute @workgroup_size(GROUP)
@@ -61,8 +64,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let there = min(codes_end - c0, GROUP);
         for (var b = 0u; b < there; b += BLOCK) {
             let at = (side * GROUP + b) * QUADS;
-#unroll q 0 BLOCK/4
-            let half_{q} = halves[(side * GROUP + b) / 4u + {q}u];
+            let half_at = side * GROUP + b;
+#unroll c 0 BLOCK
+            let half_{c} = halves[half_at + {c}u];
 #end
 #unroll v 0 V
             let before_{v} = best_{v};
@@ -81,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
 #end
 #unroll v 0 V
-                best_{v} = min(best_{v}, half_{c/4}[{c%4}] - sum_{v});
+                best_{v} = min(best_{v}, half_{c} - sum_{v});
 #end
             }
 #end

@@ -4,8 +4,8 @@
 //! own times do from each other. An interval at 95 % of the differences of their logarithms is
 //! taken by ranks (`statistics`): of pairs where the processes of both sides took turns, so that
 //! whatever wanders with time strikes both alike; else of the shift between two samples. Then each
-//! time is first multiplied by the peak that its process measured (of copies, where memory binds, of
-//! operations, where they do), so that a machine that runs slower today changes nothing. A build
+//! time is first multiplied by the peak that its process measured (of copies, where memory binds,
+//! of operations, where they do), so that a machine that runs slower today changes nothing. A build
 //! whose kernels are slower everywhere measures lower peaks too, and hides behind them:
 //! [`peak_ratios`] shows it, and turns do without peaks.
 //!
@@ -15,7 +15,9 @@
 
 use super::results::Results;
 use super::row::{Header, Row};
-use super::statistics::{Interval, median, of_fastest, of_pairs, of_shift, quantile, sorted};
+use super::statistics::{
+    Interval, fastest, median, of_fastest, of_pairs, of_shift, quantile, sorted,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -184,13 +186,18 @@ fn one(
         Some(interval) => interval.middle,
         None => (median(&logs(new)) - median(&logs(old))).exp(),
     };
+    // The old time that the floor is held against.
+    let base = match pairing {
+        Pairing::Fastest => fastest(&logs(old)).exp(),
+        _ => median(&old_ms),
+    };
     Comparison {
         name: row.name.clone(),
         core: row.core.clone(),
         dtype: row.dtype.clone(),
         cache: row.cache.name().into(),
         verdict: match interval {
-            Some(interval) => judge(interval, median(&old_ms), threshold),
+            Some(interval) => judge(interval, base, threshold),
             None => Change::Unsure,
         },
         ratio,

@@ -151,6 +151,9 @@ impl Labels {
                 texts.push(Some(own.to_owned()));
                 rest = behind;
             }
+            if !rest.is_empty() {
+                return Err(format!("`{TEXT}` go on behind the last image"));
+            }
         }
         Ok(labels)
     }

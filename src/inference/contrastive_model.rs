@@ -138,7 +138,7 @@ impl ContrastiveModel {
         if !file.exists() {
             return Err(Error::file(
                 &file,
-                "is not there: the run has no contrastive model, which --rerank needs",
+                "is not there: the run has no contrastive model, by which images are judged",
             ));
         }
         let checkpoint = LazyCheckpoint::open_whole(&file)?;

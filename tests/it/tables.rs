@@ -17,15 +17,15 @@ fn pixels(i: usize) -> Vec<u8> {
 }
 
 /// Writes the images as files of two classes, every other one with a text.
-fn folder_of_images(place: &Path) -> PathBuf {
+fn folder_of_images(place: &Path, images: usize) -> PathBuf {
     let root = place.join("images");
-    for i in 0..IMAGES {
+    for i in 0..images {
         let class = root.join(["ant", "bee"][i % 2]);
         std::fs::create_dir_all(&class).unwrap();
         let image = image::RgbImage::from_raw(32, 32, pixels(i)).unwrap();
-        image.save(class.join(format!("{i:02}.png"))).unwrap();
+        image.save(class.join(format!("{i:03}.png"))).unwrap();
         if i.is_multiple_of(2) {
-            std::fs::write(class.join(format!("{i:02}.txt")), format!("number {i}")).unwrap();
+            std::fs::write(class.join(format!("{i:03}.txt")), format!("number {i}")).unwrap();
         }
     }
     root
@@ -58,7 +58,7 @@ fn listed(folder: &Path) -> Vec<String> {
 #[test]
 fn codes_are_written_in_other_forms_and_replaced_when_asked() {
     let place = tempfile::tempdir().unwrap();
-    let images = folder_of_images(place.path());
+    let images = folder_of_images(place.path(), IMAGES);
     let model = trained(place.path(), &images);
     let (table, tars) = (
         place.path().join("codes.parquet"),
@@ -128,7 +128,7 @@ fn codes_are_written_in_other_forms_and_replaced_when_asked() {
 #[test]
 fn shards_of_one_form_are_joined_to_any() {
     let place = tempfile::tempdir().unwrap();
-    let images = folder_of_images(place.path());
+    let images = folder_of_images(place.path(), 256 + 14);
     let model = trained(place.path(), &images);
     let at = |name: &str| place.path().join(name);
     let encode = |form: &str, out: &Path, more: &[&str]| {
@@ -147,11 +147,12 @@ fn shards_of_one_form_are_joined_to_any() {
     let forms = [
         ("safetensors", "safetensors", &[][..]),
         ("parquet", "parquet", &[]),
-        ("webdataset", "tar", &["--per-tar", "8"]),
+        ("webdataset", "tar", &["--per-tar", "100"]),
     ];
     for (form, _, more) in forms {
         ok(encode(form, &at(&format!("whole-{form}")), more));
     }
+    // A block of 256 images to the first shard, the others to the second.
     for (form, ending, _) in forms {
         let shards = at(&format!("shards-{form}"));
         for shard in ["2/2", "1/2"] {
@@ -345,7 +346,7 @@ fn datasets_and_webdataset_read_codes() {
         return;
     };
     let place = tempfile::tempdir().unwrap();
-    let images = folder_of_images(place.path());
+    let images = folder_of_images(place.path(), IMAGES);
     let model = trained(place.path(), &images);
     let out = |name: &str| place.path().join(name);
     for (format, name, more) in [

@@ -77,7 +77,13 @@ pub fn through_losses(
             _ => return ended,
         };
         let now = newest_checkpoints(folder);
-        if before.as_ref().is_some_and(|before| *before != now) {
+        // A run that went back has fewer checkpoints, and nothing new.
+        let newer = |before: &BTreeMap<PathBuf, u64>| {
+            let is_newer =
+                |(run, step): (&PathBuf, &u64)| before.get(run).is_none_or(|before| step > before);
+            now.iter().any(is_newer)
+        };
+        if before.as_ref().is_some_and(newer) {
             losses = 0;
         }
         before = Some(now);

@@ -81,7 +81,7 @@ impl ShardForm {
         match self {
             ShardForm::Safetensors => Codes::load_with(path, kinds),
             #[cfg(feature = "parquet")]
-            ShardForm::Parquet => Codes::load_parquet(path, kinds),
+            ShardForm::Parquet => Codes::load_parquet(path, kinds, images.len()),
             #[cfg(not(feature = "parquet"))]
             ShardForm::Parquet => Err(no_parquet(path)),
             ShardForm::Tar => {

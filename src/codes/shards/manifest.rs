@@ -277,6 +277,14 @@ impl ShardManifest {
         let manifest: ShardManifest = serde_json::from_value(value).map_err(|e| foreign(&e))?;
         let ShardManifest { shard, rows, .. } = &manifest;
         let shard = ShardNumber::new(shard.number(), shard.of()).map_err(|e| foreign(&e))?;
+        // Blocks of so many are made below.
+        let images = match &manifest.source {
+            ShardSource::Codes { images, .. } => *images,
+            ShardSource::Tokens { train, test, .. } => train.saturating_add(*test),
+        };
+        if u32::try_from(images).is_err() {
+            return Err(foreign(&format!("it has {images} images")));
+        }
         let form = ShardForm::of(&manifest.file, shard);
         let fits = match manifest.source {
             ShardSource::Codes { .. } => form.is_some(),

@@ -119,6 +119,7 @@ impl Shards {
 /// If they are of a token set, or one cannot be read.
 pub fn join(shards: &Shards) -> Result<(Codes, Labels)> {
     let mut joined: Option<(Codes, Labels, &LabelKinds)> = None;
+    let first = shards.manifests.first().map(|manifest| manifest.shard);
     for manifest in &shards.manifests {
         let path = shards.folder.join(&manifest.file);
         let (codes, labels) = manifest.codes(&shards.folder)?;
@@ -137,10 +138,17 @@ pub fn join(shards: &Shards) -> Result<(Codes, Labels)> {
                     return Err(Error::file(&path, "holds codes of another model"));
                 }
                 if *kinds != &manifest.labels {
+                    // Whichever has none.
+                    let is_first = kinds.is_empty();
+                    let shard = if is_first {
+                        first
+                    } else {
+                        Some(manifest.shard)
+                    };
+                    let shard = shard.unwrap_or(manifest.shard);
                     let what = format!(
-                        "holds other labels than the first shard, as one of an earlier version \
-                         does, which has none: make shard {} and those like it again",
-                        manifest.shard
+                        "holds other labels than the first shard: shard {shard} has no classes \
+                         and texts, as those of earlier versions; make it and those like it again"
                     );
                     return Err(Error::file(&path, what));
                 }

@@ -35,14 +35,21 @@ impl Codes {
     ) -> Result<Labels> {
         let cannot = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
         let file = File::open(path).map_err(cannot)?;
-        // A header may name any size.
+        // A header may name any size, and a sparse file has bytes that are nowhere.
         let most = file.metadata().map_err(cannot)?.len();
+        let mut left = most;
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for entry in tar::Archive::new(file).entries().map_err(cannot)? {
             let mut bytes = Vec::new();
             let entry = entry.map_err(cannot)?;
             let name = entry.path().map_err(cannot)?.display().to_string();
-            entry.take(most).read_to_end(&mut bytes).map_err(cannot)?;
+            let is_file = entry.header().entry_type() == tar::EntryType::Regular;
+            entry.take(left).read_to_end(&mut bytes).map_err(cannot)?;
+            left -= bytes.len() as u64;
+            if !is_file || files.contains_key(&name) {
+                let what = format!("holds `{name}` twice, or as no plain file");
+                return Err(Error::file(path, what));
+            }
             files.insert(name, bytes);
         }
         // A code takes two bytes at least.
@@ -85,6 +92,9 @@ impl Codes {
                 None => None,
                 Some(said) => Some(said.ok_or_else(|| wrong("txt"))?),
             };
+            if said.is_some() && !kinds.texts {
+                return Err(wrong("txt"));
+            }
             labels.push(class, said);
         }
         if let Some(name) = files.keys().next() {

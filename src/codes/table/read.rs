@@ -31,9 +31,10 @@ impl Codes {
     pub(in crate::codes) fn load_parquet(
         path: &Path,
         kinds: &LabelKinds,
+        images: usize,
     ) -> Result<(Codes, Labels)> {
         // Should the reader panic, that is a damaged file.
-        let read = catch_unwind(AssertUnwindSafe(|| read(path, kinds)));
+        let read = catch_unwind(AssertUnwindSafe(|| read(path, kinds, images)));
         let read = read.unwrap_or_else(|_| Err(Error::data("the reader gave up on it: damaged?")));
         let (codes, labels) = read.map_err(|e| Error::file(path, e))?;
         let other = |e: Error| {
@@ -45,7 +46,7 @@ impl Codes {
     }
 }
 
-fn read(path: &Path, kinds: &LabelKinds) -> Result<(Codes, Labels)> {
+fn read(path: &Path, kinds: &LabelKinds, images: usize) -> Result<(Codes, Labels)> {
     let bad = |e: ParquetError| Error::data(format!("is damaged, or no table of codes: {e}"));
     let file = File::open(path).map_err(|e| Error::data(format!("cannot be read: {e}")))?;
     let file = SerializedFileReader::new(file).map_err(bad)?;
@@ -68,6 +69,13 @@ fn read(path: &Path, kinds: &LabelKinds) -> Result<(Codes, Labels)> {
         let (wanted, there) = (wanted.join(", "), there.join(", "));
         let what = format!("has the columns {there}, and not {wanted}");
         return Err(Error::data(what));
+    }
+    // Before anything is read by these numbers.
+    let groups = file.metadata().row_groups().iter();
+    let rows = groups.map(|g| usize::try_from(g.num_rows()).unwrap_or(usize::MAX));
+    let rows = rows.fold(0, usize::saturating_add);
+    if rows != images {
+        return Err(Error::data(format!("has {rows} rows, of {images} images")));
     }
     let mut codes = Codes {
         model: layout.model,
@@ -92,14 +100,14 @@ fn append(group: &dyn RowGroupReader, codes: &mut Codes, labels: &mut Labels) ->
         let own = bytes.as_utf8().map(str::to_owned);
         own.map_err(|_| Error::data("holds a text that is not UTF-8"))
     };
-    for name in values::<ByteArrayType>(group, 0, rows)? {
+    for name in values::<ByteArrayType>(group, 0, rows, 1)? {
         let name = name.ok_or_else(|| Error::data("has a row without a name"))?;
         codes.names.push(text(name)?);
     }
     let mut levels = Vec::new();
     for (i, level) in codes.levels.iter().enumerate() {
         // Unsigned numbers are stored in the signed type of their bits.
-        let own = values::<Int32Type>(group, 1 + i, rows)?;
+        let own = values::<Int32Type>(group, 1 + i, rows, level.codes())?;
         let own: Vec<u32> = own.into_iter().flatten().map(|code| code as u32).collect();
         if rows.checked_mul(level.codes()) != Some(own.len()) {
             let what = format!(
@@ -127,13 +135,13 @@ fn append(group: &dyn RowGroupReader, codes: &mut Codes, labels: &mut Labels) ->
                 ))),
             },
         };
-        let found = values::<Int64Type>(group, next, rows)?;
+        let found = values::<Int64Type>(group, next, rows, 1)?;
         class = found.into_iter().map(of).collect::<Result<_>>()?;
         next += 1;
     }
     let mut said = vec![None; rows];
     if labels.texts.is_some() {
-        let found = values::<ByteArrayType>(group, next, rows)?.into_iter();
+        let found = values::<ByteArrayType>(group, next, rows, 1)?.into_iter();
         said = found
             .map(|bytes| bytes.map(text).transpose())
             .collect::<Result<_>>()?;
@@ -144,11 +152,16 @@ fn append(group: &dyn RowGroupReader, codes: &mut Codes, labels: &mut Labels) ->
     Ok(())
 }
 
-/// Returns the values of a group's column, of a list those of all rows; `None` where one is null.
+/// Rows that are read at once: a page may name any number of values.
+const AT_ONCE: usize = 1024;
+
+/// Returns the values of a group's column, `each` of a row, in a list where it has one; `None` where
+/// one is null.
 fn values<T: DataType>(
     group: &dyn RowGroupReader,
     column: usize,
     rows: usize,
+    each: usize,
 ) -> Result<Vec<Option<T::T>>> {
     let bad = |e: ParquetError| Error::data(format!("is damaged: {e}"));
     let about = group.metadata().column(column).column_descr();
@@ -161,14 +174,35 @@ fn values<T: DataType>(
     let (mut defined, mut repeated, mut there) = (Vec::new(), Vec::new(), Vec::new());
     let mut done = 0;
     while done < rows {
-        let repeated = is_list.then_some(&mut repeated);
+        let levels = is_list.then_some(&mut repeated);
         let (read, ..) = reader
-            .read_records(rows - done, Some(&mut defined), repeated, &mut there)
+            .read_records(
+                AT_ONCE.min(rows - done),
+                Some(&mut defined),
+                levels,
+                &mut there,
+            )
             .map_err(bad)?;
         if read == 0 {
             return Err(Error::data("has fewer rows than it says"));
         }
         done += read;
+        if is_list && done.checked_mul(each) != Some(repeated.len()) {
+            let what = format!(
+                "has other than {each} numbers in a row of `{}`",
+                about.name()
+            );
+            return Err(Error::data(what));
+        }
+    }
+    // A row begins where nothing is repeated.
+    let begins = |(i, level): (usize, &i16)| (*level == 0) == i.is_multiple_of(each.max(1));
+    if !repeated.iter().enumerate().all(begins) {
+        let what = format!(
+            "has rows of other lengths than {each} in `{}`",
+            about.name()
+        );
+        return Err(Error::data(what));
     }
     // Where nothing can be null, no levels are stored.
     if most == 0 {
@@ -217,12 +251,14 @@ mod tests {
             (&none, &labels.part(0..0)),
         ] {
             codes.save_parquet(labels, &path).unwrap();
-            let (read, found) = Codes::load_parquet(&path, &labels.kinds()).unwrap();
+            let (read, found) = Codes::load_parquet(&path, &labels.kinds(), 3).unwrap();
             assert_eq!((&read, &found), (codes, labels));
         }
         codes.save_parquet(&labels, &path).unwrap();
         let refused = |kinds: &LabelKinds, word: &str| {
-            let said = Codes::load_parquet(&path, kinds).unwrap_err().to_string();
+            let said = Codes::load_parquet(&path, kinds, 3)
+                .unwrap_err()
+                .to_string();
             assert!(
                 said.contains(word) && said.contains("codes.parquet"),
                 "{said}"

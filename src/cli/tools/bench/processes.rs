@@ -76,6 +76,10 @@ impl Bench {
             Err(Error::config("--fail-above", what))
         };
         let [count, least] = self.counts();
+        if self.compare_by == CompareBy::Fastest && !(FASTEST_LEAST..=1000).contains(&count) {
+            let what = format!("lies between {FASTEST_LEAST} and 1000 with --compare-by fastest");
+            return Err(Error::config("--processes", what));
+        }
         match self.fail_above {
             None => Ok(()),
             Some(_) if self.against.is_some() && count < least => needs(least, ""),
