@@ -155,8 +155,8 @@ fn append(group: &dyn RowGroupReader, codes: &mut Codes, labels: &mut Labels) ->
 /// Rows that are read at once: a page may name any number of values.
 const AT_ONCE: usize = 1024;
 
-/// Returns the values of a group's column, `each` of a row, in a list where it has one; `None` where
-/// one is null.
+/// Returns the values of a group's column, `each` of a row, in a list where it has one; `None`
+/// where one is null.
 fn values<T: DataType>(
     group: &dyn RowGroupReader,
     column: usize,
@@ -251,10 +251,13 @@ mod tests {
             (&none, &labels.part(0..0)),
         ] {
             codes.save_parquet(labels, &path).unwrap();
-            let (read, found) = Codes::load_parquet(&path, &labels.kinds(), 3).unwrap();
+            let images = codes.names.len();
+            let (read, found) = Codes::load_parquet(&path, &labels.kinds(), images).unwrap();
             assert_eq!((&read, &found), (codes, labels));
         }
         codes.save_parquet(&labels, &path).unwrap();
+        let said = Codes::load_parquet(&path, &labels.kinds(), 4).unwrap_err();
+        assert!(said.to_string().contains("3 rows, of 4 images"), "{said}");
         let refused = |kinds: &LabelKinds, word: &str| {
             let said = Codes::load_parquet(&path, kinds, 3)
                 .unwrap_err()
