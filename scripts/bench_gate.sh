@@ -6,7 +6,7 @@
 #   scripts/bench_gate.sh [ROUNDS]
 #
 #   ROUNDS          rounds of the three comparisons (20)
-#   GATE_PAIRS      processes of each side in a comparison (40)
+#   GATE_PAIRS      processes of each side in a comparison (30)
 #   GATE_SECONDS    seconds for the workload in a process, at most (0.15)
 #   GATE_WORKLOAD   what is timed; the work is planted in layer_norm (layer_norm_n1024_c256)
 #   GATE_PROFILE    the profile of the builds: release, or dev for a quick look
@@ -20,7 +20,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${1:-20}
-pairs=${GATE_PAIRS:-40}
+pairs=${GATE_PAIRS:-30}
 seconds=${GATE_SECONDS:-0.15}
 workload=${GATE_WORKLOAD:-layer_norm_n1024_c256}
 profile=${GATE_PROFILE:-release}
