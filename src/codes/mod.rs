@@ -5,6 +5,8 @@ pub mod entropy;
 mod labels;
 #[cfg(feature = "pack")]
 pub mod packed;
+#[cfg(test)]
+mod planted;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod shards;
 mod sized;

@@ -136,32 +136,16 @@ fn append(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codes::planted::codes_of_three;
     use std::collections::BTreeMap;
     use std::io::Read;
 
-    fn level(name: &str, grid: [usize; 2], codebook_size: usize) -> Level {
-        Level {
-            name: name.into(),
-            grid,
-            codebook_size,
-            codebooks: 1,
-        }
-    }
-
     #[test]
     fn samples_lie_together_and_tars_have_their_number() {
-        let codes = Codes {
-            model: "m".into(),
-            quantizer: "vq".into(),
-            levels: vec![level("top", [1, 1], 9), level("bottom", [1, 2], 70_000)],
-            image: [4, 4, 3],
-            names: ["a.png", "b.png", "c.png"].map(String::from).into(),
-            indices: vec![8, 1, 2, 7, 3, 69_999, 6, 5, 6],
-        };
+        let (codes, labels) = codes_of_three();
         let labels = Labels {
-            classes: vec!["cat".into(), "dog".into()],
-            class: Some(vec![Some(1), None, Some(0)]),
             texts: Some(vec![Some("a dog".into()), None, None]),
+            ..labels
         };
         let folder = tempfile::tempdir().unwrap();
         codes.save_webdataset(&labels, folder.path(), 2).unwrap();

@@ -216,28 +216,11 @@ fn values<T: DataType>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codes::planted::codes_of_three;
 
     #[test]
     fn a_table_is_read_as_it_was_written() {
-        let level = |name: &str, grid: [usize; 2], codebook_size: usize| Level {
-            name: name.into(),
-            grid,
-            codebook_size,
-            codebooks: 1,
-        };
-        let codes = Codes {
-            model: "m".into(),
-            quantizer: "vq".into(),
-            levels: vec![level("top", [1, 1], 9), level("bottom", [1, 2], 70_000)],
-            image: [4, 4, 3],
-            names: ["a.png", "b.png", "c.png"].map(String::from).into(),
-            indices: vec![8, 1, 2, 7, 3, 69_999, 6, 5, 6],
-        };
-        let labels = Labels {
-            classes: vec!["cat".into(), "dog".into()],
-            class: Some(vec![Some(1), None, Some(0)]),
-            texts: Some(vec![Some("a dog".into()), None, Some(String::new())]),
-        };
+        let (codes, labels) = codes_of_three();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("codes.parquet");
         let none = Codes {
