@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the models that are part of the program (`wgvq get`), and puts them in assets/models.
 #
-#   scripts/pretrained.sh [emoji32]
+#   scripts/pretrained.sh [emoji32|clipart64]
 #
 #   RUNS      where the runs go (target/pretrained)
 #   FOLDER    where the bundles go (assets/models)
@@ -30,11 +30,19 @@ emoji32() {
         --judge-steps 0 --set "train.eval_every=$((prior_steps / 3))"
 }
 
+clipart64() {
+    [ -n "${WGVQ_DATA:-}" ] || [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/wgvq/openclipart" ] ||
+        scripts/data.sh openclipart
+    wgvq train --data openclipart --set data.width=64 --set data.height=64 --set data.channels=3 \
+        --set data.flip=true --codes 1024 --batch 32 --steps "$steps" --set model.hidden=64 \
+        --quantizer cosine "${fast[@]}" --out "$runs/clipart64" --overwrite
+}
+
 mkdir -p -- "$folder"
-for name in ${1:-emoji32}; do
+for name in ${1:-emoji32 clipart64}; do
     case $name in
-    emoji32) "$name" ;;
-    *) echo "there is no recipe for \`$name\`: name emoji32" >&2 && exit 2 ;;
+    emoji32 | clipart64) "$name" ;;
+    *) echo "there is no recipe for \`$name\`: name emoji32 or clipart64" >&2 && exit 2 ;;
     esac
     wgvq export "$runs/$name" --bundle "$folder/$name.bundle" --overwrite
 done

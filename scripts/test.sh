@@ -55,7 +55,9 @@ if cargo nextest --version >/dev/null 2>&1; then
     report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
     rm -f "$report"
     code=0
-    cargo nextest run --workspace --no-fail-fast "$@" || code=$?
+    # One more at a time than there are processors: some tests wait, for files or other processes.
+    NEXTEST_TEST_THREADS=${NEXTEST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) + 1))} \
+        cargo nextest run --workspace --no-fail-fast "$@" || code=$?
     [ ! -f "$report" ] || LC_ALL=C awk -f scripts/test_times.awk "$report" >>"$times"
     exit "$code"
 fi

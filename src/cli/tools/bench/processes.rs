@@ -187,7 +187,8 @@ impl Bench {
         Ok(status(wrong + refused == 0))
     }
 
-    /// Measures again what is faster or slower: it has to be so in both measurements.
+    /// Measures again what is faster or slower, and a third time where that is unsure: it has to be
+    /// so in two measurements, and the same in none.
     fn confirm(
         &self,
         global: &Global,
@@ -196,32 +197,29 @@ impl Bench {
         pairing: Pairing,
         threshold: Threshold,
     ) -> Result<()> {
-        let suspect = |c: &Comparison| matches!(c.verdict, Change::Slower | Change::Faster);
-        let mut names: Vec<String> = Vec::new();
-        for one in found.iter().filter(|c| suspect(c)) {
-            if !names.contains(&one.name) {
-                names.push(one.name.clone());
+        let kind = |c: &Comparison| {
+            let [name, core, dtype, cache] = [&c.name, &c.core, &c.dtype, &c.cache];
+            [name, core, dtype, cache].map(String::clone)
+        };
+        let mut verdicts: Vec<Vec<Change>> = found.iter().map(|c| vec![c.verdict]).collect();
+        let open = |verdicts: &[Change]| Change::confirmed(verdicts).is_none();
+        while verdicts.iter().any(|v| open(v)) {
+            let suspects = || found.iter().zip(&verdicts).filter(|(_, v)| open(v));
+            let mut names: Vec<&str> = suspects().map(|(c, _)| c.name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            let said = names.join(", ");
+            output::note(global, &format!("once more, to be sure: {said}"));
+            let (new, old) = self.measured(global, &names, against)?;
+            let Some(old) = old else { return Ok(()) };
+            let again = compare(&new, &old, pairing, threshold);
+            for (one, verdicts) in found.iter().zip(&mut verdicts).filter(|(_, v)| open(v)) {
+                let same = again.iter().find(|c| kind(c) == kind(one));
+                verdicts.push(same.map_or(Change::Same, |c| c.verdict));
             }
         }
-        if names.is_empty() {
-            return Ok(());
-        }
-        output::note(
-            global,
-            &format!("once more, to be sure: {}", names.join(", ")),
-        );
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (new, old) = self.measured(global, &names, against)?;
-        let Some(old) = old else { return Ok(()) };
-        let again = compare(&new, &old, pairing, threshold);
-        for one in found.iter_mut().filter(|c| suspect(c)) {
-            let same = |c: &&Comparison| {
-                (&c.name, &c.core, &c.dtype, &c.cache)
-                    == (&one.name, &one.core, &one.dtype, &one.cache)
-            };
-            if again.iter().find(same).map(|c| c.verdict) != Some(one.verdict) {
-                one.verdict = Change::Unsure;
-            }
+        for (one, verdicts) in found.iter_mut().zip(&verdicts) {
+            one.verdict = Change::confirmed(verdicts).unwrap_or(Change::Unsure);
         }
         Ok(())
     }

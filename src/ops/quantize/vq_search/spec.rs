@@ -38,6 +38,9 @@ impl Operation for VqSearch {
             (520, 129, 12),
             (300, 1_030, 13),
             (900, 600, 8),
+            // Enough for several latents an invocation on a GPU, too.
+            (8_300, 4_100, 4),
+            (2_000, 6_200, 13),
         ]
         .map(|(n, k, d)| case(&[("n", n), ("k", k), ("d", d)]));
         let by_tiles = [(65, 33, 4), (70, 1_100, 8), (77, 31, 16), (67, 90, 9)]
