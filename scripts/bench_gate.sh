@@ -7,6 +7,7 @@
 #
 #   ROUNDS          rounds of the three comparisons (20)
 #   GATE_PAIRS      processes of each side in a comparison (30)
+#   GATE_MOST       the most of them, where it is unsure (240)
 #   GATE_SECONDS    seconds for the workload in a process, at most (0.15)
 #   GATE_WORKLOAD   what is timed; the work is planted in layer_norm (layer_norm_n1024_c256)
 #   GATE_PROFILE    the profile of the builds: release, or dev for a quick look
@@ -21,6 +22,7 @@ cd "$(dirname "$0")/.."
 
 rounds=${1:-20}
 pairs=${GATE_PAIRS:-30}
+most=${GATE_MOST:-240}
 seconds=${GATE_SECONDS:-0.15}
 workload=${GATE_WORKLOAD:-layer_norm_n1024_c256}
 profile=${GATE_PROFILE:-release}
@@ -87,6 +89,7 @@ failed=0
 compare() { # WHAT NEW OLD VERDICT-PATTERN CODE
     local said code=0
     said=$("$builds/$2" bench "$workload" --against "$builds/$3" --processes "$pairs" \
+        --most-processes "$most" \
         --seconds "$seconds" --fail-above 5% --floor 20us --quiet "${flags[@]}") || code=$?
     said=$(tail -n 1 <<<"$said")
     if grep -Eq "$4\$" <<<"$said" && [ "$code" = "$5" ]; then

@@ -14,7 +14,7 @@ use crate::cli::common::apart::apart;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::{CommandStatus, Global};
-use choose::{STUDY_ROWS, Suite, list};
+use choose::{STUDY_ROWS, Suite, enough_memory, list};
 use clap::{Args, Subcommand};
 use figures::{chart, check_chart, csv, lines, studied};
 use print::{Columns, change, growth, head, header, line, peaks, shares};
@@ -139,6 +139,14 @@ pub struct Bench {
     /// by their least times, for machines that others use as well (thirty turns by default)
     #[arg(long, default_value = "median", requires = "against")]
     compare_by: CompareBy,
+    /// Take as many turns again while a workload is UNSURE, up to so many processes of each build
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1000),
+        requires = "against"
+    )]
+    most_processes: Option<u16>,
     /// Say how each workload changed against this file, which --json wrote earlier on the same
     /// machine. A verdict takes four processes on both sides
     #[arg(long, value_name = "FILE")]
@@ -459,29 +467,6 @@ impl Bench {
         }
         Ok(peers)
     }
-}
-
-/// Inputs and their f64 copies have to fit the machine: better to say so than to be killed by it.
-fn enough_memory(workload: &Workload) -> Result<()> {
-    let Some(op) = workload.op() else {
-        return Ok(());
-    };
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    // On the device, on the host, widened to f64.
-    let (asked, limit) = (
-        op.work(&workload.case()).bytes * 4.0,
-        system.available_memory(),
-    );
-    if asked > limit as f64 {
-        let what = format!("{}, with its reference", workload.name());
-        return Err(Error::Limit {
-            what,
-            asked: asked as u64,
-            limit,
-        });
-    }
-    Ok(())
 }
 
 pub(super) fn processor() -> String {

@@ -9,9 +9,10 @@ use wgvq::bench;
 use wgvq::gpu::Tuning;
 use wgvq::{Error, Result};
 
-/// Measures which matrix core is the faster on this adapter, and which of its tiles serves which
-/// problems best, and stores the table. Every command then uses it. A table is of one adapter and
-/// driver (and core, with --core); `wgvq info` shows it.
+/// Measures which matrix core is the faster on this adapter, which of its tiles serves which
+/// problems best, and up to how many channels the codebook search is faster by the kernels for few
+/// of them, and stores the table. Every command then uses it. A table is of one adapter and driver
+/// (and core, with --core); `wgvq info` shows it.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:

@@ -407,6 +407,11 @@ fn bad_input_is_an_error_that_names_it() {
             "6 processes",
         ),
         (
+            vec!["scale_n99", "--against", "x", "--most-processes", "5"],
+            2,
+            "at least the 6 processes",
+        ),
+        (
             vec!["scale_n99", "--against", "/nowhere/wgvq"],
             1,
             "cannot be run",

@@ -109,6 +109,27 @@ fn another_build_takes_turns() {
     assert_eq!(Results::parse(&text).unwrap().runs.len(), 2);
 }
 
+/// Two pairs and four allow no interval, six do.
+#[test]
+fn what_is_unsure_is_measured_by_more_processes() {
+    let this = env!("CARGO_BIN_EXE_wgvq");
+    let args = ["bench", "launch_d1", "--against", this, "--floor", "60s"];
+    let more = ["--processes", "2", "--most-processes", "7"];
+    let out = run(&[&args[..], &more, &QUICK].concat());
+    let (text, said) = (stdout(&out), stderr(&out));
+    assert!(out.status.success(), "{said}");
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["verdict"], "SAME");
+    for side in ["new_ms", "old_ms"] {
+        assert_eq!(last[side].as_array().unwrap().len(), 6, "{text}");
+    }
+    for processes in [4, 6] {
+        let line = format!("unsure, on to {processes} processes: launch_d1");
+        assert!(said.contains(&line), "{said}");
+    }
+    assert_eq!(Results::parse(&text).unwrap().runs.len(), 6);
+}
+
 /// A build that writes what it measured and fails, at once or later.
 #[cfg(unix)]
 #[test]

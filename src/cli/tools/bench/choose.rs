@@ -203,3 +203,26 @@ pub(super) fn list(global: &Global) -> Result<CommandStatus> {
     show("launch", launch());
     Ok(CommandStatus::Done)
 }
+
+/// Inputs and their f64 copies have to fit the machine: better to say so than to be killed by it.
+pub(super) fn enough_memory(workload: &Workload) -> Result<()> {
+    let Some(op) = workload.op() else {
+        return Ok(());
+    };
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    // On the device, on the host, widened to f64.
+    let (asked, limit) = (
+        op.work(&workload.case()).bytes * 4.0,
+        system.available_memory(),
+    );
+    if asked > limit as f64 {
+        let what = format!("{}, with its reference", workload.name());
+        return Err(Error::Limit {
+            what,
+            asked: asked as u64,
+            limit,
+        });
+    }
+    Ok(())
+}

@@ -80,6 +80,14 @@ impl Bench {
             let what = format!("lies between {FASTEST_LEAST} and 1000 with --compare-by fastest");
             return Err(Error::config("--processes", what));
         }
+        if let Some(most) = self
+            .most_processes
+            .filter(|most| usize::from(*most) < count)
+        {
+            let what =
+                format!("is at least the {count} processes that are taken first, not {most}");
+            return Err(Error::config("--most-processes", what));
+        }
         match self.fail_above {
             None => Ok(()),
             Some(_) if self.against.is_some() && count < least => needs(least, ""),
@@ -128,7 +136,12 @@ impl Bench {
                 self.shared(global, &gpu)?
             }
         };
-        let (new, old) = self.measured(global, &names, &against)?;
+        let pairing = match against {
+            Against::Program(_) if self.compare_by == CompareBy::Fastest => Pairing::Fastest,
+            Against::Program(_) => Pairing::Turns,
+            _ => Pairing::Apart,
+        };
+        let (new, old, mut found) = self.compared(global, &names, &against, pairing)?;
         let columns = Columns::new(global, names.iter().copied(), self.shown(), false);
         processes(global, &new, &columns);
         if let Some(shared) = &shared {
@@ -153,17 +166,10 @@ impl Bench {
         let Some(old) = old else {
             return Ok(status(wrong + refused == 0));
         };
-        let pairing = match against {
-            Against::Program(_) if self.compare_by == CompareBy::Fastest => Pairing::Fastest,
-            Against::Program(_) => Pairing::Turns,
-            _ => Pairing::Apart,
-        };
         if pairing == Pairing::Apart {
             peaks(global, &new, &old);
         }
-        let threshold = self.threshold();
-        let mut found = compare(&new, &old, pairing, threshold);
-        self.confirm(global, &mut found, &against, pairing, threshold)?;
+        self.confirm(global, &mut found, &against, pairing)?;
         verdicts(global, &found, &columns);
         let slower = found.iter().filter(|c| c.verdict == Change::Slower).count();
         let unmeasured = found.iter().filter(|c| c.interval.is_none()).count();
@@ -195,7 +201,6 @@ impl Bench {
         found: &mut [Comparison],
         against: &Against,
         pairing: Pairing,
-        threshold: Threshold,
     ) -> Result<()> {
         let kind = |c: &Comparison| {
             let [name, core, dtype, cache] = [&c.name, &c.core, &c.dtype, &c.cache];
@@ -210,9 +215,7 @@ impl Bench {
             names.dedup();
             let said = names.join(", ");
             output::note(global, &format!("once more, to be sure: {said}"));
-            let (new, old) = self.measured(global, &names, against)?;
-            let Some(old) = old else { return Ok(()) };
-            let again = compare(&new, &old, pairing, threshold);
+            let (_, _, again) = self.compared(global, &names, against, pairing)?;
             for (one, verdicts) in found.iter().zip(&mut verdicts).filter(|(_, v)| open(v)) {
                 let same = again.iter().find(|c| kind(c) == kind(one));
                 verdicts.push(same.map_or(Change::Same, |c| c.verdict));
@@ -222,6 +225,44 @@ impl Bench {
             one.verdict = Change::confirmed(verdicts).unwrap_or(Change::Unsure);
         }
         Ok(())
+    }
+
+    /// Measures `names` and compares what both sides have: with more processes where that is unsure,
+    /// and more may be taken.
+    fn compared(
+        &self,
+        global: &Global,
+        names: &[&str],
+        against: &Against,
+        pairing: Pairing,
+    ) -> Result<(Results, Option<Results>, Vec<Comparison>)> {
+        let [count, _] = self.counts();
+        let most = self.most_processes.map_or(0, usize::from);
+        let (mut new, mut old) = self.measured(global, names, against)?;
+        loop {
+            let found = match &old {
+                Some(old) => compare(&new, old, pairing, self.threshold()),
+                None => Vec::new(),
+            };
+            let unsure = found.iter().filter(|c| c.verdict == Change::Unsure);
+            let mut names: Vec<&str> = unsure.map(|c| c.name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            let processes = new.runs.len() + count;
+            if names.is_empty() || processes > most {
+                return Ok((new, old, found));
+            }
+            let said = names.join(", ");
+            output::note(
+                global,
+                &format!("unsure, on to {processes} processes: {said}"),
+            );
+            let (more, others) = self.measured(global, &names, against)?;
+            new.runs.extend(more.runs);
+            if let (Some(old), Some(others)) = (&mut old, others) {
+                old.runs.extend(others.runs);
+            }
+        }
     }
 
     /// Runs the processes, and those of the other program by turns.

@@ -1,6 +1,7 @@
 //! `wgvq bench --replay RUN`
 
-use super::{Bench, enough_memory};
+use super::Bench;
+use super::choose::enough_memory;
 use crate::cli::common::output;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
