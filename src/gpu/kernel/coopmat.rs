@@ -3,6 +3,7 @@
 use super::gemm::Tile;
 use super::pipelines::Kernel;
 use crate::gpu::Coopmat;
+use crate::shader;
 
 /// Steps along k in workgroup memory at a time, at most.
 pub(crate) const TILE_K: usize = 32;
@@ -49,6 +50,17 @@ impl Coopmat {
             .define("SUBGROUP", self.lanes)
             .flag("QUADS", quads && self.side == 16)
             .flag("EMULATE", self.emulated)
+    }
+
+    /// Returns the kernel by which the test at opening adds a product to sums from workgroup
+    /// memory, if the matrices are real ones.
+    pub(crate) fn product_sum_kernel(self) -> Option<Kernel> {
+        let kernel = Kernel::new(shader!("linalg/product_sum_coopmat"))
+            .define("GROUP", self.lanes)
+            .define("SIDE", self.side)
+            .define("SUBGROUP", self.lanes)
+            .flag("QUADS", self.side == 16);
+        (!self.emulated).then_some(kernel)
     }
 
     /// Returns the defines of `shaders/gemm/coopmat.wgsl`, for a tile of `size` x `size`, of a
