@@ -85,9 +85,14 @@ on() {
 measure() {
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
+    local names
     for gpu in "$@"; do
         local started=$SECONDS
         on "$gpu" kernels --statistics --json --pairwise --robust-access "$robust" "${only[@]}" >"$folder/$gpu.jsonl" ||
+            fail "$gpu: the compiler failed"
+        # Which of these a GPU runs, the choice does not ask.
+        mapfile -t names < <(python3 scripts/kernel_loops.py heads --gpu "$gpu" | grep -F -- "$(printf '%s\n' "${only[@]}")" || true)
+        [ ${#names[@]} = 0 ] || on "$gpu" kernels --statistics --json --robust-access "$robust" "${names[@]}" >>"$folder/$gpu.jsonl" ||
             fail "$gpu: the compiler failed"
         printf 'gpulab.sh: %s: %s kernels, %d s\n' "$gpu" "$(wc -l <"$folder/$gpu.jsonl")" $((SECONDS - started)) >&2
     done

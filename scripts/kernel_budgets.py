@@ -44,10 +44,13 @@ def family(label):
 
 def worst(path):
     """The worst figures of each kernel's variants, the number refused, and occupancy's unit."""
-    kernels, refused, unit = {}, [], None
+    kernels, refused, unit, seen = {}, [], None, set()
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
+            if row["kernel"] in seen:
+                continue
+            seen.add(row["kernel"])
             if "refused" in row:
                 refused.append(f"{row['kernel']}: {row['refused']}")
             if "registers" not in row:
@@ -223,7 +226,7 @@ def loops(table):
             " invocation; the variants those of whole tiles along k."
         ),
         "",
-        *kernel_loops.page(table, matrices=False),
+        *kernel_loops.page(table, kernel_loops.variants()),
         "",
         (
             "Around that loop lies what a convolution does once for each tap, its weight's gradient"
@@ -264,7 +267,15 @@ def loops(table):
             " emulated matrices alone ([ARCHITECTURE.md](../ARCHITECTURE.md))."
         ),
         "",
-        *kernel_loops.page(table, matrices=True),
+        *kernel_loops.page(table, kernel_loops.matrix_variants(32)),
+        "",
+        (
+            "Attention's loop over the other side's rows, 32 a turn, likewise: with what makes"
+            " weights of scores, and forward with the branch in which sums are brought down, which"
+            " few turns take."
+        ),
+        "",
+        *kernel_loops.page(table, kernel_loops.attention_variants(32)),
     ]
     return "\n".join(lines) + "\n"
 

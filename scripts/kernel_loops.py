@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What the innermost loops of the `tiled` and the `coopmat` core are made of, from final code.
 
-`names` prints the variants that are looked at, one a line. `record` reads folders of texts as
-`wgvq kernels --ir` writes them, named GPU.on or GPU.off after robust buffer access, and replaces
-these GPUs' rows in a table. scripts/gpulab.sh runs this, and scripts/kernel_budgets.py writes the
-table into docs/kernels.md.
+`names` prints the variants that are looked at, one a line; `heads` what the labels of attention
+over matrices begin with on a GPU, of which the choice of variants for all devices leaves some out.
+`record` reads folders of texts as `wgvq kernels --ir` writes them, named GPU.on or GPU.off after
+robust buffer access, and replaces these GPUs' rows in a table. scripts/gpulab.sh runs this, and
+scripts/kernel_budgets.py writes the table into docs/kernels.md.
 """
 
 import argparse
@@ -42,6 +43,16 @@ MATRIX_KERNELS = {
 # one around it.
 FEW = [(1, 8), (2, 6), (3, 4), (4, 4)]
 FEW_BLOCK, FEW_GROUP = 8, 64
+# Of attention over matrices: the channels of a head, and the rows that a workgroup owns, as
+# src/ops/attention/attention/coopmat.rs has them.
+ATTENTION = [
+    ("attention_coopmat", 64, 64),
+    ("attention_coopmat", 128, 32),
+    ("attention_grad_q_coopmat", 64, 32),
+    ("attention_grad_q_coopmat", 128, 32),
+    ("attention_grad_kv_coopmat", 64, 32),
+    ("attention_grad_kv_coopmat", 128, 32),
+]
 MULTIPLY_ADD = re.compile(r"\b(v_(dual_)?fma\w*|v_pk_fma\w*|ffma\S*)\b")
 MATRIX_PRODUCT = re.compile(r"\b(v_s?wmma\w*|hmma\S*)")
 # Copies of registers, which NAK makes many of where matrices need theirs side by side.
@@ -58,14 +69,41 @@ def matrix_variants(lanes):
             depth = 32
             tile = f"GROUP={group} V={16 * size // group} NC={size // 16} TILE_ROWS={size}"
             tile += f" TILE_COLS={size} TILE_K={depth} LINE_LANES={depth // 8}"
-            tile += f" SIDE=16 SUBGROUP={lanes} QUADS=1"
+            tile += f" SIDE=16 SUBGROUP={lanes}"
+            # Cells of four halves, where an invocation stores whole ones.
+            if "_M=1" not in flags or depth * size // (4 * group) % 4 == 0:
+                tile += " QUADS=1"
             label = f"{kernel}({','.join(sorted((flags + ' ' + tile).split()))})"
             yield label, kernel, f"coopmat {size}x{size}"
 
 
+def attention_variants(lanes):
+    """Those of attention over matrices, likewise."""
+    for kernel, channels, rows in ATTENTION:
+        tile = f"CHANNELS={channels} CHUNK={min(channels, 64)} GROUP={4 * lanes} QUADS=1 SIDE=16"
+        tile += f" SUBGROUP={lanes} TILE_ROWS={rows} VEC=1"
+        label = f"{kernel}({','.join(sorted(tile.split()))})"
+        yield label, kernel, f"coopmat {channels} channels"
+
+
+def attention_heads(lanes):
+    """What the labels of all of these begin with, for heads of every size, masked and not."""
+    for kernel in sorted({kernel for kernel, _, _ in ATTENTION}):
+        for channels in (32, 64, 128):
+            start = f"{kernel}(CHANNELS={channels},CHUNK={min(channels, 64)},GROUP={4 * lanes},"
+            yield from (start + mask + "QUADS=1," for mask in ("", "MASK=1,"))
+
+
+def matrix_lanes(gpu):
+    """Subgroups on a GPU whose matrices are looked at."""
+    return 64 if gpu.startswith("rx") else 32
+
+
 def looked_at(gpu):
     """The variants that a GPU runs: Radeons have subgroups of 64, GeForces of 32."""
-    return [*variants(), *few_variants(), *matrix_variants(64 if gpu.startswith("rx") else 32)]
+    lanes = matrix_lanes(gpu)
+    matrices = [*matrix_variants(lanes), *attention_variants(lanes)]
+    return [*variants(), *few_variants(), *matrices]
 
 
 def few_variants():
@@ -202,8 +240,8 @@ def markdown(kernels, columns, cells):
     return lines
 
 
-def page(table, matrices):
-    """The table as lines of Markdown: of the `tiled` core, or of the `coopmat` core, `matrices`."""
+def page(table, of):
+    """The table as lines of Markdown, of some variants."""
     rows, columns = read(table)
     cells = {}
     for row in rows:
@@ -214,7 +252,6 @@ def page(table, matrices):
             if moves := int(row["moves"]):
                 share += f", {(instructions - moves) / products:.1f}"
         cells[row["kernel"], row["tile"], row["gpu"], row["robust"]] = share
-    of = matrix_variants(32) if matrices else variants()
     return markdown([(kernel, tile) for _, kernel, tile in of], columns, cells)
 
 
@@ -266,12 +303,14 @@ def page_few(table, tile):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["names", "record"])
+    parser.add_argument("what", choices=["names", "heads", "record"])
     parser.add_argument("--table")
     parser.add_argument("--gpu", default="", help="whose variants `names` prints")
     parser.add_argument("folders", nargs="*")
     args = parser.parse_intermixed_args()
-    if args.what == "names":
+    if args.what == "heads":
+        print("\n".join(attention_heads(matrix_lanes(args.gpu))))
+    elif args.what == "names":
         print("\n".join(label for label, _, _ in looked_at(args.gpu)))
     else:
         record(args.table, args.folders)

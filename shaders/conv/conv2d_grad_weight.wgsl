@@ -98,10 +98,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var block = 0u; block < DOWN * BESIDE; block += 1u) {
             let row = tile_r0 + row_of(block / BESIDE) + block_row;
             let at = ((first_col + col_of(block % BESIDE)) * rows + row) / 4u;
-            for (var e = 0u; e < HELD; e += 1u) {
-                let one = lane % SUBGROUP + e * SUBGROUP;
-                let line = at + one % SIDE * stride;
-                dw[line + one / SIDE / 4u][one / SIDE % 4u] = held[block * HELD + e];
+            // Four rows of a column are one lane's, with HELD_DOWN.
+            for (var e = 0u; e < HELD; e += 4u) {
+                let one = held_at(lane, e);
+                let sum = block * HELD + e;
+                dw[at + one % SIDE * stride + one / SIDE / 4u] =
+                    vec4<f32>(held[sum], held[sum + 1u], held[sum + 2u], held[sum + 3u]);
             }
         }
 #else

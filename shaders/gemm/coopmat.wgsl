@@ -91,7 +91,7 @@
                 let a = (row_of(i) + block_row) * PITCH + along;
                 let b = (col_of(j) + block_col) * PITCH + along;
                 for (var e = 0u; e < HELD; e += 1u) {
-                    let one = lane % SUBGROUP + e * SUBGROUP;
+                    let one = held_at(lane, e);
                     var sum = held[(i * BESIDE + j) * HELD + e];
                     for (var step = 0u; step < SIDE; step += 1u) {
                         sum += lhs_half(a, one / SIDE, step) * rhs_half(b, one % SIDE, step);

@@ -9,7 +9,7 @@
         let first = (({16*t/SIDE}u + b) * BESIDE + {32*h/SIDE}u + c) * HELD;
         let at = (b * SIDE + block_row) * FLOATS + c * SIDE + block_col;
         for (var e = 0u; e < HELD; e += 1u) {
-            let one = lane % SUBGROUP + e * SUBGROUP;
+            let one = held_at(lane, e);
             sums[at + one / SIDE * FLOATS + one % SIDE] = held[first + e];
         }
     }

@@ -1,24 +1,10 @@
-// The `coopmat` core's module scope: its matrix types, its tiles in workgroup memory, and how a
-// value gets there, see gemm/coopmat.
+// The `coopmat` core's module scope: its tiles in workgroup memory, and how a value gets there, see
+// gemm/coopmat.
 //
 // A tile's line is a row of the left operand or a column of the right one: TILE_K halves along k
 // and 8 of padding, so that lines stay aligned to 16 bytes, as SPIR-V wants, and start in different
-// banks. QUADS makes an element of a tile four halves: naga counts a stride in what the pointer
-// points to for SPIR-V and in scalars for MSL, so only matrices of 16 x 16, which Metal lacks, are
-// read so.
-//
-// With EMULATE the three operations on matrices are plain WGSL: a matrix in workgroup memory is the
-// place of its first element, and a lane keeps every SUBGROUP-th of the sums. It is for tests:
-// every index, mask, split and store of the core runs on any device with f16. Loops stand where
-// matrices have names of their own, since software drivers compile for seconds otherwise.
-enable f16;
-#ifdef QUADS
-alias Cell = vec4<f16>;
-const CELL = 4u;                     // halves in an element of a tile
-#else
-alias Cell = f16;
-const CELL = 1u;
-#endif
+// banks.
+#import gemm/coopmat_cells
 const PITCH = (TILE_K + 8u) / CELL;  // from one line of a tile to the next
 const FLOATS = 68u;                  // from one row of sums to the next: 64 columns and padding
 var<workgroup> lhs_tile: array<Cell, TILE_ROWS * PITCH>;
@@ -26,7 +12,6 @@ var<workgroup> rhs_tile: array<Cell, TILE_COLS * PITCH>;
 var<workgroup> sums: array<f32, 32u * FLOATS>;
 
 #ifdef EMULATE
-const HELD = SIDE * SIDE / SUBGROUP; // sums of a matrix that a lane keeps
 alias Sums = array<f32, TILE_ROWS * TILE_COLS / 4u / SUBGROUP>;
 #for op in lhs rhs
 fn {op}_half(first: u32, line: u32, k: u32) -> f32 {
@@ -37,15 +22,6 @@ fn {op}_half(first: u32, line: u32, k: u32) -> f32 {
 #endif
 }
 #end
-#else
-// naga holds cooperative matrices to the rule for derivatives, and takes for divergent what a
-// function returned or a private variable holds. Every branch around the core depends on the
-// workgroup and the parameters alone.
-diagnostic(off, derivative_uniformity);
-enable wgpu_cooperative_matrix;
-alias Left = coop_mat{SIDE}x{SIDE}<f16, A>;
-alias Right = coop_mat{SIDE}x{SIDE}<f16, B>;
-alias Sum = coop_mat{SIDE}x{SIDE}<f32, C>;
 #endif
 // The first row and column, within the tile, of block (i, j) of the first subgroup: of every 32
 // rows and of every 64 columns a subgroup has one half.
@@ -98,13 +74,10 @@ fn {op}_put(line: u32, quad: u32, x: vec4<f16>) {
 #end
 #endif
 }
-fn {op}_put_one(line: u32, k: u32, x: f16) {
-#ifdef QUADS
-    {op}_tile[line * PITCH + k / 4u][k % 4u] = x;
-#else
-    {op}_tile[line * PITCH + k] = x;
+#ifndef QUADS
+// One of them.
+fn {op}_put_one(line: u32, k: u32, x: f16) { {op}_tile[line * PITCH + k] = x; }
 #endif
-}
 
 #end
 // The tile leaves by stages of 32 rows and 64 columns, see gemm/sums: of each stage an invocation

@@ -9,9 +9,12 @@
         for (var block = 0u; block < DOWN * BESIDE; block += 1u) {
             let row = row_of(block / BESIDE) + block_row;
             let at = (tile_start + row * cols + col_of(block % BESIDE) + block_col) / 4u;
-            for (var e = 0u; e < HELD; e += 1u) {
-                let one = lane % SUBGROUP + e * SUBGROUP;
-                y[at + one / SIDE * stride + one % SIDE / 4u][one % 4u] = held[block * HELD + e];
+            // Matrices of 16 x 16, of which a lane holds whole quads.
+            for (var e = 0u; e < HELD; e += 4u) {
+                let one = held_at(lane, e);
+                let sum = block * HELD + e;
+                y[at + one / SIDE * stride + one % SIDE / 4u] =
+                    vec4<f32>(held[sum], held[sum + 1u], held[sum + 2u], held[sum + 3u]);
             }
         }
 #else

@@ -67,7 +67,41 @@ impl Gpu {
                 }
             }
         }
-        Ok(None)
+        self.sums_come_back_wrong(variant)
+    }
+
+    /// Adds a product of whole numbers to sums that come from workgroup memory, and returns what is
+    /// wrong, if it is not exact.
+    fn sums_come_back_wrong(&self, variant: Coopmat) -> Result<Option<String>> {
+        let Some(kernel) = variant.product_sum_kernel() else {
+            return Ok(None);
+        };
+        let side = variant.side as usize;
+        let of = |mul: usize| -> Vec<f32> {
+            let one = |at: usize| (at * mul % 61) as f32 - 30.0;
+            (0..side * side).map(one).collect()
+        };
+        let (a, b, c) = (of(37), of(23), of(53));
+        let upload = |x: &[f32]| Tensor::from_slice(self, &[side, side], x);
+        let y = Tensor::empty(self, &[side, side], DType::F32)?;
+        let bindings = [&upload(&a)?, &upload(&b)?, &upload(&c)?, &y];
+        let work = Work::default();
+        self.dispatch("self-test", &kernel, &bindings, &(), [1, 1, 1], work)?;
+        let wrong = y
+            .read::<f32>()?
+            .into_iter()
+            .enumerate()
+            .find_map(|(at, got)| {
+                let (row, col) = (at / side, at % side);
+                let product: f32 = (0..side)
+                    .map(|s| a[row * side + s] * b[s * side + col])
+                    .sum();
+                let want = product + c[at];
+                (got != want).then(|| {
+                    format!("row {row}, column {col} of a product and a sum is {got}, not {want}")
+                })
+            });
+        Ok(wrong)
     }
 
     /// Finds the lanes of the `subgroup` core where the device has several sizes of subgroups, if

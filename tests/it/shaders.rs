@@ -152,6 +152,44 @@ fn uses_subgroups(code: &str) -> bool {
     names.iter().any(|name| code.contains(name))
 }
 
+/// Does a module store to a component of a vector in memory that invocations share? A compiler may
+/// make that a store of the whole vector, over what another invocation stores beside it.
+fn stores_a_component(module: &naga::Module, info: &naga::valid::ModuleInfo) -> bool {
+    let entries = module.entry_points.iter().enumerate();
+    let entries = entries.map(|(i, entry)| (&entry.function, info.get_entry_point(i)));
+    let functions = module.functions.iter().map(|(at, f)| (f, &info[at]));
+    entries.chain(functions).any(|(function, info)| {
+        let component = |pointer: naga::Handle<naga::Expression>| {
+            use naga::AddressSpace::{Storage, WorkGroup};
+            let inner = info[pointer].ty.inner_with(&module.types);
+            matches!(
+                inner,
+                naga::TypeInner::ValuePointer {
+                    size: None,
+                    space: Storage { .. } | WorkGroup,
+                    ..
+                }
+            )
+        };
+        stores_to(&function.body, &component)
+    })
+}
+
+/// Does a block store to a pointer that is `one`?
+fn stores_to(block: &naga::Block, one: &dyn Fn(naga::Handle<naga::Expression>) -> bool) -> bool {
+    use naga::Statement;
+    block.iter().any(|statement| match statement {
+        Statement::Store { pointer, .. } => one(*pointer),
+        Statement::Block(block) => stores_to(block, one),
+        Statement::If { accept, reject, .. } => stores_to(accept, one) || stores_to(reject, one),
+        Statement::Loop {
+            body, continuing, ..
+        } => stores_to(body, one) || stores_to(continuing, one),
+        Statement::Switch { cases, .. } => cases.iter().any(|case| stores_to(&case.body, one)),
+        _ => false,
+    })
+}
+
 fn translate(kernel: &Kernel, immediates: bool) -> Result<(), String> {
     let (wgsl, module, reflection) = kernel.parse(immediates).map_err(|e| e.to_string())?;
     let (needs, read) = (
@@ -201,6 +239,9 @@ fn translate(kernel: &Kernel, immediates: bool) -> Result<(), String> {
         .subgroup_operations(SubgroupOperationSet::all())
         .validate(&module)
         .map_err(|e| e.emit_to_string(&wgsl))?;
+    if kernel.get("SIDE").is_some() && stores_a_component(&module, &info) {
+        return Err("stores a component of a vector that invocations share".to_owned());
+    }
 
     use naga::back::{hlsl, msl, spv};
     let spirv = spv::Options {
@@ -285,6 +326,30 @@ fn a_translation_can_fail() {
                @workgroup_size(1)\nfn main() { y[0] = 1.0lf; }",
     };
     assert!(translate(&Kernel::new(&DOUBLE), true).is_err());
+}
+
+#[test]
+fn stores_of_components_are_seen() {
+    let stores = |line: &str| {
+        let wgsl = format!(
+            "var<workgroup> quads: array<vec4<f32>, 8>;\nvar<workgroup> ones: array<f32, 8>;\n\
+             @compute @workgroup_size(8)\n\
+             fn main(@builtin(local_invocation_index) lane: u32) {{\n\
+                 var own = vec4<f32>();\n\
+                 if lane < 7u {{ {line} }}\n\
+             }}"
+        );
+        let module = naga::front::wgsl::parse_str(&wgsl).unwrap();
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap();
+        stores_a_component(&module, &info)
+    };
+    assert!(stores("quads[lane / 4u][lane % 4u] = 1.0;"));
+    assert!(stores("quads[lane].x = 1.0;"));
+    assert!(!stores("quads[lane] = own;"));
+    assert!(!stores("ones[lane] = 1.0;"));
+    assert!(!stores("own[lane % 4u] = 1.0;"));
 }
 
 /// The shaders that read and write textures have sizes for constants, which a pipeline fixes.

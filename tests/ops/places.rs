@@ -136,9 +136,11 @@ pub fn places(op: &dyn Operation) -> Vec<Place> {
     if kernels.iter().any(|kernel| kernel.get("SIDE").is_some()) {
         let forms = match op.name() {
             "matmul" | "conv2d" | "conv_transpose2d" | "vq_search" if thorough() => 0..5,
+            // Its tiles are its own.
+            "attention" if thorough() => 0..3,
             // One has 64 lanes, the others 32.
             "matmul" => 1..2,
-            "conv2d" | "vq_search" => 0..1,
+            "conv2d" | "vq_search" | "attention" => 0..1,
             // What is built on them.
             _ => 0..usize::from(thorough()),
         };

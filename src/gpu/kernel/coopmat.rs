@@ -3,6 +3,7 @@
 use super::gemm::Tile;
 use super::pipelines::Kernel;
 use crate::gpu::Coopmat;
+use crate::shader;
 
 /// Steps along k in workgroup memory at a time, at most.
 pub(crate) const TILE_K: usize = 32;
@@ -35,26 +36,48 @@ impl Coopmat {
             .collect()
     }
 
+    /// Returns the invocations of a workgroup: those of four subgroups.
+    pub(crate) fn group(self) -> u32 {
+        4 * self.lanes
+    }
+
+    /// Adds the defines of `shaders/gemm/coopmat_cells.wgsl`. Cells of workgroup memory may be
+    /// `quads` where one invocation stores all of each.
+    pub(crate) fn define_matrices(self, kernel: Kernel, quads: bool) -> Kernel {
+        kernel
+            .define("GROUP", self.group())
+            .define("SIDE", self.side)
+            .define("SUBGROUP", self.lanes)
+            .flag("QUADS", quads && self.side == 16)
+            .flag("EMULATE", self.emulated)
+    }
+
+    /// Returns the kernel by which the test at opening adds a product to sums from workgroup
+    /// memory, if the matrices are real ones.
+    pub(crate) fn product_sum_kernel(self) -> Option<Kernel> {
+        let kernel = Kernel::new(shader!("linalg/product_sum_coopmat"))
+            .define("GROUP", self.lanes)
+            .define("SIDE", self.side)
+            .define("SUBGROUP", self.lanes)
+            .flag("QUADS", self.side == 16);
+        (!self.emulated).then_some(kernel)
+    }
+
     /// Returns the defines of `shaders/gemm/coopmat.wgsl`, for a tile of `size` x `size`, of a
     /// kernel that has its WHOLE.
     pub(crate) fn define(self, kernel: Kernel, size: u32) -> Kernel {
-        let Coopmat {
-            side,
-            lanes,
-            emulated,
-        } = self;
-        let group = 4 * lanes;
-        let depth = depth(size, lanes, kernel.get("WHOLE").is_some());
-        kernel
+        let group = self.group();
+        let depth = depth(size, self.lanes, kernel.get("WHOLE").is_some());
+        // Where invocations that read along the lines have fewer steps than a quad holds, several
+        // would store its components, and a compiler may make each of those a store of the quad.
+        let along_lines = kernel.get("LHS_M").or(kernel.get("RHS_M")).is_some();
+        let quads = !along_lines || (depth * size / (4 * group)).is_multiple_of(4);
+        let kernel = kernel
             .define("V", size * 16 / group)
             .define("NC", size / 16)
             .define("TILE_K", depth)
-            .define("LINE_LANES", depth / 8)
-            .define("GROUP", group)
-            .define("SIDE", side)
-            .define("SUBGROUP", lanes)
-            .flag("QUADS", side == 16)
-            .flag("EMULATE", emulated)
+            .define("LINE_LANES", depth / 8);
+        self.define_matrices(kernel, quads)
     }
 }
 
@@ -70,7 +93,7 @@ mod tests {
             .into_iter()
             .flat_map(|c| c.tiles().into_iter().map(move |tile| (c, tile)))
         {
-            let (size, group) = (tile.rows(), 4 * c.lanes as usize);
+            let (size, group) = (tile.rows(), c.group() as usize);
             let (stage, v, nc) = (512 / group, size * 16 / group, size / 16);
             let mut owners = vec![0; size * size];
             for (lane, v, c) in

@@ -1,6 +1,7 @@
 //! The three kernels: forward, to the queries, to the keys and values; over tiles in workgroup
-//! memory, and over subgroups.
+//! memory, over subgroups, and over cooperative matrices.
 
+use super::coopmat;
 use super::mask::{Bits, Mask};
 use super::tile::{self, Parts, Tile};
 use crate::gpu::{Core, DType, Gpu, Kernel, Source, Tensor, Work, groups_for};
@@ -135,7 +136,7 @@ fn subgroup_kernel(
 
 /// Every variant on any device.
 pub(super) fn kernels() -> Vec<Kernel> {
-    let mut all: Vec<Kernel> = tile::kernels().collect();
+    let mut all: Vec<Kernel> = tile::kernels().chain(coopmat::kernels()).collect();
     for lanes in LANES {
         for pass in [
             AttentionPass::Forward,
@@ -182,10 +183,20 @@ fn choose(gpu: &Gpu, pass: AttentionPass, p: &Problem, masked: bool) -> Chosen {
         .subgroup_size()
         .filter(|l| gpu.core() == Core::Subgroup && LANES.contains(l));
     let Some(lanes) = lanes else {
-        let tile = Tile::pick(pass, p.d);
+        let vec = p.d.is_multiple_of(4);
+        let matrices = gpu
+            .coopmat()
+            .and_then(|matrices| coopmat::Tile::pick(matrices, pass, p.d));
+        let (kernel, rows) = match matrices {
+            Some(tile) => (tile.kernel(pass, vec, masked), tile.rows),
+            None => {
+                let tile = Tile::pick(pass, p.d);
+                (tile.kernel(pass, vec, masked), tile.rows)
+            }
+        };
         let mut chosen = Chosen {
-            kernel: tile.kernel(pass, p.d.is_multiple_of(4), masked),
-            rows: tile.rows,
+            kernel,
+            rows,
             own,
             parts: Parts::one(walked),
         };

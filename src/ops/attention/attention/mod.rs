@@ -1,6 +1,7 @@
 //! Scaled dot-product attention (Vaswani et al. 2017, equation 1) without the matrix of scores, and
 //! its gradients. Heads of more than [`MOST_CHANNELS`] channels make it.
 
+mod coopmat;
 mod kernels;
 mod mask;
 mod reference;

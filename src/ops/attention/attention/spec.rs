@@ -300,9 +300,13 @@ impl Operation for AttentionSpec {
             rel: scores.rel,
         }
     }
-    /// Above 256 channels: probabilities, which the values weigh with, and their gradients.
+    /// Probabilities, which values are weighed with, and their gradients: up to 128 channels by
+    /// kernels of attention's own, whose texts bound what that does; above 256 by products.
     fn rounded(&self, c: &Case) -> f64 {
-        if c.get("d") > 256 { 2f64.powi(-9) } else { 0.0 }
+        match c.get("d") {
+            129..=256 => 0.0,
+            _ => 2f64.powi(-9),
+        }
     }
     fn work(&self, c: &Case) -> Work {
         work(&problem(c))

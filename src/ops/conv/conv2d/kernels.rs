@@ -83,10 +83,12 @@ fn grad_weight_kernel(
     let kernel = Kernel::new(shader!("conv/conv2d_grad_weight"));
     let kernel = tile.define_runs(kernel, whole, "LHS_CUT");
     let kernel = tile.define(kernel, along_rows(i_vec), along_rows(o_vec));
+    let emulated = kernel.get("EMULATE").is_some();
     let kernel = kernel
         .flag("LHS_RELU", relu[0])
         .flag("RHS_RELU", relu[1])
-        .flag("DIRECT", tile.direct(i_vec));
+        .flag("DIRECT", tile.direct(i_vec))
+        .flag("HELD_DOWN", emulated);
     kernel.flag("LHS_HALF", half[0]).flag("RHS_HALF", half[1])
 }
 
