@@ -26,6 +26,7 @@ use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
 use wgvq::storage::run_folder::RunFolder;
 use wgvq::storage::{atomic, metrics_log};
+use wgvq::storage::run_parts::with_kept_list;
 use wgvq::train::{Outcome, Start, check, keep_priors, resumed_run, run};
 use wgvq::{Error, Result};
 
@@ -153,7 +154,7 @@ impl Train {
         if vectors::is_in(&folder.config())? {
             return vectors::resume(global, &folder, keys, self.seen);
         }
-        let kept = RunConfig::load(&folder.config())?;
+        let kept = with_kept_list(RunConfig::load(&folder.config())?, path);
         let config = resumed_config(&kept, keys, "--resume")?;
         let data = own_pictures(path, &config, keys)?;
         let gpu = global.gpu()?;
