@@ -233,6 +233,13 @@ impl Encode {
             }
         };
         self.form.write(&place, &self.output, &codes, &labels)?;
+        if run.is_none() && labels.kinds().is_empty() {
+            output::note(
+                global,
+                "the shards hold no classes and texts: those of earlier versions have none, \
+                 whatever their images had; make them again to have these",
+            );
+        }
         self.form.tell(global, &self.output, &codes, peak);
         Ok(CommandStatus::Done)
     }
