@@ -37,6 +37,7 @@ mod hierarchy;
 mod import;
 mod input;
 mod inspect;
+mod json;
 mod kernel_budgets;
 mod keys;
 mod large_images;
