@@ -1,4 +1,4 @@
-//! PNG, JPEG, GIF, BMP and WebP, scaled to small images.
+//! PNG, JPEG, GIF, BMP, WebP and TIFF, scaled to small images.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -3,8 +3,8 @@
 use crate::errors::OrRaise;
 use numpy::{PyReadonlyArray1, PyReadonlyArray4, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use wgvq::Result;
 use wgvq::data::{self, ImageSet, Options};
+use wgvq::{Error, Result};
 
 /// Images in memory, as Python hands them over: u8 [N, H, W, C], a label for each and the names of
 /// the classes, and how many of the last images are held out.
@@ -81,6 +81,11 @@ impl Owned {
             Owned::Name(name) => return data::open(&name, options),
             Owned::Memory(memory) => memory,
         };
+        if options.test_files.is_some() {
+            let what = "names files, and arrays have none: leave it out, and say by `held_out` how \
+                        many images at the end are";
+            return Err(Error::config("data.test_files", what));
+        }
         let held_out = memory.held_out;
         let mut set =
             ImageSet::from_memory(memory.pixels, memory.size, &memory.labels, memory.classes)?;

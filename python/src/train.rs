@@ -15,6 +15,7 @@ use wgvq::data::{self, ImageSet};
 use wgvq::quantize::Registry;
 use wgvq::storage::metrics_log::named_values;
 use wgvq::storage::run_folder::RunFolder;
+use wgvq::storage::run_parts::with_kept_list;
 use wgvq::train::{Outcome, Start, Task, check, keep_priors, resumed_run, run};
 use wgvq::{Error, Result};
 
@@ -164,7 +165,7 @@ fn fresh(
 
 fn resumed(source: Owned, settings: &[(String, String)], out: &Path) -> Result<Ready> {
     let folder = RunFolder::resume(out)?;
-    let kept = RunConfig::load(&folder.config())?;
+    let kept = with_kept_list(RunConfig::load(&folder.config())?, out);
     let config = resumed_run(&kept, "--resume", |config| {
         // Where the images lie now, for the next time that the run goes on.
         if let Owned::Name(name) = &source

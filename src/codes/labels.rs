@@ -28,6 +28,15 @@ pub struct LabelKinds {
 }
 
 impl LabelKinds {
+    /// Returns which labels a data set has.
+    pub fn of(set: &ImageSet) -> LabelKinds {
+        let has_classes = set.items.iter().any(|item| item.class.is_some());
+        LabelKinds {
+            classes: has_classes.then(|| set.classes.clone()),
+            texts: set.items.iter().any(|item| item.caption.is_some()),
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         *self == LabelKinds::default()
@@ -53,14 +62,19 @@ const NONE: u32 = u32::MAX;
 impl Labels {
     /// Returns the labels of a data set.
     pub fn of(set: &ImageSet) -> Labels {
-        let mut labels = Labels::default();
-        if set.items.iter().any(|item| item.class.is_some()) {
-            labels.classes = set.classes.clone();
-            labels.class = Some(set.items.iter().map(|item| item.class).collect());
-        }
-        if set.items.iter().any(|item| item.caption.is_some()) {
-            let texts = set.items.iter().map(|item| item.caption.clone());
-            labels.texts = Some(texts.collect());
+        Labels::of_images(set, 0..set.len())
+    }
+
+    /// Returns the labels of some images of a data set, of the kinds that the whole of it has.
+    pub(crate) fn of_images(set: &ImageSet, images: std::ops::Range<usize>) -> Labels {
+        let mut labels = LabelKinds::of(set).labels();
+        for item in set.items.get(images).unwrap_or_default() {
+            if let Some(class) = &mut labels.class {
+                class.push(item.class);
+            }
+            if let Some(texts) = &mut labels.texts {
+                texts.push(item.caption.clone());
+            }
         }
         labels
     }
@@ -163,6 +177,7 @@ impl Labels {
 #[cfg(not(target_arch = "wasm32"))]
 impl Labels {
     /// Returns those of a part of the images.
+    #[cfg(test)]
     pub(crate) fn part(&self, images: std::ops::Range<usize>) -> Labels {
         fn of<T: Clone>(all: &Option<Vec<T>>, images: std::ops::Range<usize>) -> Option<Vec<T>> {
             let all = all.as_ref()?.iter().skip(images.start);

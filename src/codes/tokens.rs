@@ -328,6 +328,22 @@ impl Split {
         Ok((codes, classes))
     }
 
+    /// Returns the class of every image, in their order.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn classes(&self) -> Result<Vec<Option<u32>>> {
+        let mut all = Vec::with_capacity(self.images);
+        for (n, shard) in self.shards.iter().enumerate() {
+            let mut bytes = vec![0; 4 * shard.images];
+            self.bytes(n, shard.classes_at, &mut bytes)?;
+            let classes = bytes.as_chunks::<4>().0.iter().copied();
+            let class = |bytes| Some(u32::from_le_bytes(bytes)).filter(|c| *c != NO_CLASS);
+            all.extend(classes.map(class));
+        }
+        Ok(all)
+    }
+
     /// Returns the texts of images, by their numbers; `None` where there are none.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::config::train_common::{
 };
 use crate::config::words::word_keys;
 use crate::config::{DottedConfig, Resolved, Resumable, StepSchedule, check, learning_rate};
+use crate::data::ClassWeights;
 use crate::gpu::Gpu;
 use crate::models::prior::{Order, Shape};
 use crate::nn::MomentType;
@@ -34,6 +35,10 @@ pub struct Train {
     /// Share of the images whose class or text is hidden from the model, so that samples can be
     /// guided (Ho and Salimans 2021).
     pub class_dropout: f32,
+    /// Classes that are drawn more often than others: `none`, each image as often as any other;
+    /// `balanced`, each class as often as any other; or a list of numbers, one for each class in
+    /// their order, by which the images of the class are drawn more or less often.
+    pub class_weights: ClassWeights,
     /// Keep the weights of the best measurement instead of those of the last, since small sets are
     /// learned by heart.
     pub keep_best: bool,
@@ -77,6 +82,7 @@ flat_section!(Train {
     grad_clip,
     label_smoothing,
     class_dropout,
+    class_weights,
     ema_decay,
     keep_best,
     optimizer_state,
@@ -124,6 +130,7 @@ impl Default for Train {
             },
             label_smoothing: 0.0,
             class_dropout: 0.1,
+            class_weights: ClassWeights::None,
             keep_best: true,
             eval_images: 1024,
             optimizer_state: MomentDtype::F32,
@@ -138,6 +145,7 @@ impl DottedConfig for PriorConfig {
         ("prior.order", "\"raster\""),
         ("prior.kind", "\"autoregressive\""),
         ("prior.head", "\"table\""),
+        ("train.class_weights", "\"none\""),
         ("train.optimizer_state", "\"f32\""),
         ("train.shard_optimizer", "false"),
         PRECISION[0],
@@ -251,6 +259,7 @@ impl PriorConfig {
         let t = &self.train;
         t.validate()?;
         check_share("train.label_smoothing", t.label_smoothing)?;
+        t.class_weights.check("train.class_weights")?;
         check(
             "train.class_dropout",
             t.class_dropout,
@@ -335,6 +344,7 @@ mod tests {
             ("train.min_lr", "1.5"),
             ("train.label_smoothing", "1"),
             ("train.class_dropout", "nan"),
+            ("train.class_weights", "0,0"),
             ("train.ema_decay", "1"),
         ] {
             let mut config = PriorConfig::default();

@@ -28,6 +28,7 @@ pub use cache::folder::cache_dir;
 pub use decode::picture::{load_image, load_image_whole, load_mask, read_image};
 pub(crate) use loader::batch_plan::no_photographs;
 pub use loader::batch_plan::{Batch, BatchPlan};
+pub use loader::class_weights::{ClassOrder, ClassWeights, drawn};
 pub use loader::order::{Sampler, batch_indices, flip, spread, uniform};
 pub use loader::prefetcher::{DataStall, Prefetcher};
 pub use pixels::Pixels;
@@ -39,6 +40,7 @@ pub use source::memory::IN_MEMORY;
 pub use source::named::NAMED_SETS;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use source::numpy::read_header as read_npy_header;
+pub(crate) use source::test_files::two_rules as two_rules_of_the_split;
 
 use crate::{Error, Result, memory};
 
@@ -97,6 +99,9 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Rule for the held-out images.
     pub hold_out: SplitRule,
+    /// A text file that names the images that are held out, a path or a pattern a line. `None`
+    /// leaves it to the rule.
+    pub test_files: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -111,6 +116,7 @@ impl Default for Options {
             memory_bytes: MAX_BYTES,
             cache_bytes: 10 << 30,
             hold_out: SplitRule::Pictures,
+            test_files: None,
         }
     }
 }
@@ -143,10 +149,14 @@ impl Options {
 ///
 /// # Errors
 /// If there is no such thing, if it holds nothing that can be read, if it would take more than
-/// [`MAX_BYTES`] of memory, or if decoded images cannot be kept on disk.
+/// [`MAX_BYTES`] of memory, or if decoded images cannot be kept on disk. Also if files are to be
+/// held out ([`Options::test_files`]) that are not there, or of a source that has none.
 pub fn open(source: &str, options: &Options) -> Result<ImageSet> {
     check_options(options)?;
     let mut set = open_source(source, options)?;
+    if let Some(list) = &options.test_files {
+        source::test_files::hold_out(&mut set, list)?;
+    }
     if options.hold_out == SplitRule::Combinations {
         hold_out_combinations(&mut set)?;
     }
@@ -186,6 +196,7 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
         Err(error) => return Err(Error::file(path, format!("cannot be read: {error}"))),
     };
     if meta.is_dir() && source::cifar::is_cifar(path) {
+        source::test_files::none(source, options)?;
         source::cifar::open(path, options)
     } else if meta.is_dir() {
         source::folder::open(path, options)
@@ -196,6 +207,7 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
     } else if meta.is_file() && source::parquet::is_parquet(path) {
         source::folder::open_parquet(path, &source::parquet::alone(path), options)
     } else if meta.is_file() {
+        source::test_files::none(source, options)?;
         source::idx::open(path, options)
     } else {
         Err(Error::file(
@@ -206,6 +218,9 @@ fn open_source(source: &str, options: &Options) -> Result<ImageSet> {
 }
 
 fn check_options(options: &Options) -> Result<()> {
+    if options.test_files.is_some() && options.hold_out != SplitRule::Pictures {
+        return Err(two_rules_of_the_split());
+    }
     if let Some((width, height)) = options.size {
         check_size(width, height)?;
     }
@@ -255,6 +270,9 @@ fn budget(name: &str, count: usize, width: usize, height: usize, channels: usize
     }
 }
 
+/// The beginning of the note on a set of few images.
+const TOO_FEW: &str = "too few images to hold out one in ten";
+
 /// Train and test by the rule of the module. Where that would leave a side empty, the lowest group
 /// alone is held out; where there is but one group, both sides are everything. Returns a note where
 /// the rule could not be kept.
@@ -273,10 +291,7 @@ fn split(items: &[Item]) -> (Vec<u32>, Vec<u32>, Option<String>) {
         let note = "only one image: it is trained on and tested on, so the test figures say little";
         return (all, test, Some(note.into()));
     }
-    let note = format!(
-        "too few images to hold out one in ten: {} held out for the test",
-        test.len()
-    );
+    let note = format!("{TOO_FEW}: {} held out for the test", test.len());
     (train, test, Some(note))
 }
 

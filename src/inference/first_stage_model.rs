@@ -16,6 +16,7 @@ use crate::ops::image::image::{normalize, to_bytes};
 use crate::quantize::{Mode, Quantizer, Registry, ScaleTables};
 use crate::storage::checkpoint;
 use crate::storage::checkpoint::Checkpoint;
+use crate::storage::run_parts::with_kept_list;
 use crate::storage::weights;
 use crate::{Error, Result};
 use std::path::Path;
@@ -85,7 +86,13 @@ impl LoadOptions<'_> {
             return Err(Error::file(&path, what));
         }
         let (file, hash) = checkpoint::load_file(&path)?;
-        self.with_registry(|registry| FirstStageModel::of(gpu, &path, &file, hash, registry))
+        let model =
+            self.with_registry(|registry| FirstStageModel::of(gpu, &path, &file, hash, registry));
+        model.map(|mut model| {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            model.config = model.config.map(|config| with_kept_list(config, folder));
+            model
+        })
     }
 
     /// Loads a first stage from the bytes of its file.

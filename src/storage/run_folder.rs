@@ -296,9 +296,12 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     let held = names(path)?;
     let holds = |name: &str| held.iter().any(|n| n == name);
     let checkpoints = names(&path.join("checkpoints"))?;
-    // A `config.toml` alone may be any program's: it is a run's beside a lock, or where it reads as
-    // one, as in a folder that was copied or unpacked.
-    let config = holds("config.toml") && (holds(LOCK) || is_config(&path.join("config.toml")));
+    // A `config.toml` alone may be any program's, or somebody's own: it is a run's beside a lock,
+    // or where it reads as one beside other files of a run, as in a folder that was copied or
+    // unpacked.
+    let has_others = || Ok(made_by_a_run(path, true)?.len() > 1);
+    let of_a_run = || Ok(is_config(&path.join("config.toml")) && has_others()?);
+    let config = holds("config.toml") && (holds(LOCK) || of_a_run()?);
     let is_run = config
         || staged::is_unsettled(path, Content::Run)
         || checkpoints.iter().any(|n| is_checkpoint(n));

@@ -1,6 +1,7 @@
 //! The parts of a run's folder, by name: all of them go when the run is replaced, and nothing that
 //! somebody put beside them.
 
+use crate::config::run::RunConfig;
 use crate::models::first_stage::vqvae2::{MOST_LEVELS, level_names};
 use crate::models::scale_name;
 use crate::quantize::MOST_SIDE;
@@ -15,6 +16,8 @@ pub(crate) const LOCK: &str = "run.lock";
 /// Name of the file of a trained model.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) const MODEL: &str = "final.safetensors";
+/// Name of a run's copy of the list of images that are held out (`data.test_files`).
+pub const TEST_FILES: &str = "test-files.txt";
 /// Name of the file in which `wgvq compare` records a run that it trained.
 pub const COMPARED: &str = "comparison.json";
 /// Name of the file in which `wgvq compare --priors` records what a prior drew.
@@ -44,6 +47,7 @@ fn is_own(folder: &str, name: &str) -> bool {
                     | "pace.json"
                     | "code-statistics.safetensors"
                     | sessions::FILE
+                    | TEST_FILES
                     | COMPARED
                     | DRAWN
             ) || event_file::is_event_file(name)
@@ -166,6 +170,20 @@ pub(crate) fn made_of_texts(run: &Path, prior: &Path) -> Result<Vec<PathBuf>> {
         files.extend(all_of(&other)?);
     }
     Ok(files)
+}
+
+/// Returns a run's configuration, in which the list of images that are held out is the copy that
+/// the run keeps, where it has one: the list itself may have changed since, or gone.
+pub fn with_kept_list(mut config: RunConfig, run: &Path) -> RunConfig {
+    let kept = run.join(TEST_FILES);
+    if !config.data.test_files.is_empty()
+        && kept.is_file()
+        && let Ok(kept) = std::path::absolute(&kept)
+        && let Some(kept) = kept.to_str()
+    {
+        config.data.test_files = kept.to_owned();
+    }
+    config
 }
 
 /// Returns the files of a folder that an inspection made there.

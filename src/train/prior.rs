@@ -17,7 +17,7 @@ use crate::codes::tokens::{Split, Tokens};
 use crate::config::prior::PriorConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::config::{Precision, Resumable};
-use crate::data::spread;
+use crate::data::{ClassOrder, ClassWeights, spread};
 use crate::gpu::Gpu;
 use crate::inference::prior_measure::{CODE_ORDER, Conditioning, build, measure, with_order_of};
 use crate::metrics::{Reduce, Steps};
@@ -35,6 +35,7 @@ use crate::trainer::run::configured;
 use crate::trainer::task::{StepMetrics, Task, check_losses, descend, skipped};
 use crate::{Error, Result, memory};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Under what a checkpoint keeps the best weights so far.
@@ -103,6 +104,8 @@ pub struct PriorTask {
     config: Resolved<PriorConfig>,
     tokens: Tokens,
     prior: Prior,
+    /// The order of the training images by their classes' weights.
+    classes: Option<Arc<ClassOrder>>,
     best: Option<Best>,
     ranks: Ranks,
 }
@@ -150,8 +153,10 @@ impl Trainer<PriorTask> {
             loss_scale: t.first_scale(),
         };
         let state = OptimizerState::new(gpu, params, options)?;
+        let classes = class_order(config, &tokens)?;
         let task = PriorTask {
             gpu: gpu.clone(),
+            classes,
             config: config.clone(),
             tokens,
             prior,
@@ -160,6 +165,17 @@ impl Trainer<PriorTask> {
         };
         Ok(Trainer::of(gpu, task, state))
     }
+}
+
+/// Returns the order of the training images by their classes' weights.
+fn class_order(config: &Resolved<PriorConfig>, tokens: &Tokens) -> Result<Option<Arc<ClassOrder>>> {
+    let weights = &config.train.class_weights;
+    if *weights == ClassWeights::None {
+        return Ok(None);
+    }
+    let (about, class_of) = (&tokens.info, tokens.train.classes()?);
+    let (names, count) = (&about.classes, about.vocabulary.classes);
+    weights.order("train.class_weights", &about.data, names, count, &class_of)
 }
 
 impl PriorTask {

@@ -102,6 +102,15 @@ pub trait Task {
         Ok(Vec::new())
     }
 
+    /// Returns files that the run's folder keeps of what it is trained on, by their names: lists
+    /// that the configuration names. None by default.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    fn kept_files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
     /// Returns what a measurement is worth in steps, as far as it can be told before the first.
     fn measurement_cost(&self) -> MeasurementCost {
         MeasurementCost::default()

@@ -72,6 +72,16 @@ pub fn pictures(side: usize, count: usize) -> ImageSet {
     }
 }
 
+/// Such pictures in two classes, a quarter of them in the second.
+pub fn pictures_of_classes(side: usize, count: usize) -> ImageSet {
+    let mut set = pictures(side, count);
+    set.classes = vec!["many".into(), "few".into()];
+    for (i, item) in (0..).zip(&mut set.items) {
+        item.class = Some(u32::from(i % 4 == 0));
+    }
+    set
+}
+
 /// A small model's configuration.
 pub fn small_config() -> RunConfig {
     let mut config = RunConfig::default();

@@ -25,7 +25,9 @@ pub fn environment(command: &mut Command) -> &mut Command {
     command
         .env_remove("WGVQ_ADAPTER")
         .env_remove("WGVQ_CORE")
-        .env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        .env("XDG_RUNTIME_DIR", std::env::temp_dir())
+        // Lines of JSON are held against docs/json.md.
+        .env("WGVQ_CHECK_JSON", "1");
     // A table that this machine was tuned with is not under test.
     command.env(
         "WGVQ_TUNING",

@@ -1,7 +1,7 @@
 //! Steps in several passes over parts of their batch: the same as in one, within rounding.
 
 use crate::common::gpu;
-use crate::host::{pictures, small_config};
+use crate::host::{pictures, pictures_of_classes, small_config};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wgvq::config::DottedConfig;
@@ -93,11 +93,14 @@ pub(crate) fn apart(
 /// and the losses of a step in two and in four passes are those of the whole.
 #[test]
 fn parts_add_up_to_the_whole() {
-    let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
+    let (gpu, data) = (gpu(), Arc::new(pictures_of_classes(16, 24)));
     let cases: [(&str, Keys); 15] = [
         ("ema", &[]),
         ("rotation", &[("quantizer.rotation_trick", "true")]),
-        ("vq", &[("quantizer.kind", "vq")]),
+        (
+            "vq",
+            &[("quantizer.kind", "vq"), ("data.class_weights", "balanced")],
+        ),
         ("cosine", &[("quantizer.kind", "cosine")]),
         ("simvq", &[("quantizer.kind", "simvq")]),
         (

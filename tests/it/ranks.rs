@@ -5,7 +5,7 @@
 use crate::common::gpu;
 #[cfg(not(feature = "mpi"))]
 use crate::common::wgvq;
-use crate::host::pictures;
+use crate::host::{pictures, pictures_of_classes};
 use crate::passes::{GAN, Keys, apart, config, numbers};
 use crate::second_stage::{small, tokens};
 use std::path::Path;
@@ -82,7 +82,7 @@ fn near(what: &str, a: f64, b: f64, bound: f64) {
 /// codes were placed by k-means before, of what all ranks saw.
 #[test]
 fn ranks_add_up_to_one() {
-    let data = Arc::new(pictures(16, 24));
+    let data = Arc::new(pictures_of_classes(16, 24));
     let revived: Keys = &[
         ("quantizer.threshold_ema_dead_code", "2"),
         ("data.color", "0.1"),
@@ -103,7 +103,11 @@ fn ranks_add_up_to_one() {
         ("ema", revived, 2e-5),
         (
             "vq",
-            &[("quantizer.kind", "vq"), ("data.flip", "true")],
+            &[
+                ("quantizer.kind", "vq"),
+                ("data.flip", "true"),
+                ("data.class_weights", "balanced"),
+            ],
             2e-5,
         ),
         ("residual", residual, 2e-5),
@@ -265,8 +269,14 @@ fn run(
 /// rank that is gone ends it with an error, and its folder goes on.
 #[test]
 fn a_run_goes_on_over_other_ranks() {
-    let (data, place) = (Arc::new(pictures(16, 24)), tempfile::tempdir().unwrap());
-    let mut config = config(&[("train.ema_decay", "0.9"), ("train.lr", "1e-4")], 1);
+    let data = Arc::new(pictures_of_classes(16, 24));
+    let place = tempfile::tempdir().unwrap();
+    let keys: Keys = &[
+        ("train.ema_decay", "0.9"),
+        ("train.lr", "1e-4"),
+        ("data.class_weights", "1,5"),
+    ];
+    let mut config = config(keys, 1);
     config.train.steps = 6;
     let (alone, shared) = (place.path().join("alone"), place.path().join("shared"));
     let done = |results: Vec<Result<()>>| results.into_iter().for_each(|r| r.unwrap());
@@ -320,6 +330,7 @@ fn a_prior_is_the_same_over_ranks() {
         let mut config = small("rotary");
         config.set(key, value).unwrap();
         config.prior.dropout = 0.2;
+        config.set("train.class_weights", "balanced").unwrap();
         config.train.log_every = 1;
         (config.train.batch_size, config.train.accumulate) = (4, 2);
         let run = |ranks: usize| {

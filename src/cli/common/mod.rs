@@ -5,6 +5,7 @@ pub mod apart;
 pub mod array;
 pub mod dashboard;
 pub mod images;
+pub mod json;
 pub mod keys;
 pub mod losses;
 pub mod made;

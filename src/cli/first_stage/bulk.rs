@@ -1,5 +1,6 @@
 //! `wgvq encode` of a whole data set: in one process, in shards, and their joining.
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::common::watched::{NOTHING_WRITTEN, watched};
@@ -257,7 +258,7 @@ impl Work<'_> {
                 "shard": made.shard.number(), "of": made.shard.of(),
                 "codes": output::shown(&path), "images": images, "skipped": skipped,
             });
-            return output::result(&line.to_string());
+            return json::print("encode-shard", &line);
         }
         let done = if skipped { ", which were there" } else { "" };
         output::result(&format!(
@@ -295,7 +296,7 @@ impl Work<'_> {
             let line = serde_json::json!({
                 "tokens": output::shown(self.out), "train": train, "test": test,
             });
-            output::result(&line.to_string());
+            json::print("encode-tokens", &line);
         } else {
             output::result(&format!(
                 "{}: tokens of {train} images to train on, {test} held out",

@@ -2,6 +2,7 @@
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::images::{Memory, name_of, tell_memory};
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::output::Bar;
 use crate::cli::common::place::Place;
@@ -232,6 +233,13 @@ impl Encode {
                 (made, gpu.memory().peak)
             }
         };
+        if run.is_none() && labels.kinds().is_empty() {
+            output::note(
+                global,
+                "the shards hold no classes and texts: those of earlier versions have none, \
+                 whatever their images had; make them again to have these",
+            );
+        }
         self.form.write(&place, &self.output, &codes, &labels)?;
         self.form.tell(global, &self.output, &codes, peak);
         Ok(CommandStatus::Done)
@@ -303,7 +311,7 @@ impl Encode {
             "codes": self.output.display().to_string(), "npy": arrays, "images": images,
             "peak_device_bytes": gpu.map_or(0, |gpu| gpu.memory().peak),
         });
-        output::result(&line.to_string());
+        json::print("encode", &line);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The forms in which `wgvq encode` writes codes for other programs.
 
 use crate::cli::Global;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use clap::{Args, ValueEnum};
@@ -101,7 +102,7 @@ impl CodesForm {
             let line = serde_json::json!({
                 "codes": output::shown(out), "images": images, "peak_device_bytes": peak,
             });
-            return output::result(&line.to_string());
+            return json::print("encode-table", &line);
         }
         let (out, per_image) = (out.display(), codes.per_image());
         output::result(&match self.format {

@@ -5,6 +5,7 @@ mod asked;
 mod results;
 
 use crate::cli::common::apart::apart;
+use crate::cli::common::json;
 use crate::cli::common::keys::{Keys, configuration, open, preset_names, quantizer_names};
 use crate::cli::common::losses::repeated_through_losses;
 use crate::cli::common::output;
@@ -413,7 +414,7 @@ impl Compare {
                     "perplexity": r.perplexity, "used": r.used, "bits_per_pixel": r.bits_per_pixel,
                     "ms_per_step": r.ms_per_step,
                 });
-                output::result(&line.to_string());
+                json::print("compare", &line);
             }
         } else {
             output::result(&text);

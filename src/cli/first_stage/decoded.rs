@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::images::{Memory, png, tell_memory, unique};
+use crate::cli::common::json;
 use crate::cli::common::made::{self, PICTURES, replaced};
 use crate::cli::common::output::{self, Bar};
 use crate::cli::common::place::Place;
@@ -101,7 +102,7 @@ impl Pictures<'_> {
                 "out": output::shown(self.out), "images": images,
                 "peak_device_bytes": gpu.memory().peak,
             });
-            output::result(&line.to_string());
+            json::print("decode", &line);
         } else {
             output::result(&format!("{}: {} images", self.out.display(), names.len()));
         }

@@ -1,6 +1,7 @@
 //! `wgvq export`: a trained model, or a part of it, for other programs.
 
 use crate::cli::common::apart::{apart, model_of};
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
@@ -205,7 +206,7 @@ impl Export {
                 let line = serde_json::json!({
                     "file": output::shown(path), "bytes": bytes.len(), "model": model.hash(),
                 });
-                output::result(&line.to_string());
+                json::print("export-file", &line);
             } else {
                 let kib = bytes.len().div_ceil(1 << 10);
                 output::result(&format!("{}: {kib} KiB", path.display()));
@@ -231,7 +232,7 @@ impl Export {
                 "file": output::shown(output), "bytes": bytes.len(), "files": names,
                 "parameters": bundle.parameter_count(), "left_out": left_out,
             });
-            output::result(&line.to_string());
+            json::print("export-bundle", &line);
         } else {
             let kib = bytes.len().div_ceil(1 << 10);
             let all = names.join(", ");
@@ -251,7 +252,7 @@ impl Export {
                 "file": output::shown(output), "bytes": bytes.len(),
                 "format": DECODER_FORMAT, "model": model.hash(),
             });
-            output::result(&line.to_string());
+            json::print("export-decoder", &line);
             return Ok(CommandStatus::Done);
         }
         let (path, kib) = (output.display(), bytes.len().div_ceil(1 << 10));

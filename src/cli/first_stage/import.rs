@@ -2,6 +2,7 @@
 
 use crate::cli::common::apart::apart;
 use crate::cli::common::array::Array;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::{CommandStatus, Global};
@@ -111,7 +112,7 @@ impl Import {
                 "run": output::shown(folder.path()), "config": imported.config,
                 "prefix": imported.prefix,
                 "others": imported.others, "left_out": imported.left_out });
-            output::result(&line.to_string());
+            json::print("import", &line);
             return Ok(CommandStatus::Done);
         }
         let names = imported.names.program();
@@ -180,7 +181,7 @@ impl Import {
                 "codebook": output::shown(&self.out), "prefix": imported.prefix,
                 "program": imported.program, "quantizer": structure, "cosine": imported.cosine,
                 "codebooks": m, "codes": k, "dim": codebooks.dim() });
-            output::result(&line.to_string());
+            json::print("import-codebook", &line);
             return Ok(CommandStatus::Done);
         }
         let length = if imported.cosine {

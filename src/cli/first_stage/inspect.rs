@@ -1,5 +1,6 @@
 //! `wgvq inspect`: what a trained model's codes are, as pictures and a page.
 
+use crate::cli::common::json;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
 use crate::cli::common::{output, pictures};
@@ -211,7 +212,7 @@ impl Inspect {
                 "quantizer": inspection.quantizer, "images": inspection.data.1, "codebooks": books,
                 "robustness": survival, "page": output::shown(&page),
             });
-            output::result(&line.to_string());
+            json::print("inspect", &line);
             return;
         }
         let level = if inspection.level.is_empty() {

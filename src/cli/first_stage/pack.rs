@@ -2,6 +2,7 @@
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::images::{Memory, name_of};
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
@@ -151,7 +152,7 @@ impl Pack {
                 "estimated_bytes": packed.estimate / 8.0, "bits_per_pixel": per_pixel,
                 "statistics": statistics.is_some(),
             });
-            output::result(&line.to_string());
+            json::print("pack", &line);
             return Ok(CommandStatus::Done);
         }
         output::result(&format!(

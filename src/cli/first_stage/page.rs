@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::images::png;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::first_stage::inspect::{chosen, name_of, open};
@@ -114,7 +115,7 @@ impl Page<'_> {
                 "page": output::shown(self.folder), "files": all.len(), "bytes": size,
                 "model": hash, "prior": prior.is_some(), "texts": reads_texts,
             });
-            output::result(&line.to_string());
+            json::print("export-page", &line);
         } else {
             let (folder, kib) = (self.folder.display(), size.div_ceil(1 << 10));
             output::result(&format!("{folder}: {} files, {kib} KiB", all.len()));

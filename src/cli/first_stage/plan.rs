@@ -1,5 +1,6 @@
 //! `wgvq plan`: what a configuration will take.
 
+use crate::cli::common::json;
 use crate::cli::common::keys::{Keys, configuration, open, preset_names};
 use crate::cli::common::output;
 use crate::cli::common::peaks::{described, table_of};
@@ -93,7 +94,7 @@ impl Plan {
                 "seconds": plan.total().as_secs_f64(),
                 "peaks": peaks.iter().map(described).collect::<Vec<_>>(),
             });
-            output::result(&line.to_string());
+            json::print("plan", &line);
         } else {
             table(&plan);
             table_of(&peaks);

@@ -2,6 +2,7 @@
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::images::{Memory, name_of, png, tell_memory, unique};
+use crate::cli::common::json;
 use crate::cli::common::made::{self, PICTURES, replaced};
 use crate::cli::common::output;
 use crate::cli::common::output::Bar;
@@ -156,10 +157,8 @@ impl Reconstruct {
 fn tell(global: &Global, path: &Path, error: f64) {
     let db = psnr(error);
     if global.json {
-        output::result(
-            &serde_json::json!({ "image": output::shown(path), "mse": error, "psnr": db })
-                .to_string(),
-        );
+        let line = serde_json::json!({ "image": output::shown(path), "mse": error, "psnr": db });
+        json::print("reconstruct", &line);
     } else {
         output::result(&format!(
             "{}: MSE {error:.5}, PSNR {db:.2} dB",

@@ -1,5 +1,6 @@
 //! `wgvq report`: rate and distortion of runs beside JPEG, PNG and WebP, or a page about them.
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::pictures::source_of;
@@ -133,8 +134,8 @@ impl Report {
         staged.put(&[])?;
         if global.json {
             runs.iter()
-                .for_each(|run| output::result(&line(run, &codecs).to_string()));
-            output::result(&codec_line(&codecs, count).to_string());
+                .for_each(|run| json::print("report-run", &line(run, &codecs)));
+            json::print("report-codecs", &codec_line(&codecs, count));
         } else {
             output::result(table(&runs, &codecs).trim_end());
         }

@@ -1,6 +1,7 @@
 //! `wgvq report --html`: a page about runs, in one file.
 
 use crate::cli::Global;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
@@ -66,7 +67,7 @@ impl PageRequest<'_> {
             let line = serde_json::json!({
                 "page": output::shown(&page), "bytes": html.len(), "runs": runs,
             });
-            output::result(&line.to_string());
+            json::print("report-page", &line);
         } else {
             output::result(&format!("page: {}", page.display()));
         }

@@ -1,6 +1,7 @@
 //! `wgvq statistics`
 
 use crate::cli::common::apart::{apart, model_of};
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
@@ -62,7 +63,7 @@ impl Statistics {
             let line = serde_json::json!({
                 "statistics": output::shown(&output), "images": images, "bytes": bytes.len(),
             });
-            output::result(&line.to_string());
+            json::print("statistics", &line);
         } else {
             output::result(&format!(
                 "{}: the codes of {images} images of {}, {} kB",

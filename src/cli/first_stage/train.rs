@@ -1,5 +1,6 @@
 //! `wgvq train`
 
+use crate::cli::common::json;
 use crate::cli::common::keys::{Architecture, Keys, configuration, open, preset_names};
 use crate::cli::common::losses::{Begun, through_losses};
 use crate::cli::common::output;
@@ -25,6 +26,7 @@ use wgvq::report::grid::Shape;
 use wgvq::report::samples::by_level;
 use wgvq::report::{Summary, summary};
 use wgvq::storage::run_folder::RunFolder;
+use wgvq::storage::run_parts::with_kept_list;
 use wgvq::storage::{atomic, metrics_log};
 use wgvq::train::{Outcome, Start, check, keep_priors, resumed_run, run};
 use wgvq::{Error, Result};
@@ -153,7 +155,7 @@ impl Train {
         if vectors::is_in(&folder.config())? {
             return vectors::resume(global, &folder, keys, self.seen);
         }
-        let kept = RunConfig::load(&folder.config())?;
+        let kept = with_kept_list(RunConfig::load(&folder.config())?, path);
         let config = resumed_config(&kept, keys, "--resume")?;
         let data = own_pictures(path, &config, keys)?;
         let gpu = global.gpu()?;
@@ -306,7 +308,7 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome, picture: &Path
             "waited_share": outcome.trainer.waiting().map(|w| w.share()),
             "picture": output::shown(picture),
         });
-        output::result(&line.to_string());
+        json::print("train", &line);
     } else {
         output::result(&format!("{e}"));
         let (time, mib) = (output::duration(outcome.elapsed), memory.peak >> 20);

@@ -2,6 +2,7 @@
 
 mod entry;
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::pictures;
 use crate::cli::common::place::Place;
@@ -449,7 +450,7 @@ impl Work<'_> {
                 for (name, value, floor) in &r.figures {
                     line[name] = serde_json::json!({ "value": value, "floor": floor });
                 }
-                output::result(&line.to_string());
+                json::print("compare-priors", &line);
             }
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! `wgvq complete`: the rest of images of which a part is given.
 
 use crate::cli::common::apart::{apart, model_of};
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::prior::sample::{load, tell_of_guidance, tell_of_texts};
@@ -177,7 +178,7 @@ impl Complete {
                 "picture": output::shown(&self.output), "completions": self.n,
                 "log_likelihood": mean, "passes": Passes::of(&samples).json(),
             });
-            output::result(&line.to_string());
+            json::print("complete", &line);
         } else {
             let picture = self.output.display();
             output::result(&format!(

@@ -6,6 +6,7 @@ mod judge;
 mod measures;
 
 use super::sampling::SamplingArgs;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::pictures::folder_of;
 use crate::cli::common::place::Place;
@@ -355,7 +356,7 @@ impl Evaluate {
                     "metric": metric, "value": value, "floor": floor,
                     "images": images, "features": source,
                 });
-                output::result(&line.to_string());
+                json::print("evaluate", &line);
             } else {
                 output::result(&format!("{metric:<9} {value:>11.5}   floor {floor:.5}"));
             }

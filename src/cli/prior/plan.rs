@@ -1,5 +1,6 @@
 //! `wgvq plan --prior`: what a prior will take.
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::peaks::{described, table_of};
 use crate::cli::prior::stage::PriorKeys;
@@ -104,7 +105,7 @@ impl PlannedPrior {
                 "peaks": peaks.iter().map(described).collect::<Vec<_>>(),
                 "states": states.iter().map(state_as_json).collect::<Vec<_>>(),
             });
-            output::result(&line.to_string());
+            json::print("plan-prior", &line);
             return Ok(CommandStatus::Done);
         }
         let row = |name: &str, value: String| output::result(&format!("{name:<18}{value}"));

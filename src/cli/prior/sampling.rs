@@ -3,6 +3,7 @@
 
 use crate::cli::Global;
 use crate::cli::common::images::png;
+use crate::cli::common::json;
 use crate::cli::common::made::{SAMPLES, made_before};
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
@@ -269,7 +270,7 @@ impl SamplesFolder<'_> {
             if let Some((key, value)) = more {
                 line[key] = value.into();
             }
-            output::result(&line.to_string());
+            json::print("sample", &line);
             return;
         }
         output::result(&format!("{}: {images} images", self.folder.display()));

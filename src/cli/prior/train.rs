@@ -1,5 +1,6 @@
 //! `wgvq prior`: the second stage, trained over the codes of a run's model.
 
+use crate::cli::common::json;
 use crate::cli::common::losses::{Begun, through_losses};
 use crate::cli::common::output;
 use crate::cli::common::peaks::passes_chosen;
@@ -330,7 +331,7 @@ impl PriorCommand {
                 "peak_device_bytes": trained.peak_bytes,
                 "picture": output::shown(&picture),
             });
-            output::result(&line.to_string());
+            json::print("prior", &line);
         } else {
             output::result(&format!("{e}"));
             trained.tell(global);

@@ -2,6 +2,7 @@
 //! over a range of guidance.
 
 use super::sample::{load, sample_texts};
+use crate::cli::common::json;
 use crate::cli::common::place::Place;
 use crate::cli::common::{output, pictures};
 use crate::cli::prior::sampling::SamplingArgs;
@@ -243,7 +244,7 @@ impl Evaluate {
                     "images_found": images, "mean_cosine": score,
                     "pool": pool, "count": count, "by_chance": chance,
                 });
-                output::result(&line.to_string());
+                json::print("text2image-evaluate", &line);
             } else {
                 let g = guidance.map_or(String::new(), |g| format!(", guidance {g}"));
                 output::result(&format!(

@@ -1,5 +1,6 @@
 //! `wgvq config`: every key of a configuration, with its meaning and its default.
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::{Args, ValueEnum};
@@ -81,7 +82,7 @@ impl Config {
                 let line = serde_json::json!({
                     "key": format!("{section}.{name}"), "default": default, "about": about,
                 });
-                output::result(&line.to_string());
+                json::print("key", &line);
             }
         } else {
             output::result(&toml(&keys));

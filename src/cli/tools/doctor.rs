@@ -6,6 +6,7 @@ mod folders;
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod vulkan;
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
@@ -91,9 +92,7 @@ impl Report<'_> {
             Status::Failed => self.failures += 1,
         }
         if self.global.json {
-            // A line of our own type always serialises.
-            let line = serde_json::to_string(&finding).unwrap_or_default();
-            self.is_read &= output::is_read(&line);
+            self.is_read &= output::is_read(&json::text("finding", &finding));
             return;
         }
         let mark = match finding.status {

@@ -1,6 +1,7 @@
 //! `wgvq get`: a trained model that is part of the program, or one that somebody bundled, as a run.
 
 use crate::cli::common::apart::apart;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
@@ -63,7 +64,7 @@ impl Get {
                 "run": output::shown(&out), "parameters": bundle.parameter_count(),
                 "files": bundle.names().collect::<Vec<_>>(),
             });
-            output::result(&line.to_string());
+            json::print("get", &line);
         } else {
             let n = bundle.parameter_count() as f64 / 1e6;
             output::result(&format!("{}: {n:.2} million parameters", out.display()));
@@ -90,7 +91,7 @@ fn list(global: &Global, model: &Pretrained) {
         let line = serde_json::json!({
             "name": model.name, "about": model.about, "bytes": model.bytes().len(),
         });
-        output::result(&line.to_string());
+        json::print("pretrained", &line);
     } else {
         let kib = model.bytes().len().div_ceil(1 << 10);
         output::result(&format!(

@@ -1,5 +1,6 @@
 //! `wgvq info`
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use wgvq::Result;
@@ -61,7 +62,7 @@ pub fn run(global: &Global) -> Result<CommandStatus> {
                 "few_channels": few,
                 "tuned": stored.as_ref().map(|(path, _)| path.display().to_string()),
             });
-            output::result(&line.to_string());
+            json::print("adapter", &line);
             continue;
         }
         let mib = |bytes: u64| format!("{} MiB", bytes >> 20);

@@ -3,6 +3,7 @@
 #[cfg(any(windows, all(unix, not(target_vendor = "apple"))))]
 mod table;
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::{CommandStatus, Global};
@@ -124,7 +125,8 @@ impl Kernels {
                 .try_for_each(|(label, kernel)| self.write(label, kernel, &staged))?;
             staged.put()?;
             if global.json {
-                output::result(&serde_json::json!({ "kernels": kernels.len() }).to_string());
+                let line = serde_json::json!({ "kernels": kernels.len() });
+                json::print("kernels-written", &line);
             } else {
                 output::result(&format!("{} variants written", kernels.len()));
             }
@@ -137,7 +139,7 @@ impl Kernels {
         if folders.iter().all(|folder| folder.is_none()) {
             for label in kernels.keys() {
                 if global.json {
-                    output::result(&serde_json::json!({ "kernel": label }).to_string());
+                    json::print("kernel", &serde_json::json!({ "kernel": label }));
                 } else {
                     output::result(label);
                 }

@@ -1,5 +1,6 @@
 //! `wgvq presets`: the configurations that there are by name, and the file of each.
 
+use crate::cli::common::json;
 use crate::cli::common::keys::preset_names;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
@@ -26,7 +27,7 @@ impl Presets {
             Some(name) => {
                 let preset = preset(name)?;
                 if global.json {
-                    output::result(&line(preset, Some(preset.toml)));
+                    json::print("preset", &line(preset, Some(preset.toml)));
                 } else {
                     output::result(preset.toml.trim_end());
                 }
@@ -34,7 +35,7 @@ impl Presets {
             None => {
                 for preset in presets() {
                     if global.json {
-                        output::result(&line(preset, None));
+                        json::print("preset", &line(preset, None));
                     } else {
                         output::result(&format!("{:<12}{}", preset.name, preset.about()));
                     }
@@ -45,10 +46,10 @@ impl Presets {
     }
 }
 
-fn line(preset: &Preset, toml: Option<&str>) -> String {
+fn line(preset: &Preset, toml: Option<&str>) -> serde_json::Value {
     let mut line = serde_json::json!({ "name": preset.name, "about": preset.about() });
     if let Some(toml) = toml {
         line["toml"] = toml.into();
     }
-    line.to_string()
+    line
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::common::apart::apart;
 use crate::cli::common::array::{Array, Codes, Whole};
+use crate::cli::common::json;
 use crate::cli::common::output::{self, Bar};
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
@@ -149,7 +150,7 @@ impl Quantize {
                 "learning_s": learning.as_secs_f64(), "encoding_s": encoding.as_secs_f64(),
                 "output": output::shown(&self.output),
             });
-            output::result(&line.to_string());
+            json::print("quantize", &line);
             return Ok(CommandStatus::Done);
         }
         output::result(&format!(

@@ -2,6 +2,7 @@
 
 mod table;
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
@@ -300,7 +301,7 @@ fn row(
             forward_max_error: error(forward),
             gradient_max_error: error(gradient),
         };
-        return serde_json::to_string(&line).unwrap_or_default();
+        return json::text("selftest", &line);
     }
     let error = |v: &Option<Verdict>| {
         v.as_ref()

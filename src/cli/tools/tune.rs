@@ -1,5 +1,6 @@
 //! `wgvq tune`, and the tables that it stores.
 
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
@@ -43,7 +44,7 @@ impl Tune {
             let file = path.display().to_string();
             if global.json {
                 let line = serde_json::json!({ "table": file, "removed": removed });
-                output::result(&line.to_string());
+                json::print("tune-reset", &line);
             } else {
                 output::note(
                     global,
@@ -74,7 +75,7 @@ impl Tune {
                 let line = serde_json::json!({
                     "m": rows, "n": cols, "k": inner, "chosen": class.rule.tile, "tiles": tiles,
                 });
-                output::result(&line.to_string());
+                json::print("tile-choice", &line);
                 return;
             }
             let tiles: Vec<String> = class

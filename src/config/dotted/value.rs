@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Switch,
     Text,
     List(Box<Kind>),
+    /// A word, or a list of numbers.
+    WordOrNumbers,
 }
 
 /// The largest whole number of TOML.
@@ -21,7 +23,11 @@ impl Kind {
     /// list does not show what is in it.
     pub(crate) fn of(value: &Value, takes: &dyn Fn(&Value) -> bool) -> Kind {
         let samples = [Value::Float(0.5), Value::Integer(1), Value::Boolean(true)];
+        let numbers = || takes(&Value::Array(vec![Value::Float(0.5)]));
+        let word = || takes(&Value::String("none".into()));
         match value {
+            Value::String(_) if numbers() => Kind::WordOrNumbers,
+            Value::Array(_) if word() => Kind::WordOrNumbers,
             Value::Integer(_) => Kind::Whole,
             Value::Float(_) => Kind::Number,
             Value::Boolean(_) => Kind::Switch,
@@ -44,6 +50,7 @@ impl Kind {
             Kind::Number => "a number".into(),
             Kind::Switch => "true or false".into(),
             Kind::Text => "a word".into(),
+            Kind::WordOrNumbers => "a word, or a list of numbers, such as 0.5,1".into(),
             Kind::List(of) => format!(
                 "a list of {}, such as {}",
                 match **of {
@@ -95,6 +102,14 @@ impl Kind {
                     (false, _) => Ok(Value::String(text.to_owned())),
                 }
             }
+            Kind::WordOrNumbers => {
+                let numbers = |c: char| c.is_ascii_digit() || "[+-.".contains(c);
+                let of = match text.starts_with(numbers) {
+                    true => Kind::List(Box::new(Kind::Number)),
+                    false => Kind::Text,
+                };
+                of.read(text)
+            }
             Kind::List(of) => {
                 let inner = match (text.strip_prefix('['), text.ends_with(']')) {
                     (Some(rest), true) => rest.strip_suffix(']').unwrap_or(rest),
@@ -136,7 +151,10 @@ impl Kind {
             (Kind::Whole, Value::Integer(_))
             | (Kind::Number, Value::Float(_) | Value::Integer(_))
             | (Kind::Switch, Value::Boolean(_))
-            | (Kind::Text, Value::String(_)) => Ok(()),
+            | (Kind::Text | Kind::WordOrNumbers, Value::String(_)) => Ok(()),
+            (Kind::WordOrNumbers, Value::Array(all)) => {
+                all.iter().try_for_each(|value| Kind::Number.check(value))
+            }
             (Kind::List(of), Value::Array(all)) => all.iter().try_for_each(|value| of.check(value)),
             _ => Err(format!(
                 "{value} is a {}, expected {}",
@@ -276,6 +294,24 @@ mod tests {
                 told.contains(what) && told.contains("8,5,5"),
                 "{text}: {told}"
             );
+        }
+    }
+
+    #[test]
+    fn a_word_or_numbers_is_either() {
+        let (of, word) = (Kind::WordOrNumbers, Value::String("balanced".into()));
+        for text in ["balanced", " balanced ", "\"balanced\""] {
+            assert_eq!(of.read(text).unwrap(), word, "{text}");
+        }
+        let numbers = Value::Array(vec![Value::Float(1.0), Value::Float(0.5)]);
+        for text in ["1,0.5", "[1, .5]", "+1,0.5,"] {
+            assert_eq!(of.read(text).unwrap(), numbers, "{text}");
+        }
+        assert!(of.read("1,x").unwrap_err().contains("`x`"));
+        of.check(&Value::Array(vec![Value::Integer(1)])).unwrap();
+        of.check(&word).unwrap();
+        for wrong in [Value::Boolean(true), Value::Array(vec![word])] {
+            assert!(of.check(&wrong).unwrap_err().contains("number"));
         }
     }
 

@@ -55,6 +55,14 @@ pub struct Data {
     /// `captions`, combinations of words that no caption of the training side has, though it has
     /// each word.
     pub split: data::SplitRule,
+    /// A text file that names the images that are held out, one a line: a path below the data's
+    /// folder, or a pattern of `*`, `?` and `**`. Empty leaves it to data.split. The run keeps a
+    /// copy.
+    pub test_files: String,
+    /// Classes that are drawn more often than others: `none`, each image as often as any other;
+    /// `balanced`, each class as often as any other; or a list of numbers, one for each class in
+    /// their order, by which the images of the class are drawn more or less often.
+    pub class_weights: data::ClassWeights,
     /// Place of the pixels: `memory`, `disk`, or `auto`, in memory what fits data.memory_mib and
     /// half of the memory that the process may use.
     pub store: data::Residency,
@@ -80,6 +88,8 @@ impl Default for Data {
             photo_side: 0,
             color: 0.0,
             split: data::SplitRule::Pictures,
+            test_files: String::new(),
+            class_weights: data::ClassWeights::None,
             store: data::Residency::Auto,
             memory_mib: 4096,
             cache_mib: 10 << 10,
@@ -112,6 +122,7 @@ impl Data {
             memory_bytes: self.memory_mib << 20,
             cache_bytes: self.cache_mib << 20,
             hold_out: self.split,
+            test_files: (!self.test_files.is_empty()).then(|| self.test_files.clone().into()),
         }
     }
 
@@ -166,6 +177,10 @@ impl Data {
             d.cache_mib <= 1 << 30,
             "at most 2^30",
         )?;
+        if !d.test_files.is_empty() && d.split != data::SplitRule::Pictures {
+            return Err(data::two_rules_of_the_split());
+        }
+        d.class_weights.check("data.class_weights")?;
         check("data.workers", d.workers, d.workers <= 256, "at most 256")
     }
 }

@@ -44,6 +44,8 @@ impl DottedConfig for RunConfig {
         ACCUMULATE,
         PRECISION[0],
         PRECISION[1],
+        ("data.class_weights", "\"none\""),
+        ("data.test_files", "\"\""),
         ("model.mid_attention", "true"),
         ("model.spatial_norms", "false"),
         ("model.latent_kernel", "1"),
@@ -68,13 +70,16 @@ impl Resumable for RunConfig {
         self
     }
 
-    /// Returns every value, but for the steps in all, for where images and pixels lie and how
-    /// many threads make batches of them, and for what the backward pass keeps. These leave the
-    /// steps that were done as they are; any other change would not. That the images are the same
-    /// is told by their SHA-256, which checkpoints have.
+    /// Returns every value, but for the steps in all, for where images, the list of those held out
+    /// and pixels lie and how many threads make batches of them, and for what the backward pass
+    /// keeps. These leave the steps that were done as they are; any other change would not. That
+    /// the images and their split are the same is told by their SHA-256, which checkpoints have.
     fn plain_identity(&self) -> Result<String> {
         let mut same = self.clone();
-        same.data.source = Data::default().source;
+        let Data {
+            source, test_files, ..
+        } = Data::default();
+        (same.data.source, same.data.test_files) = (source, test_files);
         same.identity_with_source()
     }
 
@@ -213,10 +218,13 @@ mod tests {
             ("data.cache_mib", "1", true),
             ("data.crop", "random", false),
             ("data.source", "elsewhere", true),
+            ("data.test_files", "moved.txt", true),
             ("data.color", "0.1", false),
             ("data.crop_scale_min", "0.02", false),
             ("data.photo_side", "512", false),
             ("data.flip", "true", false),
+            ("data.class_weights", "balanced", false),
+            ("data.class_weights", "1,2", false),
             ("train.seed", "1", false),
         ] {
             let mut other = config.clone();
@@ -273,6 +281,12 @@ mod tests {
             ("data.crop", "randon", "none or random", "random"),
             ("data.store", "tape", "auto, memory or disk", "auto"),
             ("data.split", "caption", "pictures or captions", "captions"),
+            (
+                "data.class_weights",
+                "balance",
+                "none or balanced",
+                "balanced",
+            ),
             ("train.dtype", "f8", "f32 or f16", "f32"),
             ("loss.pixels", "l2", "auto, mse or l1", "l1"),
         ] {
@@ -325,6 +339,8 @@ mod tests {
             ("data.crop_scale_min", "-0.1"),
             ("data.crop_scale_max", "0.001"),
             ("data.color", "nan"),
+            ("data.class_weights", "1,-1"),
+            ("data.class_weights", "[0, 0]"),
             ("data.workers", "1000"),
             ("data.photo_side", "20000"),
             ("quantizer.kind", "nonesuch"),

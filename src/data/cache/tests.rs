@@ -375,6 +375,7 @@ fn batches_do_not_depend_on_where_pixels_lie() {
         flip: true,
         crop: Some((0.05, 0.9)),
         color: 0.4,
+        classes: None,
     };
     let sets = [
         opened(&dir, &whole),

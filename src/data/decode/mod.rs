@@ -2,8 +2,10 @@
 
 #[cfg(feature = "parquet")]
 pub(super) mod column;
+pub(super) mod formats;
 mod jpeg;
 pub(super) mod memory_budget;
 pub(super) mod picture;
 pub(super) mod place;
 pub(super) mod resize;
+mod tiff;

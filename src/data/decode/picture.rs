@@ -5,19 +5,21 @@
 //! white, a camera's orientation is applied, an animation gives its first frame, and an image of
 //! another size is cropped at the centre to the shape asked for and scaled with a Lanczos filter.
 
-use std::io::{BufRead, BufReader, Cursor, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
 use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageReader, Limits, RgbImage,
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
+    RgbImage,
 };
 use rayon::prelude::*;
 
-use crate::data::decode::jpeg;
 use crate::data::decode::place::{Place, PlaceReader};
+use crate::data::decode::tiff::{Tiff, is_tiff};
+use crate::data::decode::{formats, jpeg};
 use crate::data::{ImageSet, MAX_SIDE, Options, budget, check_channels, check_size};
 use crate::{Error, Result};
 
@@ -109,7 +111,10 @@ pub(crate) fn load_whole(place: &Place) -> Result<RgbImage> {
 
 /// Returns the header alone.
 pub(crate) fn header(place: &Place) -> Result<Header> {
-    guarded(place, |reader| {
+    guarded(place, |mut reader| {
+        if is_tiff(reader.fill_buf().map_err(unreadable)?) {
+            return Ok(tiff_header(&Tiff::open(reader, MAX_BYTES)?));
+        }
         let mut decoder = decoder(reader)?;
         let (width, height) = decoder.dimensions();
         let (width, height) = if sideways(orientation(&mut decoder)) {
@@ -139,6 +144,21 @@ pub(crate) fn header(place: &Place) -> Result<Header> {
             cost,
         })
     })
+}
+
+fn tiff_header<R: Read + Seek>(tiff: &Tiff<R>) -> Header {
+    let (mut width, mut height) = (tiff.width, tiff.height);
+    if sideways(tiff.orientation) {
+        (width, height) = (height, width);
+    }
+    // As the file has it, as bytes with an alpha, and then as other images.
+    let cost = 2 * tiff.bytes + 15 * u64::from(width) * u64::from(height);
+    Header {
+        width: width as usize,
+        height: height as usize,
+        grey: tiff.is_grey(),
+        cost,
+    }
 }
 
 /// Returns the middle of an image that has the shape of `to_w` x `to_h`.
@@ -321,7 +341,7 @@ fn guarded<T>(
     place: &Place,
     work: impl FnOnce(BufReader<PlaceReader>) -> Result<T, String>,
 ) -> Result<T> {
-    let unreadable = |error| place.error(format!("cannot be read: {error}"));
+    let unreadable = |error| place.error(unreadable(error));
     if !place.is_file().map_err(unreadable)? {
         return Err(place.error("is not a file"));
     }
@@ -344,9 +364,19 @@ fn guarded<T>(
 fn decoder<'a, R: BufRead + Seek + 'a>(reader: R) -> Result<impl ImageDecoder + 'a, String> {
     let mut reader = ImageReader::new(reader)
         .with_guessed_format()
-        .map_err(|error| error.to_string())?;
-    if reader.format().is_none() {
-        return Err("is not a PNG, JPEG, GIF, BMP or WebP image".into());
+        .map_err(unreadable)?;
+    let is_read = |format| {
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+        matches!(format, Png | Jpeg | Gif | Bmp | WebP)
+    };
+    if !reader.format().is_some_and(is_read) {
+        let mut head = Vec::new();
+        let mut reader = reader.into_inner();
+        let read = reader
+            .rewind()
+            .and_then(|()| reader.take(72).read_to_end(&mut head));
+        read.map_err(unreadable)?;
+        return Err(formats::refused(&head));
     }
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(MAX_SIDE as u32);
@@ -368,9 +398,14 @@ fn decoder<'a, R: BufRead + Seek + 'a>(reader: R) -> Result<impl ImageDecoder + 
 }
 
 fn read<R: BufRead + Seek>(mut reader: R) -> Result<DynamicImage, String> {
-    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
-    let head = reader.fill_buf().map_err(cannot)?;
-    if let [
+    let head = reader.fill_buf().map_err(unreadable)?;
+    if is_tiff(head) {
+        let tiff = Tiff::open(reader, MAX_BYTES)?;
+        let orientation = tiff.orientation;
+        let mut picture = tiff.decode(MAX_BYTES)?;
+        picture.apply_orientation(orientation);
+        return Ok(picture);
+    } else if let [
         b'R',
         b'I',
         b'F',
@@ -388,18 +423,22 @@ fn read<R: BufRead + Seek>(mut reader: R) -> Result<DynamicImage, String> {
     {
         // Its decoder takes what there is of the last part for all of it.
         let said = 8 + u64::from(u32::from_le_bytes([a, b, c, d]));
-        if reader.seek(SeekFrom::End(0)).map_err(cannot)? < said {
+        if reader.seek(SeekFrom::End(0)).map_err(unreadable)? < said {
             return Err(jpeg::SHORT.into());
         }
-        reader.rewind().map_err(cannot)?;
+        reader.rewind().map_err(unreadable)?;
     } else if head.starts_with(JPEG) {
         let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(cannot)?;
+        reader.read_to_end(&mut bytes).map_err(unreadable)?;
         let decoder = decoder(Cursor::new(&bytes))?;
         jpeg::whole(&bytes)?;
         return decoded(decoder);
     }
     decoded(decoder(reader)?)
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("cannot be read: {error}")
 }
 
 fn decoded(mut decoder: impl ImageDecoder) -> Result<DynamicImage, String> {

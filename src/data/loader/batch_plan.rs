@@ -5,15 +5,17 @@
 //! to be kept for a run to go on where it stopped, and batches can be made by any thread in any
 //! order.
 
+use crate::data::loader::class_weights::{ClassOrder, drawn};
 use crate::data::loader::jitter::jitter;
-use crate::data::loader::order::{batch_indices, flip, uniform};
+use crate::data::loader::order::{flip, uniform};
 use crate::data::{ImageSet, Pixels};
 use crate::{Error, Result};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The rule by which batches are made of the training split: the images of each step, their crops,
 /// flips and colours, which follow from the seed, the step and the place in the batch alone.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BatchPlan {
     /// The run's seed.
     pub seed: u64,
@@ -25,6 +27,9 @@ pub struct BatchPlan {
     pub crop: Option<(f64, f64)>,
     /// Multiply brightness, contrast and saturation by up to 1 - color to 1 + color each.
     pub color: f32,
+    /// The order of the training split's images by their classes' weights; `None` has each once in
+    /// an epoch.
+    pub classes: Option<Arc<ClassOrder>>,
 }
 
 /// The training images of a step.
@@ -50,7 +55,8 @@ impl BatchPlan {
 
     /// Returns the images of a step by their numbers in the set, and which are to be mirrored.
     pub fn order(&self, set: &ImageSet, step: u64) -> (Vec<u32>, Vec<bool>) {
-        let places = batch_indices(self.seed, step, self.batch, set.train.len());
+        let order = self.classes.as_deref();
+        let places = drawn(order, self.seed, step, self.batch, set.train.len());
         let mirrored = (0..places.len())
             .map(|i| self.flip && flip(self.seed, step, i))
             .collect();
@@ -122,6 +128,7 @@ pub(crate) fn no_photographs(set: &ImageSet) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::batch_indices;
 
     fn recipe() -> BatchPlan {
         BatchPlan {
@@ -130,6 +137,7 @@ mod tests {
             flip: true,
             crop: None,
             color: 0.0,
+            classes: None,
         }
     }
 

@@ -91,7 +91,7 @@ const FLIP_STREAM: u64 = 0x666c_6970;
 
 /// One epoch's order.
 #[derive(Debug, Clone, Copy)]
-struct Permutation {
+pub(super) struct Permutation {
     keys: [u32; ROUNDS as usize],
     /// Bits in half of the network's word.
     half: u32,
@@ -99,7 +99,7 @@ struct Permutation {
 }
 
 impl Permutation {
-    fn new(seed: u64, epoch: u64, n: u32) -> Permutation {
+    pub(super) fn new(seed: u64, epoch: u64, n: u32) -> Permutation {
         let key = mix(mix(seed).wrapping_add(epoch));
         let bits = 32 - (n - 1).leading_zeros();
         let keys = std::array::from_fn(|round| mix(key.wrapping_add(round as u64 + 1)) as u32);
@@ -112,7 +112,7 @@ impl Permutation {
 
     /// The network's word is at most 4 n wide, so the walk takes at most four turns on average; it
     /// ends, since the network is a permutation and the walk starts inside.
-    fn at(&self, position: u32) -> u32 {
+    pub(super) fn at(&self, position: u32) -> u32 {
         let mut x = position;
         loop {
             x = self.network(x);

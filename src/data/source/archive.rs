@@ -14,9 +14,9 @@ use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use crate::data::decode::formats::{ENDINGS, UNREAD, kinds};
 use crate::data::decode::place::Place;
 use crate::data::source::folder;
-use crate::data::source::folder::ENDINGS;
 use crate::data::source::image_file::{ImageFile, MAX_CAPTION, Sidecar, first_few, too_long};
 use crate::data::{ImageSet, Options, cache_dir};
 use crate::text::decode_text;
@@ -55,13 +55,20 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<ImageSet> {
         &options.cache_dir.clone().unwrap_or_else(cache_dir),
         &mut notes,
     );
-    let found = samples(path, "", &mut notes)?;
+    let mut unread = BTreeMap::new();
+    let found = samples(path, "", &mut unread, &mut notes)?;
     if found.is_empty() {
+        let others = match unread.is_empty() {
+            true => String::new(),
+            false => format!("; found {}", folder::passed_over(&unread)),
+        };
+        let kinds = kinds();
         return Err(Error::file(
             path,
-            format!("holds no images ({})", folder::kinds()),
+            format!("holds no images ({kinds}){others}"),
         ));
     }
+    folder::note_passed_over(&unread, &mut notes);
     folder::load(path, found, options, notes)
 }
 
@@ -94,6 +101,8 @@ enum Member {
     Picture(Place),
     /// Its content, or the reason why it cannot be read.
     Text(Result<String, String>),
+    /// An image in a format that is not read, by its ending.
+    Unread(String),
 }
 
 /// An image of a sample, or a text beside it, by its ending in lower case.
@@ -103,10 +112,12 @@ struct Sample {
     texts: BTreeMap<String, (String, Result<String, String>)>,
 }
 
-/// Returns the images of an archive in the order of their names, which begin with `prefix`.
+/// Returns the images of an archive in the order of their names, which begin with `prefix`. Those
+/// in formats that are not read are counted in `unread`, by their endings.
 pub(crate) fn samples(
     path: &Path,
     prefix: &str,
+    unread: &mut BTreeMap<String, usize>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<ImageFile>> {
     let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
@@ -122,6 +133,7 @@ pub(crate) fn samples(
             Member::Text(text) => {
                 sample.texts.insert(ending, (name, text));
             }
+            Member::Unread(ending) => *unread.entry(ending).or_default() += 1,
         }
     }
     let (mut found, mut beside) = (Vec::new(), Vec::new());
@@ -276,6 +288,8 @@ fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
                 decode_text(&text)
             };
             members.insert(name, Member::Text(text));
+        } else if UNREAD.contains(&&*ending) {
+            members.insert(name, Member::Unread(ending));
         }
     }
     Ok(members)

@@ -16,6 +16,7 @@ mod classes;
 mod notes;
 pub(crate) mod stored;
 
+use crate::data::decode::formats::{CONVERT, ENDINGS, UNREAD, kinds};
 use crate::data::decode::memory_budget::{DECODING, MemoryBudget};
 use classes::classes;
 pub(crate) use notes::Skipped;
@@ -41,12 +42,6 @@ use crate::data::source::tiles;
 use crate::data::{ImageSet, Item, Options, budget, split};
 use crate::{Error, Result};
 use stored::SetLayout;
-
-pub(crate) const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "gif", "bmp", "webp"];
-/// Images in formats that are not read; people should know that they were passed over.
-const UNREAD: [&str; 9] = [
-    "tif", "tiff", "avif", "heic", "heif", "jxl", "svg", "tga", "psd",
-];
 
 /// Opens Parquet files, given with their names below `root`.
 pub(crate) fn open_parquet(
@@ -254,7 +249,8 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
     }
     if found.is_empty() {
         for (path, name) in &shards {
-            found.extend(archive::samples(path, &format!("{name}/"), notes)?);
+            let prefix = format!("{name}/");
+            found.extend(archive::samples(path, &prefix, &mut unread, notes)?);
         }
     } else if !shards.is_empty() {
         let what = "archives beside the images were passed over: give a folder of archives \
@@ -270,15 +266,10 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
         notes.push(format!("{} {what}", tables.len()));
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
-    let passed: Vec<String> = unread
-        .iter()
-        .map(|(ending, n)| format!("{n} .{ending}"))
-        .collect();
     if found.is_empty() {
-        let passed = if passed.is_empty() {
-            String::new()
-        } else {
-            format!(", {}", passed.join(", "))
+        let passed = match unread.is_empty() {
+            true => String::new(),
+            false => format!(", {}", passed_over(&unread)),
         };
         let others = others + shards.len() + tables.len();
         let kinds = kinds();
@@ -288,12 +279,7 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
         );
         return Err(Error::file(root, what));
     }
-    if !passed.is_empty() {
-        notes.push(format!(
-            "images in formats that are not read were passed over: {}",
-            passed.join(", ")
-        ));
-    }
+    note_passed_over(&unread, notes);
     if !closed.is_empty() {
         closed.sort();
         notes.push(format!(
@@ -304,9 +290,20 @@ pub(crate) fn walk(root: &Path, notes: &mut Vec<String>) -> Result<Vec<ImageFile
     Ok(found)
 }
 
-/// Returns the endings of images, as a list.
-pub(crate) fn kinds() -> String {
-    ENDINGS.map(|ending| format!(".{ending}")).join(", ")
+/// Returns how many images of each ending are not read, and a way out.
+pub(crate) fn passed_over(unread: &BTreeMap<String, usize>) -> String {
+    let counts = unread.iter().map(|(ending, n)| format!("{n} .{ending}"));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let ending = unread.keys().next().map_or("", String::as_str);
+    format!("{counts}; {CONVERT} *.{ending}`")
+}
+
+/// Tells of images in formats that are not read, where there are some.
+pub(crate) fn note_passed_over(unread: &BTreeMap<String, usize>, notes: &mut Vec<String>) {
+    if !unread.is_empty() {
+        let what = "images in formats that are not read were passed over";
+        notes.push(format!("{what}: {}", passed_over(unread)));
+    }
 }
 
 /// Returns the names of an image's text without their ending: as the image without its own, or

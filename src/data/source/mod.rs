@@ -16,4 +16,5 @@ pub(super) mod memory;
 pub(super) mod named;
 pub(super) mod numpy;
 pub(super) mod parquet;
+pub(super) mod test_files;
 mod tiles;

@@ -5,7 +5,7 @@ use std::path::Path;
 use strsim::levenshtein;
 
 use crate::data::decode::picture;
-use crate::data::source::{emoji, folder, idx, tiles};
+use crate::data::source::{emoji, folder, idx, test_files, tiles};
 use crate::data::{self, ImageSet, Options};
 use crate::{Error, Result};
 
@@ -54,7 +54,8 @@ pub(crate) fn open(name: &str, options: &Options) -> Option<Result<ImageSet>> {
         .join(name);
     let set = match name {
         "emoji" => emoji::open(options),
-        "fashion-mnist" => fashion_mnist(&[&place, Path::new(DEBIAN)], options),
+        "fashion-mnist" => test_files::none(name, options)
+            .and_then(|()| fashion_mnist(&[&place, Path::new(DEBIAN)], options)),
         "photos" if place.is_dir() => tiles::open(&place, options),
         _ if place.is_dir() => folder::open(&place, options),
         _ => Err(missing(name, &[&place])),

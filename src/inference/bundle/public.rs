@@ -44,10 +44,12 @@ fn mask(config: &mut Value, told: Source) {
     {
         *source = json!(told.of(path));
     }
-    if let Some(lpips) = config.pointer_mut("/loss/lpips")
-        && let Some(path) = lpips.as_str().filter(|path| !path.is_empty())
-    {
-        *lpips = json!(last_part(path));
+    for file in ["/loss/lpips", "/data/test_files"] {
+        if let Some(file) = config.pointer_mut(file)
+            && let Some(path) = file.as_str().filter(|path| !path.is_empty())
+        {
+            *file = json!(last_part(path));
+        }
     }
 }
 
@@ -130,12 +132,13 @@ mod tests {
         // What somebody wrote beside it may name places too.
         let own = public("# of /home/me\n[data]\nsource = \"emoji\"\n");
         assert!(!own.contains("/home"), "{own}");
-        let own =
-            public("[data]\nsource = \"/home/me/pictures\"\n[loss]\nlpips = \"/a/vgg.bin\"\n");
-        assert!(!own.contains("/home") && !own.contains("/a/"), "{own}");
-        assert!(
-            own.contains(NO_SOURCE) && own.contains("\"vgg.bin\""),
-            "{own}"
+        let own = public(
+            "[data]\nsource = \"/home/me/pictures\"\ntest_files = \"/home/me/held.txt\"\n[loss]\n\
+             lpips = \"/a/vgg.bin\"\n",
         );
+        assert!(!own.contains("/home") && !own.contains("/a/"), "{own}");
+        for part in [NO_SOURCE, "\"vgg.bin\"", "\"held.txt\""] {
+            assert!(own.contains(part), "{own}");
+        }
     }
 }

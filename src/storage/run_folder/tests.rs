@@ -68,6 +68,17 @@ fn what_was_unpacked_can_be_replaced() {
     let other = base.path().join("other");
     write(&other.join("config.toml"), "[server]\nport = 80\n");
     assert!(RunFolder::create(&other, true).is_err());
+    // A configuration that somebody wrote is no run, whatever it says.
+    for config in configs.iter().map(String::as_str).chain([""]) {
+        let alone = base.path().join("alone");
+        write(&alone.join("config.toml"), config);
+        let refused = RunFolder::create(&alone, true).unwrap_err().to_string();
+        assert!(
+            refused.contains("holds no run (there is `config.toml`)"),
+            "{refused}"
+        );
+        assert!(alone.join("config.toml").is_file());
+    }
 }
 
 #[test]

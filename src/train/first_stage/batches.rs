@@ -5,7 +5,7 @@
 //! [`Prefetcher`]'s threads before it comes; in browsers, which give no threads, when it comes.
 
 use crate::config::run::ResolvedConfig;
-use crate::data::{Batch, BatchPlan, DataStall, ImageSet, Prefetcher, no_photographs};
+use crate::data::{Batch, BatchPlan, ClassOrder, DataStall, ImageSet, Prefetcher, no_photographs};
 use crate::gpu::{Gpu, Tensor};
 use crate::ops::image::image::{FLIP, normalize};
 use crate::parallel::Ranks;
@@ -41,17 +41,33 @@ enum Source {
     Host,
 }
 
-/// Returns the plan of a configuration's batches.
-fn recipe(config: &ResolvedConfig) -> BatchPlan {
+/// Returns the plan of a configuration's batches of a set.
+fn recipe(config: &ResolvedConfig, data: &ImageSet) -> Result<BatchPlan> {
     let (d, t) = (&config.data, &config.train);
     let crop = d.crops().then_some((d.crop_scale_min, d.crop_scale_max));
-    BatchPlan {
+    Ok(BatchPlan {
+        classes: class_order(config, data)?,
         seed: t.seed,
         batch: t.images(),
         flip: d.flip,
         crop,
         color: d.color,
-    }
+    })
+}
+
+/// Returns the order of the training images by their classes' weights.
+fn class_order(config: &ResolvedConfig, data: &ImageSet) -> Result<Option<Arc<ClassOrder>>> {
+    let class = |i: &u32| data.items.get(*i as usize).and_then(|item| item.class);
+    let class_of: Vec<Option<u32>> = data.train.iter().map(class).collect();
+    let (name, classes) = (&data.name, &data.classes);
+    let weights = &config.data.class_weights;
+    weights.order(
+        "data.class_weights",
+        name,
+        classes,
+        classes.len(),
+        &class_of,
+    )
 }
 
 /// Checks that batches can be made of this set as the configuration says.
@@ -59,7 +75,7 @@ fn recipe(config: &ResolvedConfig) -> BatchPlan {
 /// # Errors
 /// If not; the message names the key.
 pub(super) fn check(config: &ResolvedConfig, data: &ImageSet) -> Result<()> {
-    if recipe(config).crop.is_some() && data.pixels.photographs().is_none() {
+    if recipe(config, data)?.crop.is_some() && data.pixels.photographs().is_none() {
         return Err(no_photographs(data));
     }
     Ok(())
@@ -85,7 +101,7 @@ impl Batches {
         data: Arc<ImageSet>,
         ranks: &Ranks,
     ) -> Result<Batches> {
-        let recipe = recipe(config);
+        let recipe = recipe(config, &data)?;
         let t = &config.train;
         let part = pass_of_rank(ranks.size(), t.batch_size, t.accumulate)?;
         let each = recipe.batch / ranks.size();
@@ -101,7 +117,9 @@ impl Batches {
                 Source::Resident(Tensor::from_slice(gpu, &shape, all)?)
             }
             None if cfg!(target_arch = "wasm32") => Source::Host,
-            None => Source::Prefetcher(ahead(config, recipe, places.clone(), data.clone())?),
+            None => {
+                Source::Prefetcher(ahead(config, recipe.clone(), places.clone(), data.clone())?)
+            }
         };
         Ok(Batches {
             gpu: gpu.clone(),

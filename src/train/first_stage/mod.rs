@@ -34,9 +34,10 @@ use crate::pace::MeasurementCost;
 use crate::parallel::Ranks;
 use crate::quantize::{CodebookBatch, MOST_SCALES};
 use crate::storage::checkpoint::{Checkpoint, LazyCheckpoint};
+use crate::storage::run_parts::TEST_FILES;
 use crate::trainer::optimizer_state::OptimizerState;
 use crate::trainer::task::{Recovery, Task, View};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use batches::Batches;
 use code_average::CodeAverage;
 use monitor::Monitor;
@@ -219,6 +220,13 @@ impl Task for FirstStageTask {
 
     fn per_step(&self) -> (usize, &'static str) {
         (self.config.train.images(), "images")
+    }
+
+    fn kept_files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        match self.config.data.test_files.as_str() {
+            "" => Ok(Vec::new()),
+            list => Ok(vec![(TEST_FILES, files::read(list.as_ref(), files::LIST)?)]),
+        }
     }
 
     fn rate(&self, step: u64) -> f64 {

@@ -66,6 +66,7 @@ pub fn run_with(
     let config = &config.map(|mut config| {
         // The run may be gone on with from another working directory.
         config.data.source = absolute(&config.data.source);
+        config.data.test_files = absolute(&config.data.test_files);
         config
     });
     data.notes.iter().for_each(|n| observer.note(n));

@@ -3,7 +3,7 @@
 use super::PriorTask;
 use crate::Result;
 use crate::autograd::Tape;
-use crate::data::batch_indices;
+use crate::data::drawn;
 use crate::gpu::Tensor;
 use crate::inference::prior_measure::{random_hidden, random_orders, upload_in_orders};
 use crate::models::prior::{Batch, Kind};
@@ -78,7 +78,8 @@ impl PriorTask {
         first: bool,
     ) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
         let t = &self.config.train;
-        let images = batch_indices(t.seed, number, t.batch_size, self.tokens.train.len());
+        let (order, n) = (self.classes.as_deref(), self.tokens.train.len());
+        let images = drawn(order, t.seed, number, t.batch_size, n);
         let images = &images[places.clone()];
         let (codes, mut classes) = self.tokens.train.read(images)?;
         let key = Key {

@@ -155,6 +155,12 @@ pub fn train_loop<T: Task>(
     if folder.replaces() {
         observer.note("the run that is there stays until this one has its first checkpoint");
     }
+    for (name, bytes) in trainer.task().kept_files()? {
+        let kept = folder.path().join(name);
+        if start == Start::Fresh || !kept.exists() {
+            atomic::write(&kept, &bytes)?;
+        }
+    }
     atomic::write(&folder.config(), s.toml.as_bytes())?;
     let mut session = Session::new(trainer, schedule, folder, observer, first, saved, setback)?;
     let stopped = loop {

@@ -2,6 +2,7 @@
 
 use crate::cli::common::apart::{apart, model_of};
 use crate::cli::common::array::{Array, Codes, Whole};
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::common::watched::in_parts;
@@ -83,7 +84,7 @@ impl EncodeVectors<'_> {
                 "unique_share": unique, "collision_rate": 1.0 - unique,
                 "output": output::shown(self.output),
             });
-            output::result(&line.to_string());
+            json::print("encode-vectors", &line);
             return Ok(CommandStatus::Done);
         }
         output::result(&format!(
@@ -129,10 +130,12 @@ impl EncodeVectors<'_> {
 /// Prints what latents were written.
 pub fn tell_latents(global: &Global, output: &Path, rows: usize, channels: usize) {
     output::result(&match global.json {
-        true => serde_json::json!({
-            "latents": output::shown(output), "n": rows, "dim": channels,
-        })
-        .to_string(),
+        true => json::text(
+            "encode-latents",
+            &serde_json::json!({
+                "latents": output::shown(output), "n": rows, "dim": channels,
+            }),
+        ),
         false => format!("{}: {rows} latents of {channels} numbers", output.display()),
     });
 }
@@ -166,10 +169,12 @@ impl DecodeVectors<'_> {
         }
         array.whole().and_then(Whole::put)?;
         output::result(&match global.json {
-            true => serde_json::json!({
-                "vectors": output::shown(self.output), "n": n, "dim": model.dim(),
-            })
-            .to_string(),
+            true => json::text(
+                "decode-vectors",
+                &serde_json::json!({
+                    "vectors": output::shown(self.output), "n": n, "dim": model.dim(),
+                }),
+            ),
             false => format!(
                 "{}: {n} vectors of {} numbers",
                 self.output.display(),

@@ -4,6 +4,7 @@ mod codes;
 
 pub use codes::{DecodeVectors, EncodeVectors, tell_latents};
 
+use crate::cli::common::json;
 use crate::cli::common::keys::Keys;
 use crate::cli::common::losses::Begun;
 use crate::cli::common::output;
@@ -165,7 +166,7 @@ fn report(global: &Global, folder: &RunFolder, outcome: &Outcome<VectorsTask>) {
             "unique_share": e.unique_share, "collision_rate": e.collision_rate(),
             "seconds": outcome.elapsed.as_secs_f64(), "peak_device_bytes": memory.peak,
         });
-        output::result(&line.to_string());
+        json::print("train-vectors", &line);
         return;
     }
     output::result(&format!("{e}"));

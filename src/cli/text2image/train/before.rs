@@ -18,6 +18,7 @@ use wgvq::inference::texts::text_folder;
 use wgvq::models::Level;
 use wgvq::storage::atomic;
 use wgvq::storage::run_folder::RunFolder;
+use wgvq::storage::run_parts::with_kept_list;
 use wgvq::text2image::{Material, TrainRequest, check_places, ended};
 use wgvq::train::{check, levels_of};
 use wgvq::{Error, Result};
@@ -71,7 +72,7 @@ impl Train {
         let run = self.folder();
         let (config, stage) = match &self.resume {
             Some(_) if run.join("config.toml").exists() => {
-                let kept = RunConfig::load(&run.join("config.toml"))?;
+                let kept = with_kept_list(RunConfig::load(&run.join("config.toml"))?, run);
                 let has_ended = ended(run, kept.train.steps)?;
                 // Beside a first stage that `wgvq train` made, the seed is the others' alone.
                 let seed = if has_ended { None } else { self.seed };
@@ -209,6 +210,7 @@ impl Train {
         let folder = RunFolder::create(run, false)?;
         let mut config = config.clone();
         config.data.source = absolute(&config.data.source);
+        config.data.test_files = absolute(&config.data.test_files);
         atomic::write(&folder.config(), config.to_toml()?.as_bytes())?;
         request.save(&text_folder(run))?;
         Ok(folder)

@@ -1,6 +1,7 @@
 //! The stages of the second half: tokens, the prior, and the contrastive model.
 
 use super::{GO_ON, Train};
+use crate::cli::common::json;
 use crate::cli::common::losses::Begun;
 use crate::cli::common::output;
 use crate::cli::common::signals::stop_flag;
@@ -154,7 +155,7 @@ impl Train {
                 "parameters": trained.parameters, "bits_per_code": own,
                 "bits_per_code_without_text": none, "bits_per_code_with_other_text": others,
             });
-            output::result(&line.to_string());
+            json::print("text2image-prior", &line);
         } else {
             output::result(&format!(
                 "held out, bits per code: {own:.3} with its text, {none:.3} without, {others:.3} \
@@ -218,7 +219,7 @@ impl Train {
                     "contrastive": output::shown(folder.path()), "texts_found": e.texts,
                     "images_found": e.images, "pool": e.pool, "count": e.count,
                 });
-                output::result(&line.to_string());
+                json::print("text2image-contrastive", &line);
             } else {
                 output::result(&format!("{e}"));
                 output::result(&format!("run: {}", self.folder().display()));

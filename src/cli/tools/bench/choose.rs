@@ -1,6 +1,7 @@
 //! The choice of workloads: names, suites, and an operation over lists of sizes.
 
 use super::Bench;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::ValueEnum;
@@ -188,7 +189,7 @@ pub(super) fn list(global: &Global) -> Result<CommandStatus> {
                 let line = serde_json::json!({
                     "suite": suite, "name": w.name(), "op": op, "case": w.case().to_string(),
                 });
-                output::result(&line.to_string());
+                json::print("bench-workload", &line);
             } else {
                 output::result(&format!("{suite:<10} {}", w.name()));
             }

@@ -2,6 +2,7 @@
 
 use super::Bench;
 use crate::cli::common::apart::apart;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
 use crate::cli::common::signals::stop_flag;
@@ -96,7 +97,7 @@ impl Bench {
                 folder.path(),
             )?;
             if global.json {
-                output::result(&json(&row));
+                json::print("bench-distortion", &line(&row));
             } else {
                 for (by, reached) in results(&row) {
                     output::result(&match reached {
@@ -140,18 +141,17 @@ fn results(row: &DistortionRow) -> impl Iterator<Item = (&str, Result<&Reached, 
     std::iter::once(("wgvq", Ok(&row.ours))).chain(peers)
 }
 
-fn json(row: &DistortionRow) -> String {
+fn line(row: &DistortionRow) -> serde_json::Value {
     let of = |(by, found): (&str, Result<&Reached, &str>)| match found {
         Ok(found) => serde_json::json!({
             "by": by, "distortion": found.distortion, "ms": found.ms, "samples_ms": found.samples,
         }),
         Err(why) => serde_json::json!({ "by": by, "missing": why }),
     };
-    let line = serde_json::json!({
+    serde_json::json!({
         "name": row.setting.name(), "setting": row.setting, "bits": row.setting.bits(),
         "results": results(row).map(of).collect::<Vec<_>>(),
-    });
-    line.to_string()
+    })
 }
 
 fn csv(rows: &[DistortionRow]) -> String {

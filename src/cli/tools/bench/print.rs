@@ -2,6 +2,7 @@
 
 use super::{lines, processor};
 use crate::cli::Global;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use indicatif::HumanBytes;
 use wgvq::bench::{
@@ -93,8 +94,7 @@ pub(super) fn head(
     let width = columns.width();
     let header = header(gpu, peak, seed, environment);
     if global.json {
-        // A line of our own type always serialises.
-        output::result(&serde_json::to_string(&header).unwrap_or_default());
+        json::print("bench-header", &header);
         return header;
     }
     output::note(
@@ -144,7 +144,7 @@ pub(super) fn head(
 /// Prints a row; `change` says how it changed.
 pub(super) fn line(global: &Global, row: &Row, change: &str, columns: &Columns) {
     if global.json {
-        output::result(&serde_json::to_string(row).unwrap_or_default());
+        json::print("bench-row", row);
         return;
     }
     let (width, name) = (columns.width(), columns.first(row));
@@ -244,7 +244,12 @@ fn ratio(one: &Comparison) -> String {
 /// of row.
 pub(super) fn processes(global: &Global, results: &Results, columns: &Columns) {
     if global.json {
-        output::result(results.text().unwrap_or_default().trim_end());
+        for run in &results.runs {
+            json::print("bench-header", &run.header);
+            run.rows
+                .iter()
+                .for_each(|row| json::print("bench-row", row));
+        }
         return;
     }
     let width = columns.width();
@@ -288,7 +293,7 @@ pub(super) fn verdicts(global: &Global, found: &[Comparison], columns: &Columns)
     let width = columns.width();
     for one in found {
         if global.json {
-            output::result(&serde_json::to_string(one).unwrap_or_default());
+            json::print("bench-comparison", one);
             continue;
         }
         let name = columns.cells(&one.name, [&one.dtype, &one.cache, &one.core]);
@@ -311,9 +316,7 @@ fn spread(row: &Row) -> String {
 /// of them.
 pub(super) fn shares(global: &Global, shares: &[Share]) {
     if global.json {
-        shares
-            .iter()
-            .for_each(|s| output::result(&serde_json::to_string(s).unwrap_or_default()));
+        shares.iter().for_each(|s| json::print("bench-share", s));
         return;
     }
     let mut kernels: Vec<(String, Vec<&Share>)> = Vec::new();

@@ -2,6 +2,7 @@
 
 use super::Bench;
 use super::choose::enough_memory;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::signals::stop_flag;
 use crate::cli::{CommandStatus, Global};
@@ -94,7 +95,7 @@ fn tell(global: &Global, part: &Replay, shape: &Shape, row: &Row, share: Option<
             "part": part.name, "part_ms": part.ms, "count": shape.count, "share": share,
             "row": row,
         });
-        output::result(&line.to_string());
+        json::print("bench-replay", &line);
         return;
     }
     let count = shape.count;

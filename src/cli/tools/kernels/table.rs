@@ -1,6 +1,7 @@
 //! The table of what a driver's compiler says of the kernels.
 
 use crate::cli::Global;
+use crate::cli::common::json;
 use crate::cli::common::output;
 use wgvq::gpu::statistics::{Compiled, Outcome};
 
@@ -23,7 +24,7 @@ pub fn print(global: &Global, rows: bool, mut outcomes: Vec<(&str, Outcome)>) {
     if global.json {
         outcomes
             .iter()
-            .for_each(|(label, outcome)| output::result(&json(label, outcome)));
+            .for_each(|(label, outcome)| json::print("kernel-statistics", &line(label, outcome)));
         return;
     }
     if rows {
@@ -46,8 +47,8 @@ pub fn print(global: &Global, rows: bool, mut outcomes: Vec<(&str, Outcome)>) {
 }
 
 /// One line of JSON: the driver's own figures under `statistics`, beside what they say in general.
-fn json(label: &str, outcome: &Outcome) -> String {
-    let value = match outcome {
+fn line(label: &str, outcome: &Outcome) -> serde_json::Value {
+    match outcome {
         Outcome::Lacking(what) => serde_json::json!({ "kernel": label, "lacking": what }),
         Outcome::Refused(what) => serde_json::json!({ "kernel": label, "refused": what }),
         Outcome::Compiled(compiled) => {
@@ -68,8 +69,7 @@ fn json(label: &str, outcome: &Outcome) -> String {
                 "statistics": own,
             })
         }
-    };
-    value.to_string()
+    }
 }
 
 fn table(outcomes: &[(&str, Outcome)]) {
@@ -98,5 +98,28 @@ fn table(outcomes: &[(&str, Outcome)]) {
             c.workgroup_memory,
             figure(c.instructions()),
         ));
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+
+    /// Where no driver of Vulkan says anything, no other test prints such lines.
+    #[test]
+    fn lines_are_as_the_page_says() {
+        let compiled = Compiled {
+            workgroup_memory: 1024,
+            workgroup: 64,
+            statistics: vec![("Register Count".into(), 12.0)],
+            texts: Vec::new(),
+        };
+        for outcome in [
+            Outcome::Compiled(compiled),
+            Outcome::Lacking("f16".into()),
+            Outcome::Refused("an error".into()),
+        ] {
+            json::check_value("kernel-statistics", &line("a", &outcome)).unwrap();
+        }
     }
 }

@@ -164,7 +164,18 @@ fn a_cut_picture_is_an_error_or_whole() {
         "frames.gif",
         "palette.bmp",
         "runs.bmp",
-        "interlaced.png"
+        "interlaced.png",
+        "lzw.tif",
+        "packbits.tif",
+        "ycbcr.tif",
+        "cmyk.tif",
+        "grey_alpha.tif",
+        "bits.tif",
+        "pages.tif",
+        "tiles16.tif",
+        "planar.tif",
+        "float_big.tif",
+        "associated.tif"
     ];
     let picture = gradient(44, 30, 9);
     for format in [
@@ -200,6 +211,10 @@ fn what_is_no_picture_is_refused_by_name() {
     for (bytes, words) in [
         (&b""[..], "is empty"),
         (b"hello, this is text", "is not a PNG"),
+        (
+            b"\0\0\0\x1cftypavif\0\0\0\0mif1avif",
+            "is an AVIF file, which is not read: convert it",
+        ),
         (
             &png_header(100_000, 100_000),
             "more than 16384 pixels a side or 256 MiB",
@@ -267,7 +282,7 @@ proptest! {
     /// Anything may come back but a panic, a wrong length or an error that does not name the file.
     #[test]
     fn hostile_bytes(
-        which in 0usize..5,
+        which in 0usize..8,
         cut in 0usize..4000,
         edits in proptest::collection::vec((0usize..4000, any::<u8>()), 0..12),
         tail in proptest::collection::vec(any::<u8>(), 0..64),
@@ -279,7 +294,12 @@ proptest! {
             ImageFormat::Bmp,
             ImageFormat::WebP,
         ];
-        let mut bytes = encoded(&gradient(20, 13, 5), formats[which]);
+        let mut bytes = match which {
+            5 => include_bytes!("../../../../tests/fixtures/pictures/lzw.tif").to_vec(),
+            6 => include_bytes!("../../../../tests/fixtures/pictures/tiles16.tif").to_vec(),
+            7 => include_bytes!("../../../../tests/fixtures/pictures/ycbcr.tif").to_vec(),
+            _ => encoded(&gradient(20, 13, 5), formats[which]),
+        };
         let length = bytes.len();
         for (at, value) in edits {
             bytes[at % length] = value;

@@ -258,3 +258,26 @@ fn what_is_no_archive_is_called_what_it_is() {
         .to_string();
     assert!(error.contains("holds no images"), "{error}");
 }
+
+#[test]
+fn images_in_formats_that_are_not_read_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let avif = b"\0\0\0\x1cftypavif".to_vec();
+    let some = [("0.png", png(1)), ("1.avif", avif.clone())];
+    write(&dir.path().join("some.tar"), &some);
+    let set = opened(dir.path(), "some.tar", data::Residency::Memory).unwrap();
+    assert_eq!(set.len(), 1);
+    let notes = set.notes.join("\n");
+    assert!(notes.contains("passed over: 1 .avif; convert"), "{notes}");
+    let none = [
+        ("1.avif", avif.clone()),
+        ("2.AVIF", avif),
+        ("3.jxl", vec![]),
+    ];
+    write(&dir.path().join("none.tar"), &none);
+    let error = opened(dir.path(), "none.tar", data::Residency::Memory);
+    let error = error.unwrap_err().to_string();
+    for words in ["holds no images (.png", "found 2 .avif, 1 .jxl; convert"] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}

@@ -10,8 +10,8 @@ use crate::data::source::image_file::TEXT;
 use crate::{Error, Result};
 
 /// Names of an image's column, the likeliest first.
-const IMAGES: [&str; 8] = [
-    "image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp",
+const IMAGES: [&str; 10] = [
+    "image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "tif", "tiff",
 ];
 /// Names of a label's column, likewise.
 const LABELS: [&str; 6] = ["label", "labels", "class", "cls", "fine_label", "target"];
