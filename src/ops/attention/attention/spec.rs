@@ -301,11 +301,13 @@ impl Operation for AttentionSpec {
         }
     }
     /// Probabilities, which values are weighed with, and their gradients: up to 128 channels by
-    /// kernels of attention's own, whose texts bound what that does; above 256 by products.
+    /// kernels of attention's own, whose texts bound what that does; above 256 by products. Terms
+    /// are near 1; a query's probabilities add up to 1, those of a key to the queries that it has.
     fn rounded(&self, c: &Case) -> f64 {
+        let queries = c.get("tq") as f64 / c.get("tk") as f64;
         match c.get("d") {
             129..=256 => 0.0,
-            _ => 2f64.powi(-9),
+            _ => 2f64.powi(-9) * queries.max(1.0),
         }
     }
     fn work(&self, c: &Case) -> Work {
