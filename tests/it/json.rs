@@ -3,6 +3,7 @@
 //! `--json`.
 
 use crate::common::{few_pictures, printed, text, tiny_config, train_tiny};
+use crate::page::engine;
 use std::collections::BTreeSet;
 
 /// Runs a command with `--json`, and returns the keys of each line.
@@ -109,7 +110,9 @@ fn commands_about_a_run_print_lines() {
         &["export", run, "--decoder", "-o", &at("decoder")],
         "format",
     );
-    has(&["export", run, "--page", &at("page")], "texts");
+    let engine = engine(&folder.path().join("engine"), env!("CARGO_PKG_VERSION"));
+    let page = ["export", run, "--page", &at("page"), "--engine"];
+    has(&[&page[..], &[text(&engine)]].concat(), "texts");
     has(&["export", run, "--bundle", &at("bundle")], "left_out");
     let config = at("plan.toml");
     let compared = ["compare", &config, "--quantizers", "ema", "--steps", "2"];
