@@ -5,6 +5,7 @@ use crate::storage::checkpoint::HostTensor;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Classes and texts of images, in the order of their codes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,14 +54,19 @@ const NONE: u32 = u32::MAX;
 impl Labels {
     /// Returns the labels of a data set.
     pub fn of(set: &ImageSet) -> Labels {
+        Labels::of_images(set, 0..set.items.len())
+    }
+
+    /// Returns the labels of some images of a data set, of the kinds that the whole set has.
+    pub(crate) fn of_images(set: &ImageSet, images: Range<usize>) -> Labels {
+        let some = || set.items.iter().skip(images.start).take(images.len());
         let mut labels = Labels::default();
         if set.items.iter().any(|item| item.class.is_some()) {
             labels.classes = set.classes.clone();
-            labels.class = Some(set.items.iter().map(|item| item.class).collect());
+            labels.class = Some(some().map(|item| item.class).collect());
         }
         if set.items.iter().any(|item| item.caption.is_some()) {
-            let texts = set.items.iter().map(|item| item.caption.clone());
-            labels.texts = Some(texts.collect());
+            labels.texts = Some(some().map(|item| item.caption.clone()).collect());
         }
         labels
     }
@@ -163,8 +169,9 @@ impl Labels {
 #[cfg(not(target_arch = "wasm32"))]
 impl Labels {
     /// Returns those of a part of the images.
-    pub(crate) fn part(&self, images: std::ops::Range<usize>) -> Labels {
-        fn of<T: Clone>(all: &Option<Vec<T>>, images: std::ops::Range<usize>) -> Option<Vec<T>> {
+    #[cfg(test)]
+    pub(crate) fn part(&self, images: Range<usize>) -> Labels {
+        fn of<T: Clone>(all: &Option<Vec<T>>, images: Range<usize>) -> Option<Vec<T>> {
             let all = all.as_ref()?.iter().skip(images.start);
             Some(all.take(images.len()).cloned().collect())
         }

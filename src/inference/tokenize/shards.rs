@@ -52,7 +52,7 @@ pub fn shard_source(
 /// Returns which labels a shard of a data set holds beside its codes.
 pub fn shard_labels(source: &ShardSource, data: &ImageSet) -> LabelKinds {
     match source {
-        ShardSource::Codes { .. } => Labels::of(data).kinds(),
+        ShardSource::Codes { .. } => Labels::of_images(data, 0..0).kinds(),
         // Classes are among the tokens.
         ShardSource::Tokens { .. } => LabelKinds::default(),
     }
@@ -82,7 +82,7 @@ pub fn encode_shard(
     let sha256 = match source {
         ShardSource::Codes { .. } => {
             let codes = codes_of(model, data, &batches, &mut next)?;
-            let labels = Labels::of(data).part(from..to);
+            let labels = Labels::of_images(data, from..to);
             form.save(&codes, &labels, from, &path)?
         }
         ShardSource::Tokens { about, .. } => {
