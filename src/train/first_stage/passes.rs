@@ -90,7 +90,7 @@ impl FirstStageTask {
 
     /// Goes over the batch of a step.
     pub(super) fn passes(&self, state: &OptimizerState, step: u64) -> Result<Passes> {
-        let parts = self.batches.parts(step)?;
+        let parts = self.parts(state.ranks(), step)?;
         let scale = state.loss_scale()?;
         let scale = scale.as_ref();
         let together = self.judge_together(state, &parts, step, scale)?;
