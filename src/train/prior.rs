@@ -176,18 +176,21 @@ impl PriorTask {
     fn passes(&self, state: &OptimizerState) -> Result<(Tensor, GradientSum)> {
         let (step, passes) = (state.number(), self.config.train.accumulate as u64);
         let (own, places) = self.share();
-        let mut numbers = own.map(|pass| step * passes + pass);
-        let none = || Error::invalid("step", "it has no passes");
-        let first = numbers.next().ok_or_else(none)?;
-        let (loss, gradients) = self.pass(state, first, &places, true)?;
-        let mut sum = GradientSum::default();
-        sum.add(state.adam(), gradients)?;
-        for number in numbers {
-            let (part, gradients) = self.pass(state, number, &places, false)?;
-            add_assign(&loss, &part)?;
-            sum.add(state.adam(), gradients)?;
-            self.gpu.flush()?;
+        let (mut loss, mut sum): (Option<Tensor>, _) = (None, GradientSum::default());
+        for pass in own.clone() {
+            let (is_first, is_last) = (pass == own.start, pass + 1 == own.end);
+            let number = step * passes + pass;
+            let part = self.pass(state, number, &places, (is_first, is_last), &mut sum)?;
+            match &loss {
+                Some(loss) => {
+                    add_assign(loss, &part)?;
+                    self.gpu.flush()?;
+                }
+                None => loss = Some(part),
+            }
         }
+        let none = || Error::invalid("step", "it has no passes");
+        let loss = loss.ok_or_else(none)?;
         Ok((loss, sum))
     }
 
@@ -281,7 +284,7 @@ impl Task for PriorTask {
     fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
         // Tokens are read from files, and the others would wait for a rank that cannot.
         let (loss, sum) = self.ranks.agree_on(self.passes(state))?;
-        let gradients = state.sum_over_ranks(sum.into_gradients(), &[&loss])?;
+        let gradients = state.sum_over_ranks(sum, &[&loss])?;
         // Measured in any case; what is not finite is then passed over.
         let max_norm = match self.config.train.grad_clip {
             clip if clip > 0.0 => clip,
