@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trainings over several processes under MPI: the same as in one.
 #
-#   scripts/mpi.sh            under Open MPI and under MPICH: 1, 2 and 4 processes, killed and resumed, a prior
+#   scripts/mpi.sh            under Open MPI and under MPICH: 1, 2 and 4 processes, killed and resumed, a prior,
+#                             shards that are handed out
 #   scripts/mpi.sh short      under the first of them that is here: 2 processes
 #
 #   WGVQ_INSTALL=no           never install anything: only say what is missing
@@ -167,6 +168,60 @@ prior() {
     grep -q "2 ranks ended with the same bytes" <<<"$log" || fail "$kind: ranks came apart: $log"
 }
 
+# Writes $1 images of noise, 32 x 32, as an array of NumPy's.
+noise() {
+    local images=$1 header
+    header="{'descr': '|u1', 'fortran_order': False, 'shape': ($images, 32, 32, 3), }"
+    while [ $(((${#header} + 11) % 64)) != 0 ]; do header+=' '; done
+    printf '\x93NUMPY\x01\x00'
+    printf "\\x$(printf %02x $(((${#header} + 1) % 256)))\\x$(printf %02x $(((${#header} + 1) / 256)))"
+    printf '%s\n' "$header"
+    head -c $((images * 3072)) /dev/urandom
+}
+
+# Shards are handed out to 3 processes, of which one is killed, and then to 2: the bytes of one process, each shard
+# made once.
+handed_out() {
+    local run=$place/$kind-alone data=$place/noise.npy shards=$place/$kind-shards launched victim began log status=0
+    [ -e "$data" ] || noise 10000 >"$data"
+    local encode=(encode "$run" --data "$data")
+    say "== $kind: shards for 3 processes, one of which is killed"
+    "$wgvq" --quiet "${encode[@]}" -o "$place/$kind-whole.safetensors" >/dev/null
+    launch 3 "$wgvq" "${encode[@]}" --shard auto/20 -o "$shards" >"$place/said" 2>&1 &
+    launched=$!
+    until compgen -G "$shards/shard-*.json" >/dev/null; do
+        kill -0 "$launched" 2>/dev/null || fail "$kind: it ended: $(cat "$place/said")"
+        sleep 0.05
+    done
+    victim=$(pgrep -f -- "$wgvq .* -o $shards\$" | tail -n 1)
+    kill -9 "$victim"
+    began=$SECONDS
+    wait "$launched" || status=$?
+    [ "$status" != 0 ] || fail "$kind: all was done before one was killed, or nothing came of it"
+    [ $((SECONDS - began)) -le 20 ] || fail "$kind: it took $((SECONDS - began)) s to end"
+    say "   ended after $((SECONDS - began)) s with $status and $(find "$shards" -name 'shard-*.json' | wc -l) of 20 shards"
+    local before
+    before=$(cd "$shards" && sha256sum shard-*.json)
+    log=$(launch 2 "$wgvq" --json "${encode[@]}" --shard auto/20 -o "$shards" 2>&1) || fail "$kind: $log"
+    (cd "$shards" && sha256sum --quiet --check) <<<"$before" || fail "$kind: a shard that was there was made again"
+    [ "$(grep -o '"shard":[0-9]*' <<<"$log" | sort -u | wc -l)" = 20 ] || fail "$kind: not 20 shards: $log"
+    [ "$(grep -c '"shard":' <<<"$log")" = 20 ] || fail "$kind: a shard was handed out twice: $log"
+    "$wgvq" --quiet encode --join "$shards" -o "$place/$kind-joined.safetensors" >/dev/null
+    cmp "$place/$kind-whole.safetensors" "$place/$kind-joined.safetensors" || fail "$kind: shards are others"
+    say "   the rest by 2 processes, and joined: the bytes of one"
+    began=$SECONDS
+    # shellcheck disable=SC2016
+    if log=$(launch 3 bash -c 'data=$1
+        if [ "${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}}" = 1 ]; then data=$1.gone; fi
+        exec "$2" --quiet encode "$3" --data "$data" --shard auto/20 -o "$4"' \
+        bash "$data" "$wgvq" "$run" "$shards-2" 2>&1); then
+        fail "$kind: a process whose images are gone succeeded"
+    fi
+    grep -q 'rank 1: .*gone' <<<"$log" || fail "$kind: $log"
+    [ $((SECONDS - began)) -le 20 ] || fail "$kind: it took $((SECONDS - began)) s to end"
+    say "   $(grep -m 1 'rank 1: ' <<<"$log")"
+}
+
 need_mpi
 all=$(kinds)
 if [ "$mode" = short ]; then all=${all%%$'\n'*}; fi
@@ -183,6 +238,7 @@ for kind in $all; do
         killed
         errors
         prior
+        handed_out
     fi
     say "== $kind: $((SECONDS - began)) s"
 done

@@ -23,6 +23,9 @@ NETWORKS = {
 # in which a host adds up a number.
 GPU, BUS, ADD = 5e12, 12e9, 1e-9
 RANKS = [8, 32, 128, 512, 1024]
+# Pieces of the gradients, at most; bytes of one that each process adds up, at least; and what of a
+# step's computation is the walk back, behind which all pieces but the last go.
+PIECES, SHARE, BACK = 4, 128 << 10, 2 / 3
 
 # Sides and channels of the images of each configuration.
 PRESETS = {
@@ -71,12 +74,28 @@ def sent(messages, ranks):
     return 2 * (ranks - 1) / ranks * 4 * sum(messages)
 
 
+def pieces(gradients, ranks):
+    """Messages in which so many gradients go."""
+    return int(min(PIECES, max(1, 4 * gradients // (SHARE * ranks))))
+
+
 def communication(messages, ranks, network):
-    """Seconds of a step in messages: to the host, to each its share, added up, to all, back."""
+    """Seconds of a step in messages: to the host, to each its share, added up, to all, back; and
+    what of them may go on while the device computes, of the gradients."""
     bandwidth, latency = network
-    numbers = sum(messages)
-    over = sent(messages, ranks) / bandwidth + 2 * len(messages) * (ranks - 1) * latency
-    return over + 2 * 4 * numbers / BUS + numbers * ADD
+    first, numbers = messages[0], sum(messages)
+    parts = pieces(first, ranks)
+    count = len(messages) - 1 + parts
+    over = sent(messages, ranks) / bandwidth + 2 * count * (ranks - 1) * latency
+    early = sent([first], ranks) / bandwidth + 2 * parts * (ranks - 1) * latency + first * ADD
+    return over + 2 * 4 * numbers / BUS + numbers * ADD, early * (parts - 1) / parts
+
+
+def waiting(messages, alone, ranks, network):
+    """Seconds of a step in which nothing is computed: all but what the walk back hides."""
+    wait, early = communication(messages, ranks, network)
+    parts = pieces(messages[0], ranks)
+    return wait - min(early, BACK * alone * (parts - 1) / parts)
 
 
 def main():
@@ -96,7 +115,7 @@ def main():
             alone = flops / GPU
             cells = []
             for ranks in RANKS:
-                wait = communication(messages, ranks, figures)
+                wait = waiting(messages, alone, ranks, figures)
                 speed = ranks * alone / (alone + wait)
                 cells.append(f"{1e3 * wait:.1f}, {speed:.{1 if speed < 10 else 0}f}")
             print(f"| {name} | {1e3 * alone:.2f} | " + " | ".join(cells) + " |")
@@ -105,7 +124,7 @@ def main():
     print("| --- |" + " --- |" * len(NETWORKS))
     for name, messages, images, flops in found:
         each = flops / images / GPU
-        waits = [communication(messages, 32, figures) for figures in NETWORKS.values()]
+        waits = [communication(messages, 32, figures)[0] for figures in NETWORKS.values()]
         cells = [f"{wait / each:,.0f}" for wait in waits]
         print(f"| {name} | " + " | ".join(cells) + " |")
 

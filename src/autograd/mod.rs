@@ -17,6 +17,9 @@ use std::rc::Rc;
 
 type Rule = Box<dyn FnOnce(Tensor, &Wanted) -> Result<Vec<Option<Tensor>>>>;
 
+/// A function that takes the gradients of leaves, and gives back those that are to be kept.
+type Passed<'a> = &'a mut dyn FnMut(usize, Tensor) -> Result<Option<Tensor>>;
+
 struct Node {
     inputs: SmallVec<[Option<usize>; 4]>,
     /// None for a leaf.
@@ -46,6 +49,10 @@ impl Var {
     /// Whether a backward pass reaches it.
     pub fn needs_gradient(&self) -> bool {
         self.node.is_some()
+    }
+    /// Returns its number on the tape, where a backward pass reaches it.
+    pub(crate) fn number(&self) -> Option<usize> {
+        self.node
     }
     /// Returns a constant with the same value: no gradient flows through it.
     pub fn detach(&self) -> Var {
@@ -242,6 +249,12 @@ impl Tape {
     /// # Errors
     /// If `loss` has more than one element, or no leaf leads to it.
     pub fn backward(&self, loss: &Var) -> Result<Gradients> {
+        self.backward_passing(loss, &mut |_, gradient| Ok(Some(gradient)))
+    }
+
+    /// [`Tape::backward`] that hands each leaf's gradient to `passed`, behind the leaf's number, as
+    /// soon as nothing more will be added to it, and keeps what that gives back.
+    pub(crate) fn backward_passing(&self, loss: &Var, passed: Passed) -> Result<Gradients> {
         if loss.tensor.len() != 1 {
             return Err(Error::shape(
                 "backward",
@@ -251,7 +264,7 @@ impl Tape {
         }
         let one = Tensor::empty(&self.gpu, loss.shape(), DType::F32)?;
         fill(&one, 1.0)?;
-        self.backward_with(loss, one)
+        self.walk(loss.clone(), one, passed)
     }
 
     /// Computes the gradients of `sum(upstream * output)` with respect to every leaf. The tape is
@@ -262,6 +275,10 @@ impl Tape {
 
     /// [`Tape::backward_with`] that lets go of the output's value before the walk begins.
     pub(crate) fn walk_back(&self, output: Var, upstream: Tensor) -> Result<Gradients> {
+        self.walk(output, upstream, &mut |_, gradient| Ok(Some(gradient)))
+    }
+
+    fn walk(&self, output: Var, upstream: Tensor, passed: Passed) -> Result<Gradients> {
         if upstream.shape() != output.shape() {
             return Err(Error::shape(
                 "backward",
@@ -287,7 +304,7 @@ impl Tape {
                 continue;
             };
             let Some(rule) = node.rule else {
-                leaves[index] = Some(gradient);
+                leaves[index] = passed(index, gradient)?;
                 continue;
             };
             let mut wanted = Wanted::default();

@@ -8,14 +8,13 @@ mod text2image;
 mod tools;
 
 use clap::{Args, Parser, Subcommand};
-use common::ranks::Processes;
+use common::ranks::{Processes, Together};
 use common::runs::{Output, Runs};
 use std::process::ExitCode;
 use std::slice::from_mut;
 use std::time::Duration;
 use wgvq::gpu::{Core, Gpu, Options, RobustAccess};
 use wgvq::parallel::Ranks;
-use wgvq::train::dismiss;
 use wgvq::{Error, Result};
 
 /// Trains VQ-VAEs and priors over their codes, turns images into codes and back, draws new images,
@@ -219,12 +218,13 @@ Examples:
 }
 
 impl Command {
-    /// Whether several processes may do it together.
-    fn trains(&self) -> bool {
+    /// The parts in it of several processes that were started together.
+    fn together(&self) -> Together {
         match self {
-            Command::Train(_) | Command::Prior(_) => true,
-            Command::Text2Image(command) => command.trains(),
-            _ => false,
+            Command::Train(_) | Command::Prior(_) => Together::Led,
+            Command::Text2Image(command) if command.trains() => Together::Led,
+            Command::Encode(command) if command.is_handed_out() => Together::Alike,
+            _ => Together::Apart,
         }
     }
 
@@ -279,7 +279,7 @@ pub fn main() -> ExitCode {
         }
     };
     let global = &mut cli.global;
-    let processes = match Processes::join(cli.command.trains()) {
+    let processes = match Processes::join(cli.command.together()) {
         Ok(processes) => processes,
         Err(error) => {
             common::output::error(global, &error, None);
@@ -296,7 +296,9 @@ pub fn main() -> ExitCode {
             }
         };
     }
-    let result = run(&mut cli).and_then(|status| dismiss(&Ranks::world()).map(|()| status));
+    // Bars of several processes would write over each other.
+    global.no_color |= Ranks::world().rank() > 0;
+    let result = run(&mut cli).and_then(|status| processes.dismiss().map(|()| status));
     match result {
         Ok(CommandStatus::Done) => ExitCode::SUCCESS,
         Ok(CommandStatus::Failed | CommandStatus::Abandoned) => ExitCode::FAILURE,

@@ -5,6 +5,7 @@ use crate::storage::checkpoint::HostTensor;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Classes and texts of images, in the order of their codes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Labels {
     }
 
     /// Returns the labels of some images of a data set, of the kinds that the whole of it has.
-    pub(crate) fn of_images(set: &ImageSet, images: std::ops::Range<usize>) -> Labels {
+    pub(crate) fn of_images(set: &ImageSet, images: Range<usize>) -> Labels {
         let mut labels = LabelKinds::of(set).labels();
         for item in set.items.get(images).unwrap_or_default() {
             if let Some(class) = &mut labels.class {
@@ -178,8 +179,8 @@ impl Labels {
 impl Labels {
     /// Returns those of a part of the images.
     #[cfg(test)]
-    pub(crate) fn part(&self, images: std::ops::Range<usize>) -> Labels {
-        fn of<T: Clone>(all: &Option<Vec<T>>, images: std::ops::Range<usize>) -> Option<Vec<T>> {
+    pub(crate) fn part(&self, images: Range<usize>) -> Labels {
+        fn of<T: Clone>(all: &Option<Vec<T>>, images: Range<usize>) -> Option<Vec<T>> {
             let all = all.as_ref()?.iter().skip(images.start);
             Some(all.take(images.len()).cloned().collect())
         }

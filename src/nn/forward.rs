@@ -289,6 +289,36 @@ impl<'a> ForwardContext<'a> {
             }))
     }
 
+    /// Walks back from a loss; returns the gradients of the parameters that this pass used, as
+    /// [`super::Adam::step`] takes them.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    pub(crate) fn backward(&self, loss: &Var) -> Result<Vec<(Handle, Tensor)>> {
+        Ok(self.gradients(self.tape.backward(loss)?))
+    }
+
+    /// Walks back from a loss, and gives the gradient of each parameter that this pass used to
+    /// `passed` as soon as it is whole: those of the last layers first.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`], and those of `passed`.
+    pub(crate) fn walk_back(
+        &self,
+        loss: &Var,
+        mut passed: impl FnMut(Handle, Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let leaves = self.leaves.borrow();
+        let numbers = leaves.iter().map(|(handle, var)| (var.number(), *handle));
+        let handles: BTreeMap<Option<usize>, Handle> = numbers.collect();
+        drop(leaves);
+        let mut taken = |leaf: usize, gradient: Tensor| match handles.get(&Some(leaf)) {
+            Some(handle) => passed(*handle, gradient).map(|()| None),
+            None => Ok(Some(gradient)),
+        };
+        self.tape.backward_passing(loss, &mut taken).map(drop)
+    }
+
     /// Returns the gradients of the parameters that this pass used, as [`super::Adam::step`] takes
     /// them.
     pub fn gradients(&self, mut gradients: Gradients) -> Vec<(Handle, Tensor)> {

@@ -16,6 +16,7 @@ mod loss_scale;
 mod norm;
 mod optimizer;
 mod parameters;
+mod pieces;
 mod shard;
 mod span;
 mod spectral;

@@ -3,8 +3,9 @@
 
 use super::arena::{self, Arena, SavedTensor, TensorSource, on_the_host};
 use super::layout::Layout;
+use super::pieces::Pieces;
 use super::shard::{MomentRequest, Piece, Reading, Shard};
-use super::{HalfWeights, Handle, HostTensors, LossScale, Parameters};
+use super::{GradientSum, HalfWeights, Handle, HostTensors, LossScale, Parameters};
 use crate::autograd::Place;
 use crate::gpu::{DType, Tensor, fill};
 use crate::ops::optim::adam::{self, Hyper, adam_with};
@@ -183,31 +184,50 @@ impl Adam {
         place.is_some_and(|place| place.holds(gradient))
     }
 
-    /// Adds up the gradients of all ranks, and with them `others`, in one message; returns the
-    /// sums, as [`Adam::step`] takes them.
+    /// Returns the pieces in which the gradients go to the other ranks; `None` where there are no
+    /// ranks, or they go as one.
+    pub(super) fn pieces(&self, ranks: &Ranks) -> Result<Option<Pieces>> {
+        match ranks.is_alone() {
+            true => Ok(None),
+            false => Pieces::of(&self.layout, self.gradients.parts(), ranks.size()),
+        }
+    }
+
+    /// Returns a parameter's gradient where it should lie; it is copied there if it lies elsewhere.
+    pub(super) fn place(&self, handle: Handle, gradient: &Tensor) -> Result<Tensor> {
+        let place = &self.places[handle.index()];
+        if !place.holds(gradient) {
+            place.offer().copy_from(gradient)?;
+        }
+        Ok(place.tensor().clone())
+    }
+
+    /// Adds up the gradients of all ranks, and with them `others`; returns the sums, as
+    /// [`Adam::step`] takes them.
     ///
     /// # Errors
     /// If a gradient has another shape than its parameter, a rank is gone, or the device fails.
     pub(crate) fn sum_over(
         &self,
         ranks: &Ranks,
-        gradients: Vec<(Handle, Tensor)>,
+        gradients: GradientSum,
         others: &[&Tensor],
     ) -> Result<Vec<(Handle, Tensor)>> {
+        let (gradients, pieces) = gradients.into_parts();
         if ranks.is_alone() {
             return Ok(gradients);
         }
-        let gather = |(handle, gradient): (Handle, Tensor)| {
-            let place = &self.places[handle.index()];
-            if !place.holds(&gradient) {
-                place.offer().copy_from(&gradient)?;
-            }
-            Ok((handle, place.tensor().clone()))
-        };
+        let gather =
+            |(handle, gradient): (Handle, Tensor)| Ok((handle, self.place(handle, &gradient)?));
         let gathered = gradients.into_iter().map(gather).collect::<Result<_>>()?;
-        // Parameters without a gradient are among them; their sums are not used.
-        let all: Vec<&Tensor> = self.gradients.parts().iter().collect();
-        ranks.sum_tensors(&[&all[..], others].concat())?;
+        match pieces {
+            Some(pieces) => pieces.sum(ranks, others)?,
+            // Parameters without a gradient are among them; their sums are not used.
+            None => {
+                let all: Vec<&Tensor> = self.gradients.parts().iter().collect();
+                ranks.sum_tensors(&[&all[..], others].concat())?;
+            }
+        }
         Ok(gathered)
     }
 

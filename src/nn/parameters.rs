@@ -104,7 +104,7 @@ impl Builder {
     /// [`Builder::build`], of which so many elements at most lie in the host's memory at a time, a
     /// multiple of [`ALIGN`].
     fn build_by(self, gpu: &Gpu, seed: u64, window: usize) -> Result<Parameters> {
-        let layout = self.fitting(gpu)?;
+        let layout = self.fitting(gpu, window)?;
         let mut parts = Vec::with_capacity(layout.parts.len());
         for (i, part) in layout.parts.iter().enumerate() {
             if part.len <= window {
@@ -155,11 +155,12 @@ impl Builder {
     /// # Errors
     /// As [`Builder::build`], but for initial values.
     pub fn check(&self, gpu: &Gpu) -> Result<()> {
-        self.fitting(gpu).map(drop)
+        self.fitting(gpu, WINDOW).map(drop)
     }
 
-    /// Returns the layout, held against what the device and this process may hold.
-    fn fitting(&self, gpu: &Gpu) -> Result<Layout> {
+    /// Returns the layout, held against what the device and this process may hold where so many
+    /// elements at most lie in the host's memory at a time.
+    fn fitting(&self, gpu: &Gpu, window: usize) -> Result<Layout> {
         let layout = self.layout(gpu)?;
         let limit = gpu.limits().max_buffer_size;
         let most = layout.kept().max_by_key(|slot| slot.len());
@@ -171,7 +172,9 @@ impl Builder {
             return Err(Error::Limit { what, asked, limit });
         }
         let what = format!("the {} parameters of the model", layout.len());
-        memory::check_available(what, memory::product(&[layout.len(), 4]))?;
+        let on_host = gpu.info().device_type == wgpu::DeviceType::Cpu;
+        let lengths: Vec<usize> = layout.parts.iter().map(|part| part.len).collect();
+        memory::check_available(what, Some(host_bytes(&lengths, window, on_host)))?;
         Ok(layout)
     }
 
@@ -238,6 +241,18 @@ impl Builder {
             usize::try_from(most).unwrap_or(usize::MAX),
         )
     }
+}
+
+/// Returns the bytes of the host's memory that it takes to make parts of these lengths: a window of
+/// initial values, and the copy of it that is on its way to the device; and where the host is the
+/// device (`on_host`), the parts themselves.
+fn host_bytes(lengths: &[usize], window: usize, on_host: bool) -> u64 {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let parts: u64 = match on_host {
+        true => lengths.iter().map(|len| *len as u64).sum(),
+        false => 0,
+    };
+    4 * (2 * longest.min(window) as u64 + parts)
 }
 
 /// The parameters of a model. Clones are cheap and share the buffers; [`Parameters::duplicate`]

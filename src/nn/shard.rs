@@ -96,20 +96,27 @@ impl Shared {
             if from >= to {
                 continue;
             }
-            let mut words = vec![0; to - from];
-            if other == rank {
-                let pieces = pieces(&self.layout, rank, size);
-                let mut pieces = pieces.iter().zip(own);
-                let piece = pieces.find(|(piece, _)| piece.part == slot.part);
-                let missing = || Error::invalid("adam", "a share of the moments is missing");
-                let (piece, tensor) = piece.ok_or_else(missing)?;
-                let view = tensor.view(from - before - piece.start, &[to - from])?;
-                words = super::arena::words(&view)?;
-            }
+            let words = match other == rank {
+                true => self.own_words(slot.part, from - before..to - before, own),
+                false => Ok(vec![0; to - from]),
+            };
+            // One that cannot read its own would let the others wait for them.
+            let mut words = self.ranks.agree_on(words)?;
             self.ranks.copy_words_of(other, &mut words)?;
             all.append(&mut words);
         }
         Ok(all)
+    }
+
+    /// Returns words of a part of the arena that lie in this rank's pieces.
+    fn own_words(&self, part: usize, words: Range<usize>, own: &[Tensor]) -> Result<Vec<u32>> {
+        let pieces = pieces(&self.layout, self.ranks.rank(), self.ranks.size());
+        let mut pieces = pieces.iter().zip(own);
+        let piece = pieces.find(|(piece, _)| piece.part == part);
+        let missing = || Error::invalid("adam", "a share of the moments is missing");
+        let (piece, tensor) = piece.ok_or_else(missing)?;
+        let view = tensor.view(words.start - piece.start, &[words.len()])?;
+        super::arena::words(&view)
     }
 
     /// [`Shared::words_of`] of a parameter by its number, once the others know what is read.

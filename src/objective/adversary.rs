@@ -239,9 +239,7 @@ impl Adversary {
         self.adam.hyper.lr = own * 0.5f64.powi(self.halvings as i32);
         let mut metrics = metrics.finish()?;
         let others: Vec<&Tensor> = metrics.values().collect();
-        let gradients = self
-            .adam
-            .sum_over(ranks, gradients.into_gradients(), &others)?;
+        let gradients = self.adam.sum_over(ranks, gradients, &others)?;
         let norm = self.adam.step(&self.params, &gradients)?;
         self.discriminator.update_spectral_norm(&self.params)?;
         let missing = || Error::invalid("adversary", "a step without images");

@@ -6,6 +6,8 @@
 //! words that it found. So all ranks hold the same bytes after a sum, whatever a communicator does
 //! inside. One rank alone ([`Ranks::alone`]) sends nothing and changes nothing.
 
+mod agreement;
+mod handout;
 #[cfg(feature = "mpi")]
 mod mpi;
 #[cfg(any(feature = "mpi", test))]
@@ -53,13 +55,40 @@ pub trait Communicator: Send + Sync {
         words.copy_from_slice(&all[root * n..][..n]);
         Ok(())
     }
+    /// Sends a word to one other rank, which [polls](Communicator::poll) for it. Unlike the calls
+    /// above, each rank makes this one when it likes.
+    ///
+    /// # Errors
+    /// If a rank is gone, or this communicator has no such messages.
+    fn send(&self, _to: usize, _word: u32) -> Result<()> {
+        Err(no_words())
+    }
+    /// Returns the next word that another rank has [sent](Communicator::send) to this one, behind
+    /// the number of that rank; `None` where none has arrived. Does not wait.
+    ///
+    /// # Errors
+    /// As [`Communicator::send`].
+    fn poll(&self) -> Result<Option<(usize, u32)>> {
+        Err(no_words())
+    }
     /// Ends the processes of all ranks, where they are processes.
     fn abort(&self) {}
+}
+
+fn no_words() -> Error {
+    let what = "this communicator carries no messages between two ranks";
+    Error::invalid("ranks", what)
 }
 
 /// The ranks of a training, as one of them sees them.
 #[derive(Clone, Default)]
 pub struct Ranks(Option<Arc<dyn Communicator>>);
+
+/// Tensors on their way to the host, whose sums over the ranks are asked for.
+#[derive(Default)]
+pub(crate) struct PendingSum {
+    reads: Vec<(Tensor, Readback)>,
+}
 
 impl std::fmt::Debug for Ranks {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -130,16 +159,6 @@ impl Ranks {
         }
     }
 
-    /// Returns whether all ranks have the same words.
-    ///
-    /// # Errors
-    /// If a rank is gone.
-    pub fn agree(&self, words: &[u32]) -> Result<bool> {
-        let Some(c) = &self.0 else { return Ok(true) };
-        let all = c.gather(words)?;
-        Ok(all.chunks(words.len().max(1)).all(|other| other == words))
-    }
-
     /// Returns the words of all ranks, in their order: as many of each.
     ///
     /// # Errors
@@ -205,32 +224,49 @@ impl Ranks {
     /// # Errors
     /// If a tensor has other elements, a rank is gone, or the device fails.
     pub fn sum_tensors(&self, tensors: &[&Tensor]) -> Result<()> {
+        self.finish_sum(self.begin_sum(tensors)?)
+    }
+
+    /// Begins a [`Ranks::sum_tensors`]: the tensors are read as they are now, and the device can go
+    /// on with what does not change them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn begin_sum(&self, tensors: &[&Tensor]) -> Result<PendingSum> {
+        let mut pending = PendingSum::default();
         if self.is_alone() {
-            return Ok(());
+            return Ok(pending);
         }
         let floats = tensors.iter().filter(|t| t.dtype() == DType::F32);
         let wholes = tensors.iter().filter(|t| t.dtype() != DType::F32);
-        let all: Vec<&Tensor> = floats.chain(wholes).copied().collect();
-        let on_their_way = all
-            .iter()
-            .map(|t| t.read_async())
-            .collect::<Result<Vec<Readback>>>()?;
-        let (mut words, mut floats) = (Vec::new(), 0);
-        for (tensor, readback) in all.iter().zip(on_their_way) {
+        for tensor in floats.chain(wholes).copied() {
+            pending.reads.push((tensor.clone(), tensor.read_async()?));
+        }
+        Ok(pending)
+    }
+
+    /// Adds up what was read, and writes the sums to where it was read.
+    ///
+    /// # Errors
+    /// As [`Ranks::sum_tensors`].
+    pub(crate) fn finish_sum(&self, pending: PendingSum) -> Result<()> {
+        let (mut words, mut floats, mut tensors) = (Vec::new(), 0, Vec::new());
+        for (tensor, read) in pending.reads {
             match tensor.dtype() {
                 DType::F32 => {
-                    words.extend(readback.wait::<f32>()?.into_iter().map(f32::to_bits));
+                    words.extend(read.wait::<f32>()?.into_iter().map(f32::to_bits));
                     floats = words.len();
                 }
-                _ => words.extend(readback.wait::<u32>()?),
+                _ => words.extend(read.wait::<u32>()?),
             }
+            tensors.push(tensor);
         }
         self.sum_words(&mut words, floats)?;
         let mut rest = &words[..];
-        for tensor in all {
+        for tensor in tensors {
             let (own, after) = rest.split_at(tensor.len());
             rest = after;
-            write(tensor, own)?;
+            write(&tensor, own)?;
         }
         Ok(())
     }
@@ -303,7 +339,7 @@ mod tests {
     use super::*;
 
     /// Returns the results of `f` on each of so many ranks.
-    fn on<T: Send>(ranks: usize, f: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
+    pub(super) fn on<T: Send>(ranks: usize, f: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
         std::thread::scope(|scope| {
             let all: Vec<_> = ThreadRank::group(ranks)
                 .into_iter()

@@ -5,7 +5,9 @@ use crate::{Error, Result};
 use mpi::Threading;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Root as _};
+use mpi::traits::{
+    Communicator as _, CommunicatorCollectives as _, Destination as _, Root as _, Source as _,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,9 @@ struct All;
 fn all() -> SimpleCommunicator {
     SimpleCommunicator::world()
 }
+
+/// The tag of words between two ranks.
+const WORD: i32 = 1;
 
 /// The exit code of processes that are ended by another's error.
 const ENDED: i32 = 1;
@@ -126,6 +131,22 @@ impl Communicator for All {
             root.broadcast_into(part);
         }
         Ok(all)
+    }
+
+    fn send(&self, to: usize, word: u32) -> Result<()> {
+        let world = all();
+        world.process_at_rank(to as i32).send_with_tag(&word, WORD);
+        Ok(())
+    }
+
+    fn poll(&self) -> Result<Option<(usize, u32)>> {
+        let world = all();
+        let found = world.any_process().immediate_matched_probe_with_tag(WORD);
+        Ok(found.map(|(message, status)| {
+            let mut word = 0u32;
+            message.matched_receive_into(&mut word);
+            (status.source_rank() as usize, word)
+        }))
     }
 
     fn abort(&self) {

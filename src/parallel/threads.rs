@@ -3,6 +3,7 @@
 use super::{Communicator, Ranks};
 use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A rank that is a thread. Dropping it takes it away from the others, for whom that is an error
@@ -16,6 +17,8 @@ struct Shared {
     size: usize,
     round: Mutex<Round>,
     changed: Condvar,
+    /// The words sent to each rank, behind the number of who sent them.
+    words: Vec<Mutex<VecDeque<(usize, u32)>>>,
 }
 
 /// A message of each rank, from when the first gives its own until the last has taken all.
@@ -43,6 +46,7 @@ impl ThreadRank {
                 ..Round::default()
             }),
             changed: Condvar::new(),
+            words: (0..size).map(|_| Mutex::default()).collect(),
         });
         let of = |rank| {
             let shared = shared.clone();
@@ -77,8 +81,7 @@ impl ThreadRank {
                 break all.clone();
             }
             if let Some(rank) = round.gone {
-                let what = format!("rank {rank} is gone, and this one waits for it");
-                return Err(Error::invalid("ranks", what));
+                return Err(gone(rank));
             }
             shared.changed.wait(&mut round);
         };
@@ -89,6 +92,11 @@ impl ThreadRank {
         }
         Ok(all)
     }
+}
+
+fn gone(rank: usize) -> Error {
+    let what = format!("rank {rank} is gone, and this one waits for it");
+    Error::invalid("ranks", what)
 }
 
 impl Drop for ThreadRank {
@@ -127,5 +135,22 @@ impl Communicator for ThreadRank {
 
     fn broadcast(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         Ok(self.all(bytes.to_vec())?[0].clone())
+    }
+
+    fn send(&self, to: usize, word: u32) -> Result<()> {
+        let none = || Error::invalid("ranks", format!("there is no rank {to}"));
+        let words = self.shared.words.get(to).ok_or_else(none)?;
+        words.lock().push_back((self.rank, word));
+        Ok(())
+    }
+
+    fn poll(&self) -> Result<Option<(usize, u32)>> {
+        if let Some(word) = self.shared.words[self.rank].lock().pop_front() {
+            return Ok(Some(word));
+        }
+        match self.shared.round.lock().gone {
+            Some(rank) => Err(gone(rank)),
+            None => Ok(None),
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! follow.
 
 use super::Trainer;
+use super::prior::PriorTrainer;
 use crate::codes::tokens::Tokens;
 use crate::config::DottedConfig;
 use crate::config::prior::PriorConfig;
@@ -14,7 +15,7 @@ use crate::quantize::Registry;
 use crate::trainer::ranks::follow;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A training that rank 0 begins.
@@ -42,6 +43,15 @@ impl Job {
         let bytes = bytes.map_err(|e| Error::data(format!("what is to be trained: {e}")))?;
         ranks.broadcast(bytes).map(drop)
     }
+
+    /// [`Job::announce`] of a training, which this rank has ready; returns once all others have.
+    ///
+    /// # Errors
+    /// As [`Job::announce`], and if another rank cannot train it: the message says which, and why.
+    pub(super) fn begin(&self, ranks: &Ranks) -> Result<()> {
+        self.announce(ranks)?;
+        ranks.agree_on(Ok(()))
+    }
 }
 
 /// Trains on `gpu` what rank 0 begins by [`super::run`] and
@@ -56,23 +66,39 @@ pub fn serve(gpu: &Gpu, ranks: &Ranks, registry: &Registry) -> Result<()> {
         let unknown = |_| Error::data("rank 0 begins what this rank does not understand");
         match serde_json::from_slice(&said).map_err(unknown)? {
             Job::FirstStage(toml) => {
-                let config = RunConfig::from_toml(&toml)?.resolve(registry)?;
-                let set = data::open(&config.data.source, &config.data.options())?;
-                let trainer = Trainer::with(gpu, &config, Arc::new(set), registry)?;
-                follow(trainer.among(ranks.clone())?)?;
+                let made = first_stage(gpu, ranks, registry, &toml);
+                follow(ranks.agree_on(made)?)?;
             }
             Job::Prior(toml, tokens, order) => {
-                let config = PriorConfig::from_toml(&toml)?.resolve()?;
-                let tokens = Tokens {
-                    order,
-                    ..Tokens::open(&tokens)?
-                };
-                let trainer = Trainer::prior(gpu, &config, tokens)?;
-                follow(trainer.among(ranks.clone())?)?;
+                let made = prior(gpu, ranks, &toml, &tokens, order);
+                follow(ranks.agree_on(made)?)?;
             }
             Job::End => return Ok(()),
         }
     }
+}
+
+/// Makes the trainer of a [`Job::FirstStage`].
+fn first_stage(gpu: &Gpu, ranks: &Ranks, registry: &Registry, toml: &str) -> Result<Trainer> {
+    let config = RunConfig::from_toml(toml)?.resolve(registry)?;
+    let set = data::open(&config.data.source, &config.data.options())?;
+    Trainer::with(gpu, &config, Arc::new(set), registry)?.among(ranks.clone())
+}
+
+/// Makes the trainer of a [`Job::Prior`].
+fn prior(
+    gpu: &Gpu,
+    ranks: &Ranks,
+    toml: &str,
+    tokens: &Path,
+    order: Option<CodeOrder>,
+) -> Result<PriorTrainer> {
+    let config = PriorConfig::from_toml(toml)?.resolve()?;
+    let tokens = Tokens {
+        order,
+        ..Tokens::open(tokens)?
+    };
+    Trainer::prior(gpu, &config, tokens)?.among(ranks.clone())
 }
 
 /// Lets the other ranks end that [`serve`].

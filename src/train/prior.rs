@@ -18,7 +18,7 @@ use crate::config::prior::PriorConfig;
 use crate::config::{DottedConfig, Resolved};
 use crate::config::{Precision, Resumable};
 use crate::data::{ClassOrder, ClassWeights, spread};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Tensor};
 use crate::inference::prior_measure::{CODE_ORDER, Conditioning, build, measure, with_order_of};
 use crate::metrics::{Reduce, Steps};
 use crate::models::prior::{Prior, TextKind, Vocabulary};
@@ -188,6 +188,28 @@ impl PriorTask {
         self.config.train.precision == Precision::Mixed
     }
 
+    /// Goes over this rank's share of a step's batch: its share of the loss, and of the gradients.
+    fn passes(&self, state: &OptimizerState) -> Result<(Tensor, GradientSum)> {
+        let (step, passes) = (state.number(), self.config.train.accumulate as u64);
+        let (own, places) = self.share();
+        let (mut loss, mut sum): (Option<Tensor>, _) = (None, GradientSum::default());
+        for pass in own.clone() {
+            let (is_first, is_last) = (pass == own.start, pass + 1 == own.end);
+            let number = step * passes + pass;
+            let part = self.pass(state, number, &places, (is_first, is_last), &mut sum)?;
+            match &loss {
+                Some(loss) => {
+                    add_assign(loss, &part)?;
+                    self.gpu.flush()?;
+                }
+                None => loss = Some(part),
+            }
+        }
+        let none = || Error::invalid("step", "it has no passes");
+        let loss = loss.ok_or_else(none)?;
+        Ok((loss, sum))
+    }
+
     /// Mean cross-entropy of images of a side, in nats per token.
     fn measure(&self, weights: &Parameters, side: &Split, images: &[u32]) -> Result<f64> {
         measure(
@@ -276,27 +298,16 @@ impl Task for PriorTask {
     }
 
     fn step(&mut self, state: &mut OptimizerState) -> Result<()> {
-        let (step, passes) = (state.number(), self.config.train.accumulate as u64);
-        let (own, places) = self.share();
-        let mut numbers = own.map(|pass| step * passes + pass);
-        let none = || Error::invalid("step", "it has no passes");
-        let first = numbers.next().ok_or_else(none)?;
-        let (loss, gradients) = self.pass(state, first, &places, true)?;
-        let mut sum = GradientSum::default();
-        sum.add(state.adam(), gradients)?;
-        for number in numbers {
-            let (part, gradients) = self.pass(state, number, &places, false)?;
-            add_assign(&loss, &part)?;
-            sum.add(state.adam(), gradients)?;
-            self.gpu.flush()?;
-        }
-        let gradients = state.sum_over_ranks(sum.into_gradients(), &[&loss])?;
+        // Tokens are read from files, and the others would wait for a rank that cannot.
+        let (loss, sum) = self.ranks.agree_on(self.passes(state))?;
+        let gradients = state.sum_over_ranks(sum, &[&loss])?;
         // Measured in any case; what is not finite is then passed over.
         let max_norm = match self.config.train.grad_clip {
             clip if clip > 0.0 => clip,
             _ => f32::INFINITY,
         };
-        descend(state, &loss, &gradients, self.rate(step), max_norm)
+        let rate = self.rate(state.number());
+        descend(state, &loss, &gradients, rate, max_norm)
     }
 
     fn check(&self, steps: &Steps) -> Result<()> {
@@ -458,7 +469,7 @@ pub fn run_prior(
         earlier,
     };
     #[cfg(not(target_arch = "wasm32"))]
-    Job::Prior(schedule.toml.clone(), place, order).announce(&ranks)?;
+    Job::Prior(schedule.toml.clone(), place, order).begin(&ranks)?;
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }
 

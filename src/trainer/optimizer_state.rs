@@ -6,8 +6,8 @@ use crate::gpu::command::in_flight::{InFlight, STEPS_IN_FLIGHT};
 use crate::gpu::{Gpu, Tensor};
 use crate::metrics::{MetricsBuffer, Steps};
 use crate::nn::{
-    Adam, Ema, HalfWeights, Handle, HostTensors, LossScale, MomentRequest, MomentType, Parameters,
-    Reading,
+    Adam, Ema, GradientSum, HalfWeights, Handle, HostTensors, LossScale, MomentRequest, MomentType,
+    Parameters, Reading,
 };
 use crate::ops::optim::adam::Hyper;
 use crate::parallel::Ranks;
@@ -148,13 +148,13 @@ impl OptimizerState {
         shared && MOMENTS.iter().any(|prefix| name.starts_with(prefix))
     }
 
-    /// Adds up the gradients of all ranks, and with them `others`, in one message.
+    /// Adds up the gradients of all ranks, and with them `others`.
     ///
     /// # Errors
     /// If a rank is gone, or the device fails.
     pub(crate) fn sum_over_ranks(
         &self,
-        gradients: Vec<(Handle, Tensor)>,
+        gradients: GradientSum,
         others: &[&Tensor],
     ) -> Result<Vec<(Handle, Tensor)>> {
         self.adam.sum_over(&self.ranks, gradients, others)

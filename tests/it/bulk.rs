@@ -154,6 +154,78 @@ fn shards_of_killed_processes_are_the_bytes_of_one() {
     assert_eq!(files(&shards), before);
 }
 
+/// By `auto/N` one process that has no others makes all shards, and passes over those that are
+/// done.
+#[test]
+fn all_shards_are_made_by_those_who_are_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let data = pictures(folder.path(), 4);
+    let (shards, whole, joined) = (
+        at("shards"),
+        at("whole.safetensors"),
+        at("joined.safetensors"),
+    );
+    let encode = ["encode", EMA, "--json", "--data", text(&data), "-o"];
+    ok(run(&[&encode[..], &[text(&whole)]].concat()));
+    let all = |of: &str| {
+        let mut command = wgvq();
+        command.args(encode).arg(&shards).args(["--shard", of]);
+        command
+    };
+    // What each line says: the shard, its images, and whether it was there.
+    let said = |command: &mut std::process::Command| -> Vec<(u64, u64, bool)> {
+        let out = String::from_utf8(ok(command.output().unwrap()).stdout).unwrap();
+        let line = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let number = |key: &str| line[key].as_u64().unwrap();
+            (number("shard"), number("images"), line["skipped"] == true)
+        };
+        out.lines().map(line).collect()
+    };
+    // More shards than blocks: one is empty. One is there already.
+    assert_eq!(said(&mut all("3/4")), [(3, 256, false)]);
+    let made = said(&mut all("auto/4"));
+    let wanted = [
+        (1, 0, false),
+        (2, 256, false),
+        (3, 256, true),
+        (4, 88, false),
+    ];
+    assert_eq!(made, wanted);
+    let before = files(&shards);
+    ok(run(&[
+        "encode",
+        "--join",
+        text(&shards),
+        "-o",
+        text(&joined),
+    ]));
+    assert_eq!(
+        std::fs::read(&joined).unwrap(),
+        std::fs::read(&whole).unwrap()
+    );
+    // What is damaged or gone is made again, and nothing else.
+    std::fs::write(shards.join("shard-00002-of-00004.safetensors"), "cut").unwrap();
+    std::fs::remove_file(shards.join("shard-00004-of-00004.json")).unwrap();
+    let made = said(&mut all("auto/4"));
+    let skipped: Vec<bool> = made.iter().map(|(.., skipped)| *skipped).collect();
+    assert_eq!(skipped, [true, false, true, false]);
+    assert_eq!(files(&shards), before);
+    refused(
+        all("auto/3").output().unwrap(),
+        &["shards of 3 are asked for", "one division"],
+    );
+    let mut tasks = all("auto/4");
+    tasks.env("SLURM_ARRAY_TASK_COUNT", "5");
+    refused(
+        tasks.output().unwrap(),
+        &["SLURM_ARRAY_TASK_COUNT", "--shard auto,"],
+    );
+    refused(all("auto/none").output().unwrap(), &["--shard", "auto/7"]);
+    assert_eq!(files(&shards), before);
+}
+
 #[test]
 fn shards_of_tokens_are_those_that_a_prior_reads() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,8 @@
 //! one, within rounding, and to the bit on all ranks. With `WGVQ_THOROUGH=1` there are more kinds
 //! of models and more numbers of ranks: each engine compiles its kernels.
 
+mod files;
+
 use crate::common::gpu;
 #[cfg(not(feature = "mpi"))]
 use crate::common::wgvq;
@@ -329,6 +331,8 @@ fn a_prior_is_the_same_over_ranks() {
         };
         let mut config = small("rotary");
         config.set(key, value).unwrap();
+        // So many parameters that their gradients go in pieces.
+        config.prior.dim = 128;
         config.prior.dropout = 0.2;
         config.set("train.class_weights", "balanced").unwrap();
         config.train.log_every = 1;
@@ -441,8 +445,9 @@ fn a_run_with_shares_of_the_moments_resumes() {
     assert!(resumed.tensors.keys().any(moments));
 }
 
-/// One of several processes that a launcher of MPI started does not train beside the others in one
-/// folder, where the program was built without MPI; what does not train is not kept from it.
+/// One of several processes that a launcher of MPI started does not train, or make all shards,
+/// beside the others in one folder, where the program was built without MPI; what does neither is
+/// not kept from it.
 #[cfg(not(feature = "mpi"))]
 #[test]
 fn without_mpi_several_processes_train_nothing() {
@@ -461,6 +466,7 @@ fn without_mpi_several_processes_train_nothing() {
         &["train", "--data", "emoji"] as &[&str],
         &["prior", "run"],
         &["text2image", "train", "--data", "here"],
+        &["encode", "run", "-o", "shards", "--shard", "auto/3"],
     ] {
         for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
             let (done, error) = said(variable, "4", command);

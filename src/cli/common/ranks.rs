@@ -1,5 +1,5 @@
-//! Commands that `mpirun` started several times: rank 0 is the command, and the others train with
-//! it.
+//! Commands that `mpirun` started several times: rank 0 trains, and the others train with it; or
+//! all take their shares of one work.
 
 use super::output;
 use super::signals;
@@ -20,43 +20,60 @@ const LAUNCHED: [&str; 5] = [
     "MPI_LOCALNRANKS",
 ];
 
+/// The parts in a command of several processes that were started together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// Each does the whole of it, and knows nothing of the others.
+    Apart,
+    /// Rank 0 is the command, and the others train with it.
+    Led,
+    /// All are the command, and share its work.
+    Alike,
+}
+
 /// The processes of a command, from its start to its end.
 pub struct Processes {
+    together: Together,
     #[cfg(feature = "mpi")]
     world: Option<wgvq::parallel::World>,
 }
 
 impl Processes {
-    /// Joins the processes that were started with this one. Only training has a use for them.
+    /// Joins the processes that were started with this one, where the command has a use for them.
     #[cfg(feature = "mpi")]
-    pub fn join(trains: bool) -> Result<Processes> {
+    pub fn join(together: Together) -> Result<Processes> {
         let launched = LAUNCHED.iter().any(|name| std::env::var_os(name).is_some());
-        let world = match trains && launched {
+        let world = match together != Together::Apart && launched {
             true => Some(wgvq::parallel::World::start()?),
             false => None,
         };
         if let Some(world) = &world {
             world.ranks().clone().enter();
         }
-        Ok(Processes { world })
+        Ok(Processes { together, world })
     }
 
-    /// Refuses to train several times in one folder.
+    /// Refuses to do the same several times in one folder.
     #[cfg(not(feature = "mpi"))]
-    pub fn join(trains: bool) -> Result<Processes> {
+    pub fn join(together: Together) -> Result<Processes> {
         let several = |name: &str| {
             let size = std::env::var(name).ok().and_then(|size| size.parse().ok());
             size.is_some_and(|size: u64| size > 1)
         };
+        let otherwise = match together {
+            Together::Apart => return Ok(Processes { together }),
+            Together::Led => "train in one process",
+            Together::Alike => "take --shard auto, which gives each process a shard",
+        };
         match SIZES.iter().find(|name| several(name)) {
-            Some(name) if trains => {
+            Some(name) => {
                 let what = format!(
                     "{name} says that this is one of several processes of MPI, which this wgvq \
-                     was built without: build it with `--features mpi`, or train in one process"
+                     was built without: build it with `--features mpi`, or {otherwise}"
                 );
                 Err(Error::invalid("mpi", what))
             }
-            _ => Ok(Processes {}),
+            None => Ok(Processes { together }),
         }
     }
 
@@ -82,10 +99,10 @@ impl Processes {
         None
     }
 
-    /// Trains what rank 0 begins, in a process that is another's; `None` in rank 0.
+    /// Trains what rank 0 begins, in a process that another one leads; `None` in all others.
     pub fn serve(&self, global: &Global) -> Option<Result<()>> {
         let ranks = Ranks::world();
-        if ranks.rank() == 0 {
+        if ranks.rank() == 0 || self.together != Together::Led {
             return None;
         }
         // Rank 0 saves and ends the others.
@@ -94,6 +111,14 @@ impl Processes {
             .gpu()
             .and_then(|gpu| wgvq::train::serve(&gpu, &ranks, &Default::default()));
         Some(served)
+    }
+
+    /// Lets the processes go that this one leads.
+    pub fn dismiss(&self) -> Result<()> {
+        match self.together {
+            Together::Led => wgvq::train::dismiss(&Ranks::world()),
+            Together::Apart | Together::Alike => Ok(()),
+        }
     }
 
     /// Says an error, and ends all processes: the others may wait for this one.

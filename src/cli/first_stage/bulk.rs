@@ -3,18 +3,25 @@
 use crate::cli::common::json;
 use crate::cli::common::output;
 use crate::cli::common::place::Place;
+use crate::cli::common::signals::stop_flag;
 use crate::cli::common::watched::{NOTHING_WRITTEN, watched};
 use crate::cli::first_stage::inspect::open;
 use crate::cli::{CommandStatus, Global};
 use clap::Args;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use wgvq::codes::shards::{self, ShardForm, ShardManifest, ShardNumber, ShardSource, Shards};
+use std::sync::atomic::Ordering;
+use wgvq::codes::shards::{
+    self, ShardChoice, ShardForm, ShardManifest, ShardNumber, ShardSource, Shards,
+};
 use wgvq::codes::tokens::Tokens;
 use wgvq::codes::{Codes, LabelKinds, Labels};
+use wgvq::data::ImageSet;
 use wgvq::inference::tokenize::{
     ShardOptions, encode_shard, encode_whole, join_tokens, shard_labels, shard_source, tokenize,
 };
 use wgvq::inference::{FirstStageModel, Progress};
+use wgvq::parallel::Ranks;
 use wgvq::{Error, Result};
 
 /// The options of `wgvq encode` that are about data sets.
@@ -25,9 +32,10 @@ pub struct Bulk {
     #[arg(long, value_name = "DIR|FILE|NAME")]
     pub data: Option<String>,
     /// One part of the data set: the third of seven by 3/7, or by `auto` the one whose number a
-    /// Slurm array or MPI has set. A file of codes and its manifest go into the folder; a part
-    /// that is done is skipped
-    #[arg(long, value_name = "I/N|auto")]
+    /// Slurm array or MPI has set. By `auto/7` all seven, each by whichever of the processes that
+    /// MPI started is free. A file of codes and its manifest go into the folder; a part that is
+    /// done is skipped
+    #[arg(long, value_name = "I/N|auto|auto/N")]
     shard: Option<String>,
     /// Make the tokens of a prior, as `wgvq prior` does, instead of a file of codes
     #[arg(long)]
@@ -51,6 +59,12 @@ impl Bulk {
             return Err(Error::config("--level", what));
         }
         Ok(())
+    }
+
+    /// Whether several processes are to share the work.
+    pub fn is_handed_out(&self) -> bool {
+        let shard = self.shard.as_deref();
+        shard.is_some_and(|shard| shard.starts_with("auto/"))
     }
 
     /// The first option that was given, all of which are of images.
@@ -142,38 +156,106 @@ impl Bulk {
     }
 
     fn shard(&self, work: &Work, run: &Path, shard: &str) -> Result<CommandStatus> {
-        let Work {
-            global, out, form, ..
-        } = *work;
-        let shard: ShardNumber = shard.parse()?;
+        let (global, out) = (work.global, work.out);
+        let asked: ShardChoice = shard.parse()?;
         if out.exists() && !out.is_dir() {
             return Err(Error::file(out, "is a file; shards go into a folder"));
         }
-        // By one name, whatever its form.
-        let name = ShardForm::Safetensors.file(shard);
-        let place = Place::file(global, &out.join(name), true)?;
+        let (first, place) = match asked {
+            ShardChoice::One(shard) => (shard, Some(work.shard_place(shard)?)),
+            ShardChoice::HandedOut(of) => {
+                let first = ShardNumber::new(1, of)?;
+                // That the folder can be written to is known before the work; the place of each
+                // shard is taken in its turn.
+                if Ranks::world().rank() == 0 {
+                    drop(work.shard_place(first)?);
+                }
+                (first, None)
+            }
+        };
         let model = FirstStageModel::load(&global.gpu()?, run)?;
         let options = self.options(&model)?;
         let set = open(run, &model, self.data.as_deref())?;
         let source = shard_source(&model, options, &set)?;
-        let labels = shard_labels(&source, &set);
-        let before = work.own(shard, &source)?;
-        if let Some(done) = work.done(before.as_ref(), &source, &labels)? {
+        work.check_shards(first, matches!(asked, ShardChoice::One(_)), &source)?;
+        let encoding = Encoding {
+            work,
+            labels: shard_labels(&source, &set),
+            model: &model,
+            set: &set,
+            source: &source,
+        };
+        let Some(place) = place else {
+            return encoding.hand_out(first.of());
+        };
+        encoding.shard(first, &place)
+    }
+}
+
+/// A data set that is encoded in shards.
+struct Encoding<'a> {
+    work: &'a Work<'a>,
+    model: &'a FirstStageModel,
+    set: &'a ImageSet,
+    source: &'a ShardSource,
+    labels: LabelKinds,
+}
+
+impl Encoding<'_> {
+    /// Makes a shard, unless it is there and whole.
+    fn shard(&self, shard: ShardNumber, place: &Place) -> Result<CommandStatus> {
+        let Encoding {
+            work,
+            model,
+            set,
+            source,
+            labels,
+        } = self;
+        let before = ShardManifest::load(&work.out.join(shard.manifest()))?;
+        let before = before.filter(|before| before.shard == shard);
+        if let Some(done) = work.done(before.as_ref(), source, labels)? {
             work.tell(done, true);
             return Ok(CommandStatus::Done);
         }
         let staged = place.staged()?;
         let said = "the same command makes the shard anew";
-        let made = watched(global, "images", said, |progress| {
-            encode_shard(&model, &source, &set, shard, form, staged.path(), progress)
+        let (form, path) = (work.form, staged.path());
+        let made = watched(work.global, "images", said, |progress| {
+            encode_shard(model, source, set, shard, form, path, progress)
         })?;
         let Some(made) = made else {
             return Ok(CommandStatus::Abandoned);
         };
         // In another form it has another name.
-        let old = before.map(|before| out.join(before.file));
+        let old = before.map(|before| work.out.join(before.file));
         staged.put(old.filter(|old| old.is_file()).as_slice())?;
         work.tell(&made, false);
+        Ok(CommandStatus::Done)
+    }
+
+    /// Makes all shards, together with the other processes of this job: each takes the next when
+    /// it is free.
+    fn hand_out(&self, of: usize) -> Result<CommandStatus> {
+        let (work, ranks, stop) = (self.work, Ranks::world(), stop_flag());
+        let whole = ranks.hand_out(of, |i| {
+            let shard = ShardNumber::new(i + 1, of)?;
+            let status = self.shard(shard, &work.shard_place(shard)?)?;
+            let stopped = stop.load(Ordering::Relaxed);
+            Ok(match status {
+                CommandStatus::Done if !stopped => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            })
+        })?;
+        if !whole {
+            return Ok(CommandStatus::Abandoned);
+        }
+        if ranks.rank() == 0 {
+            let text = format!(
+                "all {of} shards are there; wgvq encode --join {} -o .. merges them",
+                output::shell(work.out)
+            );
+            output::note(work.global, &text);
+        }
         Ok(CommandStatus::Done)
     }
 }
@@ -188,18 +270,28 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Returns the manifest of a shard, where there is one.
+    /// Takes the place of a shard, by one name whatever its form.
+    fn shard_place(&self, shard: ShardNumber) -> Result<Place> {
+        let name = ShardForm::Safetensors.file(shard);
+        Place::file(self.global, &self.out.join(name), true)
+    }
+
+    /// Checks that the folder has no shards but of the division of `shard`, and of this source and
+    /// form.
     ///
     /// # Errors
     /// If one of the folder's shards was made of something else, or in another form, and may not be
     /// replaced.
-    fn own(&self, shard: ShardNumber, source: &ShardSource) -> Result<Option<ShardManifest>> {
-        let mut own = None;
+    fn check_shards(&self, shard: ShardNumber, alone: bool, source: &ShardSource) -> Result<()> {
         for (name, found) in ShardManifest::all(self.out)? {
             let path = self.out.join(&name);
             if found.shard.of() != shard.of() {
+                let asked = match alone {
+                    true => format!("{shard} is"),
+                    false => format!("shards of {} are", shard.of()),
+                };
                 let what = format!(
-                    "is shard {}, and {shard} is asked for: a folder holds the shards of one \
+                    "is shard {}, and {asked} asked for: a folder holds the shards of one \
                      division; name another",
                     found.shard
                 );
@@ -217,11 +309,8 @@ impl Work<'_> {
                 );
                 return Err(Error::file(path, what));
             }
-            if found.shard == shard {
-                own = Some(found);
-            }
         }
-        Ok(own)
+        Ok(())
     }
 
     /// Returns the manifest of a shard that is whole, and made of this; `None` where it is to be

@@ -30,6 +30,7 @@ Examples:
   wgvq encode runs/photos --data photos -o tars --format webdataset  # with classes and texts
   wgvq encode runs/photos --data photos -o shards --shard 3/7        # the third of seven parts
   wgvq encode runs/photos --data photos -o shards --shard auto       # by a Slurm array, or MPI
+  mpirun -n 3 wgvq encode runs/photos --data photos -o shards --shard auto/7  # whoever is free
   wgvq encode --join shards -o codes.safetensors                     # once all seven are there
   wgvq encode runs/photos --data photos -o tables --shard 3/7 --format parquet  # a table to each
   wgvq encode runs/photos --tokens -o shards --shard 3/7             # the tokens of its prior
@@ -96,6 +97,11 @@ pub struct Decode {
 }
 
 impl Encode {
+    /// Whether several processes are to share the work.
+    pub fn is_handed_out(&self) -> bool {
+        self.bulk.is_handed_out()
+    }
+
     pub fn run(&self, global: &Global) -> Result<CommandStatus> {
         self.memory.needs_own_size(self.native_size)?;
         if let Some(run) = self.run.as_deref().filter(|run| VectorsModel::is_at(run)) {

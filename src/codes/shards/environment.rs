@@ -69,3 +69,19 @@ pub(super) fn shard(get: &dyn Fn(&str) -> Option<String>) -> Result<ShardNumber>
     };
     ShardNumber::new(at + 1, of)
 }
+
+/// Checks that the process is not one task of several in a Slurm array: these know nothing of each
+/// other, so that nothing can be handed out among them.
+pub(super) fn one_job(get: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+    let tasks = get(COUNT).and_then(|count| count.trim().parse::<usize>().ok());
+    match tasks {
+        Some(tasks) if tasks > 1 => {
+            let what = format!(
+                "{COUNT} says that this is one of {tasks} tasks of an array, of which each would \
+                 make all shards: write --shard auto, or start one job of several processes by MPI"
+            );
+            Err(Error::config("--shard auto/N", what))
+        }
+        _ => Ok(()),
+    }
+}

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub use form::ShardForm;
 pub(crate) use manifest::Batch;
 pub use manifest::{ShardManifest, ShardSource};
-pub use number::ShardNumber;
+pub use number::{ShardChoice, ShardNumber};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -63,6 +63,33 @@ impl fmt::Display for ShardNumber {
     }
 }
 
+/// The shards that a process is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardChoice {
+    /// One of them.
+    One(ShardNumber),
+    /// All of so many, each by whichever of the processes of one job is free.
+    HandedOut(usize),
+}
+
+/// Reads what [`ShardNumber`] reads, and `auto/7`.
+impl FromStr for ShardChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ShardChoice> {
+        let Some(of) = text.strip_prefix("auto/") else {
+            return text.parse().map(ShardChoice::One);
+        };
+        let Ok(of) = of.trim().parse() else {
+            let what = format!("`{text}`: write auto/7 for all of seven shards");
+            return Err(Error::config("--shard", what));
+        };
+        let first = ShardNumber::new(1, of)?;
+        environment::one_job(&|name| std::env::var(name).ok())?;
+        Ok(ShardChoice::HandedOut(first.of()))
+    }
+}
+
 /// Reads `3/7`; `auto` takes the number from the environment that a cluster's scheduler or MPI set.
 impl FromStr for ShardNumber {
     type Err = Error;
@@ -74,7 +101,8 @@ impl FromStr for ShardNumber {
         let parts = text.split_once('/');
         let parts = parts.and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
         let Some((number, of)) = parts else {
-            let what = format!("`{text}` is no shard: write 3/7 for the third of seven, or auto");
+            let what =
+                format!("`{text}` is no shard: write 3/7 for the third of seven, auto, or auto/7");
             return Err(Error::config("--shard", what));
         };
         ShardNumber::new(number, of)

@@ -105,6 +105,33 @@ fn a_shard_is_read_as_it_is_written() {
 }
 
 #[test]
+fn all_shards_of_one_job_are_handed_out() {
+    let choice = |text: &str| text.parse::<ShardChoice>();
+    assert_eq!(choice("auto/7").unwrap(), ShardChoice::HandedOut(7));
+    let third = ShardNumber::new(3, 7).unwrap();
+    assert_eq!(choice("3/7").unwrap(), ShardChoice::One(third));
+    for (text, words) in [
+        ("auto/0", "counted"),
+        ("auto/100001", "counted"),
+        ("auto/", "write auto/7"),
+        ("auto/x", "write auto/7"),
+        ("auto7", "auto/7"),
+    ] {
+        let said = choice(text).unwrap_err().to_string();
+        assert!(said.contains(words) && said.contains("--shard"), "{said}");
+    }
+    let tasks = |count: &'static str| {
+        environment::one_job(&|name| (name == "SLURM_ARRAY_TASK_COUNT").then(|| count.into()))
+    };
+    assert!(tasks("1").is_ok() && environment::one_job(&|_| None).is_ok());
+    let said = tasks("4").unwrap_err().to_string();
+    assert!(
+        said.contains("4 tasks") && said.contains("--shard auto,"),
+        "{said}"
+    );
+}
+
+#[test]
 fn schedulers_and_mpi_number_the_shards() {
     let of = |variables: &[(&str, &str)]| {
         let set: HashMap<&str, &str> = variables.iter().copied().collect();

@@ -255,3 +255,19 @@ fn windows_and_threads_change_no_initial_value() {
         }
     }
 }
+
+/// A device with memory of its own takes a window of the host's, however many parameters there are.
+#[test]
+fn the_host_is_asked_for_what_lies_there() {
+    const MIB: u64 = 1 << 20;
+    let billion = vec![(128 << 20) / 4; 32];
+    assert_eq!(host_bytes(&billion, WINDOW, false), 128 * MIB);
+    assert_eq!(host_bytes(&[1 << 30], WINDOW, false), 128 * MIB);
+    assert_eq!(host_bytes(&billion, WINDOW, true), (128 + 4096) * MIB);
+    // Fewer than a window are there as a whole.
+    let few = [6 << 10, 1 << 10];
+    assert_eq!(host_bytes(&few, WINDOW, false), (8 * 6) << 10);
+    assert_eq!(host_bytes(&few, WINDOW, true), (8 * 6 + 4 * 7) << 10);
+    assert_eq!(host_bytes(&few, ALIGN, false), 8 * ALIGN as u64);
+    assert_eq!(host_bytes(&[], WINDOW, true), 0);
+}

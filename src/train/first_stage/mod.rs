@@ -41,7 +41,7 @@ use crate::{Error, Result, files};
 use batches::Batches;
 use code_average::CodeAverage;
 use monitor::Monitor;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Latents that k-means sees at least, where the first batches hold so many.
 pub(super) const INIT_LATENTS: usize = 20_000;
@@ -66,6 +66,8 @@ pub struct FirstStageTask {
     config: ResolvedConfig,
     data: Arc<ImageSet>,
     batches: Batches,
+    /// Whether one of the ranks reads images from files, once that is known.
+    from_files: OnceLock<bool>,
     /// Whether each level's quantizer adds up by itself what ranks saw.
     counts_over_ranks: Vec<bool>,
     stage: FirstStage,
@@ -80,6 +82,25 @@ impl FirstStageTask {
     /// mirrors the image.
     fn images(&self, numbers: &[u32]) -> Result<Tensor> {
         self.batches.images(numbers)
+    }
+
+    /// Returns the images of a step that this rank takes, as [`Batches::parts`].
+    ///
+    /// # Errors
+    /// If a rank cannot read its own: the others would wait for it.
+    fn parts(&self, ranks: &Ranks, step: u64) -> Result<Vec<Tensor>> {
+        let own = self.batches.parts(step);
+        let from_files = match self.from_files.get() {
+            Some(known) => *known,
+            None => {
+                let any = ranks.any(self.data.pixels.in_memory().is_none())?;
+                *self.from_files.get_or_init(|| any)
+            }
+        };
+        match from_files {
+            true => ranks.agree_on(own),
+            false => own,
+        }
     }
 
     /// Places the codes of each level, from the top down, among the latents of the first batches,
@@ -107,7 +128,7 @@ impl FirstStageTask {
         let mut at = 0;
         for i in 0..batches {
             let mut own = Vec::new();
-            for images in self.batches.parts(i as u64)? {
+            for images in self.parts(ranks, i as u64)? {
                 let tape = Tape::no_grad(&self.gpu);
                 let pass = ForwardContext::new(&tape, params);
                 let rows = self.stage.latents(&pass, &tape.constant(&images), level)?;

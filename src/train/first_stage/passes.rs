@@ -90,7 +90,7 @@ impl FirstStageTask {
 
     /// Goes over the batch of a step.
     pub(super) fn passes(&self, state: &OptimizerState, step: u64) -> Result<Passes> {
-        let parts = self.batches.parts(step)?;
+        let parts = self.parts(state.ranks(), step)?;
         let scale = state.loss_scale()?;
         let scale = scale.as_ref();
         let together = self.judge_together(state, &parts, step, scale)?;
@@ -102,6 +102,7 @@ impl FirstStageTask {
         let (mut gradients, mut metrics) = (GradientSum::default(), MeanOfParts::new(share));
         let mut levels: Vec<LevelParts> = Vec::new();
         let mut learned = Vec::new();
+        let last = parts.len().saturating_sub(1);
         for (part, x) in parts.into_iter().enumerate() {
             let tape = Tape::new(&self.gpu);
             let mut pass = self.context(&tape, state);
@@ -136,7 +137,10 @@ impl FirstStageTask {
                 loss = tape.scale(&loss, share, 0.0)?;
             }
             let loss = state.scaled(&tape, loss)?;
-            gradients.add(state.adam(), pass.gradients(tape.backward(&loss)?))?;
+            match part == last {
+                true => gradients.add_last(state.adam(), &pass, &loss, state.ranks())?,
+                false => gradients.add(state.adam(), pass.backward(&loss)?)?,
+            }
             if several {
                 self.gpu.flush()?;
             }
@@ -144,7 +148,7 @@ impl FirstStageTask {
         let mut metrics = metrics.finish()?;
         let counts = levels.iter().filter_map(|level| level.counts.as_ref());
         let others: Vec<&Tensor> = metrics.values().chain(counts).collect();
-        let gradients = state.sum_over_ranks(gradients.into_gradients(), &others)?;
+        let gradients = state.sum_over_ranks(gradients, &others)?;
         let mut seen = Vec::new();
         for (i, level) in levels.into_iter().enumerate() {
             if let Some(counts) = &level.counts {

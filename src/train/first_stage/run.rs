@@ -89,6 +89,6 @@ pub fn run_with(
         earlier,
     };
     #[cfg(not(target_arch = "wasm32"))]
-    Job::FirstStage(schedule.toml.clone()).announce(&ranks)?;
+    Job::FirstStage(schedule.toml.clone()).begin(&ranks)?;
     train_loop(trainer, &schedule, folder, start, observer, stop)
 }

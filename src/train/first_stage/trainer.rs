@@ -20,7 +20,7 @@ use crate::train::Trainer;
 use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Returns the levels of codes that a configuration makes of images of this width, height and
@@ -118,6 +118,7 @@ impl Trainer<FirstStageTask> {
             batches: batches::Batches::new(gpu, config, data.clone())?,
             average: (t.ema_decay > 0.0).then(|| CodeAverage::new(t.ema_decay.into())),
             monitor: Monitor::new(levels.len()),
+            from_files: OnceLock::new(),
             counts_over_ranks: vec![true; levels.len()],
             data,
             stage,

@@ -9,7 +9,7 @@ use crate::inference::prior_measure::{random_hidden, random_orders, upload_in_or
 use crate::models::prior::{Batch, Kind};
 use crate::models::text::Texts;
 use crate::nn::transformer::Dropout;
-use crate::nn::{ForwardContext, Handle};
+use crate::nn::{ForwardContext, GradientSum};
 use crate::ops::sampling::random::{Key, philox};
 use crate::trainer::optimizer_state::OptimizerState;
 use std::ops::Range;
@@ -68,15 +68,16 @@ impl PriorTask {
         (0..passes as u64, rank * each..(rank + 1) * each)
     }
 
-    /// One pass over a batch, or over the part of it at `places`: its loss, and its share of the
-    /// step's gradients. `first` says whether it is the first of the step.
+    /// One pass over a batch, or over the part of it at `places`: returns its loss, and adds its
+    /// share of the step's gradients to `sum`. It may be the first of the step, and the last.
     pub(super) fn pass(
         &self,
         state: &OptimizerState,
         number: u64,
         places: &Range<usize>,
-        first: bool,
-    ) -> Result<(Tensor, Vec<(Handle, Tensor)>)> {
+        (is_first, is_last): (bool, bool),
+        sum: &mut GradientSum,
+    ) -> Result<Tensor> {
         let t = &self.config.train;
         let (order, n) = (self.classes.as_deref(), self.tokens.train.len());
         let images = drawn(order, t.seed, number, t.batch_size, n);
@@ -111,7 +112,7 @@ impl PriorTask {
             .with_half_weights(state.half_weights());
         let mut pass = pass.with_checkpointing(t.gradient_checkpointing);
         // Those of the passes that follow are added to what the first one writes.
-        if first {
+        if is_first {
             pass = pass.with_gradients_of(state.adam());
         }
         let dropout = Dropout {
@@ -126,6 +127,10 @@ impl PriorTask {
         }
         let value = loss.tensor().clone();
         let loss = state.scaled(&tape, loss)?;
-        Ok((value, pass.gradients(tape.backward(&loss)?)))
+        match is_last {
+            true => sum.add_last(state.adam(), &pass, &loss, &self.ranks)?,
+            false => sum.add(state.adam(), pass.backward(&loss)?)?,
+        }
+        Ok(value)
     }
 }
