@@ -41,7 +41,12 @@ pub fn images_of(
         }
         named => named,
     };
-    source.open(&data.options())
+    let mut options = data.options();
+    if matches!(source, Owned::Memory(_)) {
+        // It is of the run's own images.
+        options.test_files = None;
+    }
+    source.open(&options)
 }
 
 /// Fails where a prior may not begin in this folder.

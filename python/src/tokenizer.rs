@@ -318,7 +318,12 @@ impl Tokenizer {
             Source::Name(name) => (false, Source::Name(name)),
             memory => (true, memory),
         };
-        let set = set::open(py, &data, &config.data.options())?;
+        let mut options = config.data.options();
+        if whole {
+            // It is of the run's own images.
+            options.test_files = None;
+        }
+        let set = set::open(py, &data, &options)?;
         let numbers = match whole {
             true => (0..set.len() as u32).collect(),
             false => set.test.clone(),

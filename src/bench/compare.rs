@@ -39,7 +39,7 @@ impl Change {
     /// Returns the verdict that measurements of one workload come to, in their order: a difference
     /// has to be found twice, and may be unsure between; `None` where another measurement has to
     /// decide. Of a chance that one measurement finds a difference where there is none, 2.5 %, some
-    /// 0.1 % are left.
+    /// 0.1 % are left; where measurements go on while they are unsure, some times as much.
     pub fn confirmed(measured: &[Change]) -> Option<Change> {
         match *measured {
             [first @ (Change::Same | Change::Unsure)] => Some(first),

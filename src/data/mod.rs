@@ -40,6 +40,7 @@ pub use source::memory::IN_MEMORY;
 pub use source::named::NAMED_SETS;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use source::numpy::read_header as read_npy_header;
+pub use source::test_files::KEY as TEST_FILES_KEY;
 pub(crate) use source::test_files::two_rules as two_rules_of_the_split;
 
 use crate::{Error, Result, memory};

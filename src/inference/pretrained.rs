@@ -32,11 +32,18 @@ pub struct Pretrained {
 }
 
 /// All of them.
-pub const PRETRAINED: [Pretrained; 1] = [Pretrained {
-    name: "emoji32",
-    about: "emoji, 32 x 32: a tokenizer of 64 codes an image, and a prior that reads texts",
-    bytes: include_bytes!("../../assets/models/emoji32.bundle"),
-}];
+pub const PRETRAINED: [Pretrained; 2] = [
+    Pretrained {
+        name: "emoji32",
+        about: "emoji, 32 x 32: a tokenizer of 64 codes an image, and a prior that reads texts",
+        bytes: include_bytes!("../../assets/models/emoji32.bundle"),
+    },
+    Pretrained {
+        name: "clipart64",
+        about: "drawings, 64 x 64: a tokenizer of 256 codes an image",
+        bytes: include_bytes!("../../assets/models/clipart64.bundle"),
+    },
+];
 
 impl Pretrained {
     /// Returns the model of that name.

@@ -8,8 +8,8 @@ use crate::config::vectors::VectorsConfig;
 use crate::storage::atomic;
 use crate::storage::file_system;
 use crate::storage::run_parts::{
-    FOLDERS, LOCK, TOKENS, foreign_in, hanging, is_checkpoint, is_own_entry, is_token_file,
-    made_by_a_run, made_of_texts, names,
+    FOLDERS, LOCK, TEST_FILES, TOKENS, foreign_in, hanging, is_checkpoint, is_own_entry,
+    is_token_file, made_by_a_run, made_of_texts, names,
 };
 use crate::storage::staged;
 use crate::storage::staged::{Content, Staged};
@@ -299,7 +299,13 @@ fn may_write(path: &Path, overwrite: bool) -> Result<bool> {
     // A `config.toml` alone may be any program's, or somebody's own: it is a run's beside a lock,
     // or where it reads as one beside other files of a run, as in a folder that was copied or
     // unpacked.
-    let has_others = || Ok(made_by_a_run(path, true)?.len() > 1);
+    // A list of images held out may be somebody's own as well.
+    let of_others = |file: &PathBuf| {
+        !["config.toml", TEST_FILES]
+            .iter()
+            .any(|n| file.ends_with(n))
+    };
+    let has_others = || Ok(made_by_a_run(path, true)?.iter().any(of_others));
     let of_a_run = || Ok(is_config(&path.join("config.toml")) && has_others()?);
     let config = holds("config.toml") && (holds(LOCK) || of_a_run()?);
     let is_run = config

@@ -350,6 +350,25 @@ fn bad_bundles_are_named_and_nothing_is_written() {
     );
 }
 
+/// Returns how near reconstructions come to images, in dB.
+fn psnr(model: &FirstStageModel, pixels: &[u8]) -> f64 {
+    let back = model.decode(&model.encode(pixels).unwrap()).unwrap();
+    let error = pixels
+        .iter()
+        .zip(&back)
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
+    -10.0 * (error.sum::<f64>() / pixels.len() as f64 / 255.0 / 255.0).log10()
+}
+
+/// Returns square images of `side` pixels in colour at twice their size.
+fn doubled(pixels: &[u8], side: usize) -> Vec<u8> {
+    let rows = pixels.chunks(3 * side).flat_map(|row| {
+        let wide: Vec<u8> = row.chunks(3).flat_map(|p| [p, p].concat()).collect();
+        [wide.clone(), wide].concat()
+    });
+    rows.collect()
+}
+
 /// The models that are part of the program reconstruct what they were not trained on, and draw.
 #[test]
 fn models_of_the_program_work_at_once() {
@@ -372,14 +391,11 @@ fn models_of_the_program_work_at_once() {
     let set = data::open(&config.data.source, &config.data.options()).unwrap();
     let held_out: Vec<u32> = set.test.iter().copied().take(64).collect();
     let pixels = set.gather(&held_out).unwrap();
-    let codes = model.encode(&pixels).unwrap();
-    let back = model.decode(&codes).unwrap();
-    let error = pixels
-        .iter()
-        .zip(&back)
-        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
-    let psnr = -10.0 * (error.sum::<f64>() / pixels.len() as f64 / 255.0 / 255.0).log10();
-    assert!(psnr > 20.0, "{psnr} dB");
+    let db = psnr(&model, &pixels);
+    assert!(db > 20.0, "{db} dB");
+    let drawings = FirstStageModel::load(&gpu, &folder.path().join("clipart64")).unwrap();
+    let db = psnr(&drawings, &doubled(&pixels, 32));
+    assert!(db > 20.0, "{db} dB");
     let hearts = folder.path().join("hearts");
     let sample = [
         "text2image",

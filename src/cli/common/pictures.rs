@@ -28,7 +28,7 @@ pub fn first_there(last: &str, own: String) -> String {
 }
 
 /// Opens the images of a run at `source`, which is its own unless `asked` says where else they
-/// lie.
+/// lie. A list of the run's images held out that does not fit others is left out, with a note.
 ///
 /// # Errors
 /// Returns an error if the run's own images are no longer there; the message says how to name their
@@ -49,7 +49,19 @@ pub fn open(
         );
         return Err(Error::file(run, what));
     }
-    data::open(source, options)
+    let set = data::open(source, options);
+    match &set {
+        // The run's list is of the run's images.
+        Err(Error::Config { key, what }) if asked.is_some() && key == data::TEST_FILES_KEY => {
+            let mut options = options.clone();
+            options.test_files = None;
+            let mut set = data::open(source, &options)?;
+            let note = format!("split without the run's list of images held out, which {what}");
+            set.notes.push(note);
+            Ok(set)
+        }
+        _ => set,
+    }
 }
 
 /// Opens a set by `open`. Where it is of another sum than `sum`, and the memory that is free chose

@@ -441,7 +441,11 @@ fn continues(
     if known.identity()? != wanted.identity()? || known.train.steps != wanted.train.steps {
         return Ok(false);
     }
-    if absolute(&known.data.source) == absolute(&wanted.data.source) {
+    // A list of files splits the same images otherwise, whatever its name.
+    let listed = [known, &wanted]
+        .iter()
+        .any(|c| !c.data.test_files.is_empty());
+    if absolute(&known.data.source) == absolute(&wanted.data.source) && !listed {
         return Ok(true);
     }
     // Where nothing was saved yet, nothing was made of other images.

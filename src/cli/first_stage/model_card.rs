@@ -47,7 +47,7 @@ pub fn hub_files(
     let mut config: RunConfig = (**model.config()).clone();
     let data = last_part(&config.data.source);
     config.data.source = NO_SOURCE.into();
-    config.data.test_files.clear();
+    config.data.test_files = last_part(&config.data.test_files);
     if !config.loss.lpips.is_empty() {
         config.loss.lpips = last_part(&config.loss.lpips);
     }

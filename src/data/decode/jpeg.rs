@@ -31,7 +31,15 @@ pub(crate) fn whole(bytes: &[u8]) -> Walked<()> {
 /// Returns the bytes that a decoder may take for the pixels of a file: the most that one of its
 /// frames asks for; 0 where it has none.
 pub(crate) fn decoded_bytes(bytes: &[u8]) -> u64 {
-    let (mut at, mut most) = (0, 0);
+    let all = frames(bytes)
+        .into_iter()
+        .map(|frame| frame.iter().product());
+    all.max().unwrap_or(0)
+}
+
+/// Returns width, height and components of every frame of a file.
+pub(crate) fn frames(bytes: &[u8]) -> Vec<[u64; 3]> {
+    let (mut at, mut found) = (0, Vec::new());
     while let Some(marker) = next_marker(bytes, &mut at) {
         // Without a length of their own.
         if matches!(marker, 0x01 | 0xD0..=0xD9) {
@@ -41,11 +49,11 @@ pub(crate) fn decoded_bytes(bytes: &[u8]) -> u64 {
         let is_frame = matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC);
         if let (true, &[_, _, _, h0, h1, w0, w1, components, ..]) = (is_frame, rest) {
             let side = |a: u8, b: u8| u64::from(u16::from_be_bytes([a, b]));
-            most = most.max(side(h0, h1) * side(w0, w1) * u64::from(components));
+            found.push([side(w0, w1), side(h0, h1), u64::from(components)]);
         }
         at += usize::from(number(rest, 0).unwrap_or(0));
     }
-    most
+    found
 }
 
 struct Walk<'a> {

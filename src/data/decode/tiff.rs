@@ -45,6 +45,8 @@ struct Color {
     model: Model,
     /// Samples of a pixel that are decoded, with those that have no meaning here.
     samples: usize,
+    /// Samples of a pixel that are stored.
+    stored: u64,
     /// Bits of a sample.
     bits: u8,
     alpha: Alpha,
@@ -158,6 +160,22 @@ impl<R: Read + Seek> Tiff<R> {
             None => Vec::new(),
         };
         let cannot = |e: std::io::Error| format!("cannot be read: {e}");
+        let file = self.decoder.inner();
+        let size = file.seek(SeekFrom::End(0)).map_err(cannot)?;
+        if lengths.iter().fold(0, |sum: u64, n| sum.saturating_add(*n)) > size {
+            return Err("has parts that lie one over the other, or past its end: damaged".into());
+        }
+        let (wide, high) = self.decoder.chunk_dimensions();
+        let samples = if self.color.planar {
+            1
+        } else {
+            self.color.stored
+        };
+        // The rows of a part are read as they come: of another width they would shear.
+        let fits = |[w, h, n]: &[u64; 3]| {
+            let most_rows = u64::from(high).next_multiple_of(16);
+            (*w, *n) == (u64::from(wide), samples) && (1..=most_rows).contains(h)
+        };
         for (offset, length) in offsets.into_iter().zip(lengths) {
             // The tables' end marker and the image's begin marker fall between the two.
             let mut whole = tables.clone();
@@ -178,6 +196,9 @@ impl<R: Read + Seek> Tiff<R> {
             );
             if jpeg::decoded_bytes(&whole) > most {
                 return Err(too_large(most));
+            }
+            if !jpeg::frames(&whole).iter().all(fits) {
+                return Err("has a JPEG of another size than its place: damaged".into());
             }
             jpeg::whole(&whole)?;
         }
@@ -248,6 +269,7 @@ impl Color {
             bits,
             alpha,
             planar,
+            stored: u64::from(stored),
         })
     }
 

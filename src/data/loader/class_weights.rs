@@ -188,7 +188,9 @@ impl ClassOrder {
         let epoch: usize = members.iter().map(Vec::len).sum();
         let epoch = u32::try_from(epoch).ok().filter(|n| *n < 1 << 31)?;
         let sums = weights.iter().zip(&members);
-        let sums: Vec<f64> = sums.map(|(w, m)| w * m.len() as f64).collect();
+        // Of the largest, so that no product leaves f64.
+        let most = weights.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        let sums: Vec<f64> = sums.map(|(w, m)| w / most * m.len() as f64).collect();
         let places = places(&sums, epoch)?;
         let (mut shares, mut all, mut first) = (Vec::new(), Vec::new(), 0);
         for (class, (places, members)) in (0..).zip(places.into_iter().zip(members)) {

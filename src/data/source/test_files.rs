@@ -14,8 +14,8 @@ use crate::data::source::image_file::first_few;
 use crate::data::{ImageSet, Options, TOO_FEW};
 use crate::{Error, Result, files};
 
-/// The key that errors name.
-const KEY: &str = "data.test_files";
+/// The key that errors of a list of images held out name ([`Options::test_files`]).
+pub const KEY: &str = "data.test_files";
 
 /// Returns the error of two rules for one split.
 pub(crate) fn two_rules() -> Error {
@@ -70,7 +70,9 @@ pub(crate) fn hold_out(set: &mut ImageSet, list: &Path) -> Result<()> {
     let groups = |side: &[u32]| -> BTreeSet<u64> {
         side.iter().map(|i| set.items[*i as usize].group).collect()
     };
-    let shared = groups(&train).intersection(&groups(&test)).count();
+    let trained = groups(&train);
+    let is_shared = |i: &&u32| trained.contains(&set.items[**i as usize].group);
+    let shared = test.iter().filter(is_shared).count();
     if shared > 0 {
         set.notes.push(format!(
             "{shared} images that are held out have variants or copies among those that are \
@@ -93,12 +95,17 @@ fn held(set: &ImageSet, list: &Path, text: &str) -> Result<Vec<bool>> {
         }
     }
     let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}'));
-    let lines = lines.map(|line| line.trim().trim_start_matches("./"));
     let lines: Vec<&str> = lines
+        .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .collect();
     let (mut held, mut unknown) = (vec![false; set.len()], Vec::new());
-    for line in &lines {
+    for written in &lines {
+        // Names of JSON Lines may begin so, too.
+        let line = match by_name.contains_key(written) {
+            true => written,
+            false => written.trim_start_matches("./"),
+        };
         let mut found = false;
         let mut take = |images: &[u32]| {
             found |= !images.is_empty();
@@ -118,7 +125,7 @@ fn held(set: &ImageSet, list: &Path, text: &str) -> Result<Vec<bool>> {
             }
         }
         if !found {
-            unknown.push((*line).to_owned());
+            unknown.push((*written).to_owned());
         }
     }
     if unknown.is_empty() {

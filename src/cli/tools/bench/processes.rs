@@ -244,7 +244,10 @@ impl Bench {
                 Some(old) => compare(&new, old, pairing, self.threshold()),
                 None => Vec::new(),
             };
+            // Where a result is wrong there is no time, and more processes change nothing.
+            let timed = |c: &&Comparison| !c.new_ms.is_empty() && !c.old_ms.is_empty();
             let unsure = found.iter().filter(|c| c.verdict == Change::Unsure);
+            let unsure = unsure.filter(timed);
             let mut names: Vec<&str> = unsure.map(|c| c.name.as_str()).collect();
             names.sort_unstable();
             names.dedup();
