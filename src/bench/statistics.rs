@@ -139,8 +139,8 @@ fn fastest_share(n: usize) -> f64 {
 
 /// Returns the interval of how far the fastest fifth of the first sample lies above that of the
 /// second, or the fastest tenth where both have sixty values: the difference of their quantiles,
-/// each of which is sure to 97.5 %. `None` for fewer than twenty values on a side, and for more than
-/// a thousand.
+/// each of which is sure to 97.5 %. `None` for fewer than twenty values on a side, and for more
+/// than a thousand.
 pub fn of_fastest(first: &[f64], second: &[f64]) -> Option<Interval> {
     let share = fastest_share(first.len().min(second.len()));
     let of = |values: &[f64]| {

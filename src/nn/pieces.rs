@@ -46,7 +46,8 @@ fn ranges(layout: &Layout, ranks: usize) -> Vec<Vec<Range<usize>>> {
     let decays = layout.decay_len;
     let pieces = (4 * decays / (SHARE * ranks)).clamp(1, MOST);
     let at = |i: usize| decays / ALIGN * i / pieces * ALIGN;
-    let mut all: Vec<Vec<Range<usize>>> = (0..pieces).map(|i| vec![at(i)..at(i + 1)]).collect();
+    let piece = |i| std::iter::once(at(i)..at(i + 1)).collect();
+    let mut all: Vec<Vec<Range<usize>>> = (0..pieces).map(piece).collect();
     all[0].push(decays..layout.len());
     all.reverse();
     all
@@ -199,7 +200,8 @@ mod tests {
             }
             assert_eq!(end, 0);
             let last = pieces.last().unwrap();
-            assert_eq!(last[1..], [layout.decay_len..layout.len()]);
+            let whole = layout.decay_len..layout.len();
+            assert_eq!((last.len(), &last[1]), (2, &whole));
             assert!(pieces[..pieces.len() - 1].iter().all(|p| p.len() == 1));
             counts.push(pieces.len());
         }

@@ -239,8 +239,10 @@ impl Ranks {
         }
         let floats = tensors.iter().filter(|t| t.dtype() == DType::F32);
         let wholes = tensors.iter().filter(|t| t.dtype() != DType::F32);
-        for tensor in floats.chain(wholes).copied() {
-            pending.reads.push((tensor.clone(), tensor.read_async()?));
+        for tensor in floats.chain(wholes) {
+            pending
+                .reads
+                .push(((*tensor).clone(), tensor.read_async()?));
         }
         Ok(pending)
     }

@@ -242,8 +242,8 @@ impl Encode {
         if run.is_none() && labels.kinds().is_empty() {
             output::note(
                 global,
-                "the shards hold no classes and texts; if their images have some, the shards are of \
-                 an earlier version: make them again to have these",
+                "the shards hold no classes and texts; if their images have some, the shards are \
+                 of an earlier version: make them again to have these",
             );
         }
         self.form.write(&place, &self.output, &codes, &labels)?;

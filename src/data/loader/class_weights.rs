@@ -188,9 +188,13 @@ impl ClassOrder {
         let epoch: usize = members.iter().map(Vec::len).sum();
         let epoch = u32::try_from(epoch).ok().filter(|n| *n < 1 << 31)?;
         let sums = weights.iter().zip(&members);
-        // Of the largest, so that no product leaves f64.
+        // Of the largest, so that no product leaves f64 at either end.
         let most = weights.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-        let sums: Vec<f64> = sums.map(|(w, m)| w / most * m.len() as f64).collect();
+        let share = |w: f64| match w > 0.0 {
+            true => (w / most).max(f64::MIN_POSITIVE),
+            false => 0.0,
+        };
+        let sums: Vec<f64> = sums.map(|(w, m)| share(*w) * m.len() as f64).collect();
         let places = places(&sums, epoch)?;
         let (mut shares, mut all, mut first) = (Vec::new(), Vec::new(), 0);
         for (class, (places, members)) in (0..).zip(places.into_iter().zip(members)) {

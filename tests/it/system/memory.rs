@@ -35,8 +35,8 @@ fn a_set_beyond_what_the_process_may_use_goes_to_disk() {
             .save(pictures.join(format!("{i}.png")))
             .unwrap();
     }
-    // As bytes 360 MiB, which is what the test writes to the disk. There is no such adapter, so that
-    // nothing is trained: that error comes once the set is open.
+    // As bytes 360 MiB, which is what the test writes to the disk. There is no such adapter, so
+    // that nothing is trained: that error comes once the set is open.
     let train = |store: &str| {
         let mut command = wgvq();
         command

@@ -363,3 +363,12 @@ pub(super) fn growth(global: &Global, rows: &[(Workload, Row)]) {
         ));
     }
 }
+
+/// Returns the last lines of what a process said.
+pub(super) fn end(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
+    match &lines[lines.len().saturating_sub(3)..] {
+        [] => String::new(),
+        last => format!("; it said: {}", last.join(" / ")),
+    }
+}

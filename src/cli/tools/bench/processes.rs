@@ -1,7 +1,7 @@
 //! The same workloads in several processes, by turns with another build's.
 
 use super::Bench;
-use super::print::{Columns, peaks, processes, verdicts};
+use super::print::{Columns, end, peaks, processes, verdicts};
 use crate::cli::common::output;
 use crate::cli::{CommandStatus, Global};
 use clap::ValueEnum;
@@ -227,8 +227,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures `names` and compares what both sides have: with more processes where that is unsure,
-    /// and more may be taken.
+    /// Measures `names` and compares what both sides have: with more processes where that is
+    /// unsure, and more may be taken.
     fn compared(
         &self,
         global: &Global,
@@ -245,9 +245,10 @@ impl Bench {
                 None => Vec::new(),
             };
             // Where a result is wrong there is no time, and more processes change nothing.
-            let timed = |c: &&Comparison| !c.new_ms.is_empty() && !c.old_ms.is_empty();
-            let unsure = found.iter().filter(|c| c.verdict == Change::Unsure);
-            let unsure = unsure.filter(timed);
+            let timed = |c: &Comparison| c.new_ms.len().min(c.old_ms.len()) > 0;
+            let unsure = found
+                .iter()
+                .filter(|c| c.verdict == Change::Unsure && timed(c));
             let mut names: Vec<&str> = unsure.map(|c| c.name.as_str()).collect();
             names.sort_unstable();
             names.dedup();
@@ -483,15 +484,6 @@ fn even(results: &Results) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Returns the last lines of what a process said.
-fn end(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
-    match &lines[lines.len().saturating_sub(3)..] {
-        [] => String::new(),
-        last => format!("; it said: {}", last.join(" / ")),
-    }
 }
 
 fn status(good: bool) -> CommandStatus {

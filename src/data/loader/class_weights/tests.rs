@@ -59,6 +59,9 @@ fn a_weight_multiplies_how_often_an_image_of_its_class_comes() {
         counts(&epochs(&rare, 0, 1), 10)[..7].iter().sum::<usize>(),
         1
     );
+    let largest = super::tests::order(&ClassWeights::Each(vec![f64::MAX, 1.0]));
+    let drawn = counts(&epochs(&largest.unwrap().unwrap(), 0, 1), 10);
+    assert!(drawn[..7].iter().sum::<usize>() > 7, "{drawn:?}");
 }
 
 /// A second implementation, in Python, gave these numbers: resuming across builds rests on them.
