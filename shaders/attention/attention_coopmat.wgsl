@@ -20,15 +20,7 @@
 //
 // Reads 4 D B H (Tq + 2 Tk Tq / TILE_ROWS) bytes, writes 4 B H Tq (D + 1).
 #import attention/attention/operands
-#ifdef VEC
-@group(0) @binding(3) var<storage, read_write> o: array<vec4<f32>>;
-#else
-@group(0) @binding(3) var<storage, read_write> o: array<f32>;
-#endif
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>;
-#ifdef MASK
-@group(0) @binding(5) var<storage, read> mask: array<u32>;
-#endif
+#import attention/attention/results
 #import attention/attention/coopmat/memory
 #for (memory, cells) in (q_own, TILE_ROWS*OWNED)
 #import gemm/coopmat_lines
@@ -59,10 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let scale = p.scale * LOG2E;
     var top = LOWEST;
     var sum = 0.0;
-    let first = i32(part * p.part_rows);
-    let end = min(
-        min(i32(min(row0 + TILE_ROWS, p.tq)) + p.diagonal, i32(p.tk)),
-        first + i32(p.part_rows));
+#import attention/attention/visible_keys
     for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
 #for all in p.tq

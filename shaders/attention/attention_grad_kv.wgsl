@@ -10,11 +10,9 @@
 // Reads 4 D (2 B H Tq Tk / 32 + 4 B H Tq Tk / TILE_ROWS) bytes, writes 8 B H Tk D.
 #import attention/attention/operands
 #import attention/attention/upstream
-#ifdef VEC
-@group(0) @binding(6) var<storage, read_write> dkv: array<vec4<f32>>;
-#else
-@group(0) @binding(6) var<storage, read_write> dkv: array<f32>;
-#endif
+#for (x, binding) in (dkv, 6)
+#import attention/attention/written
+#end
 #import attention/attention/tile/memory
 // p and ds, at once where there is room, else one after the other.
 var<workgroup> p_tile: array<vec4<f32>, BLOCK * PITCH>;
@@ -39,12 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var dv_{n}_{i} = vec4<f32>();
 #end
 #end
-    // The first query that sees the tile's first key, on a multiple of a block, so that every sum
-    // has one order.
-    let first = max(
-        max(i32(row0) - p.diagonal, 0) / i32(BLOCK) * i32(BLOCK),
-        i32(part * p.part_rows));
-    let end = min(i32(p.tq), i32((part + 1u) * p.part_rows));
+#import attention/attention/visible_queries
     for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
 #for all in p.tk

@@ -8,11 +8,9 @@
 // Reads 4 D (2 B H Tk + 2 B H Tq Tk / (V GROUP)) bytes, writes 8 B H Tk D.
 #import attention/attention/operands
 #import attention/attention/upstream
-#ifdef VEC
-@group(0) @binding(6) var<storage, read_write> dkv: array<vec4<f32>>;
-#else
-@group(0) @binding(6) var<storage, read_write> dkv: array<f32>;
-#endif
+#for (x, binding) in (dkv, 6)
+#import attention/attention/written
+#end
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -13,11 +13,9 @@
 // Reads 4 D B H (2 Tq + 3 Tk Tq / TILE_ROWS) bytes, writes 4 B H Tq D.
 #import attention/attention/operands
 #import attention/attention/upstream
-#ifdef VEC
-@group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
-#else
-@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
-#endif
+#for (x, binding) in (dq, 6)
+#import attention/attention/written
+#end
 #import attention/attention/coopmat/memory
 #for (memory, cells) in (q_own, TILE_ROWS*OWNED) (d_o_own, TILE_ROWS*OWNED)
 #import gemm/coopmat_lines
@@ -44,10 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let at = head * p.tq + min(row, p.tq - 1u);
     let row_lse = lse[at] * LOG2E;
     let row_delta = delta[at];
-    let first = i32(part * p.part_rows);
-    let end = min(
-        min(i32(min(row0 + TILE_ROWS, p.tq)) + p.diagonal, i32(p.tk)),
-        first + i32(p.part_rows));
+#import attention/attention/visible_keys
     for (var c0 = first; c0 < end; c0 += i32(BLOCK)) {
 #ifdef MASK
 #for all in p.tq

@@ -8,11 +8,9 @@
 // Reads 4 D (2 B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq D.
 #import attention/attention/operands
 #import attention/attention/upstream
-#ifdef VEC
-@group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
-#else
-@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
-#endif
+#for (x, binding) in (dq, 6)
+#import attention/attention/written
+#end
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -12,15 +12,7 @@
 // the last visible one are not walked.
 // Reads 4 D (B H Tq + 2 B H Tk Tq / (V GROUP)) bytes, writes 4 B H Tq (D + 1).
 #import attention/attention/operands
-#ifdef VEC
-@group(0) @binding(3) var<storage, read_write> o: array<vec4<f32>>;
-#else
-@group(0) @binding(3) var<storage, read_write> o: array<f32>;
-#endif
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>;
-#ifdef MASK
-@group(0) @binding(5) var<storage, read> mask: array<u32>;
-#endif
+#import attention/attention/results
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

@@ -6,15 +6,7 @@
     // multiplied, the next is on its way into registers: the last time round, what is read is
     // nothing, or with WHOLE the last tile again, so that no branch lies between.
     let tile_col = tile_c0 + lane % 16u * 4u;
-#ifdef EMULATE
-    let subgroup = lane / SUBGROUP;
-    let whole = true;
-    let nothing = 0.0;
-#else
-    // Every lane of a subgroup must name the same matrix: its first lane speaks for all.
-    let subgroup = subgroupBroadcastFirst(lane) / SUBGROUP;
-#import shared/whole_subgroup
-#endif
+#import gemm/coopmat_subgroup
     // Of every 32 rows and of every 64 columns a subgroup has one half, so that all four take part
     // when those leave the matrices.
     let block_row = subgroup / 2u * 16u;

@@ -79,6 +79,7 @@ mod search;
 mod second_stage;
 mod seeing;
 mod shaders;
+mod small_tokens;
 mod system;
 mod tables;
 mod text2image;

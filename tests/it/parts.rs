@@ -4,47 +4,23 @@
 use std::path::Path;
 
 use crate::common::{SMALLEST_PRIOR, ok, run, text, train_tiny};
+use crate::small_tokens;
 use safetensors::tensor::Dtype;
-use wgvq::codes::tokens::{TokenDatasetInfo, Tokens};
+use wgvq::codes::tokens::Tokens;
 use wgvq::config::DottedConfig;
 use wgvq::config::prior::PriorConfig;
 use wgvq::gpu::{Gpu, Options};
-use wgvq::inference::tokenize::{CodeRows, write_tokens};
-use wgvq::models::prior::Vocabulary;
 use wgvq::storage::checkpoint::{self, HostTensor};
 use wgvq::train::Trainer;
 use wgvq::train::prior::PriorTrainer;
 
-/// Images of 4 x 4 codes whose rows repeat: something to learn.
+/// Images whose rows repeat: something to learn.
 fn tokens(folder: &Path) -> Tokens {
-    let info = TokenDatasetInfo {
-        model: String::new(),
-        quantizer: String::new(),
-        level: String::new(),
-        vocabulary: Vocabulary {
-            codebook_size: 12,
-            codebooks: 1,
-            grid: [4, 4],
-            classes: 2,
-            above: Vec::new(),
-            text: None,
-            scales: None,
-        },
-        image: [16, 16, 3],
-        classes: vec!["a".into(), "b".into()],
-        data: "rows that repeat".into(),
-        data_sha256: String::new(),
-        mirrored: false,
-        reader: String::new(),
+    let row = |i: u32| {
+        let codes = (0..small_tokens::CELLS).map(|at| (i * 5 + (at % 4) * (1 + i % 3)) % 12);
+        codes.collect()
     };
-    let codes = |n: u32| -> Vec<u32> {
-        let image = |i: u32| (0..16).map(move |at| (i * 5 + (at % 4) * (1 + i % 3)) % 12);
-        (0..n).flat_map(image).collect()
-    };
-    let classes = |n: u32| -> Vec<u32> { (0..n).map(|i| i % 2).collect() };
-    let [train, test] = [24, 4].map(|n| (codes(n), classes(n)));
-    let [train, test] = [&train, &test].map(|(codes, classes)| CodeRows { codes, classes });
-    write_tokens(&info, train, test, folder).unwrap()
+    small_tokens::write(24, row, folder)
 }
 
 fn trainer(parameter_part: Option<u64>, folder: &Path, pairs: &[(&str, &str)]) -> PriorTrainer {

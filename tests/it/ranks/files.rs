@@ -5,12 +5,11 @@
 use super::{on, prior, trainer};
 use crate::passes::config;
 use crate::second_stage::small;
+use crate::small_tokens::{self, CELLS};
 use std::path::Path;
 use std::sync::Arc;
-use wgvq::codes::tokens::{TokenDatasetInfo, Tokens};
+use wgvq::codes::tokens::Tokens;
 use wgvq::data::{BatchPlan, ImageSet, Options, Residency, batch_indices, open};
-use wgvq::inference::tokenize::{CodeRows, write_tokens};
-use wgvq::models::prior::Vocabulary;
 
 /// The bytes that this thread has read from files, where the system counts them. To ask reads some
 /// more.
@@ -37,42 +36,15 @@ fn reading<T>(most: usize, f: impl FnOnce() -> T) -> T {
     found
 }
 
-/// Cells of an image's codes.
-const CELLS: usize = 16;
-
-/// The codes of an image, and its class.
-fn row(image: u32) -> (Vec<u32>, u32) {
-    let codes = (0..CELLS as u32).map(|at| (image * 5 + at * (1 + image % 3)) % 12);
-    (codes.collect(), image % 2)
+/// The codes of an image.
+fn row(image: u32) -> Vec<u32> {
+    let codes = (0..CELLS).map(|at| (image * 5 + at * (1 + image % 3)) % 12);
+    codes.collect()
 }
 
 /// Writes tokens of so many images to train on.
 fn write(images: u32, folder: &Path) -> Tokens {
-    let info = TokenDatasetInfo {
-        model: String::new(),
-        quantizer: String::new(),
-        level: String::new(),
-        vocabulary: Vocabulary {
-            codebook_size: 12,
-            codebooks: 1,
-            grid: [4, 4],
-            classes: 2,
-            above: Vec::new(),
-            text: None,
-            scales: None,
-        },
-        image: [16, 16, 3],
-        classes: vec!["a".into(), "b".into()],
-        data: "rows".into(),
-        data_sha256: String::new(),
-        mirrored: false,
-        reader: String::new(),
-    };
-    let rows = |n: u32| -> (Vec<Vec<u32>>, Vec<u32>) { (0..n).map(row).unzip() };
-    let [train, test] = [images, 4].map(rows);
-    let [train, test] = [train, test].map(|(codes, classes)| (codes.concat(), classes));
-    let [train, test] = [&train, &test].map(|(codes, classes)| CodeRows { codes, classes });
-    write_tokens(&info, train, test, folder).unwrap()
+    small_tokens::write(images, row, folder)
 }
 
 /// However large a set of tokens is, a rank reads from its files the rows that stand at its places
@@ -86,13 +58,16 @@ fn a_rank_reads_the_tokens_that_it_draws() {
         for step in 0..3 {
             let drawn = batch_indices(7, step, BATCH, images as usize);
             let whole = tokens.train.read(&drawn).unwrap();
-            let wanted: (Vec<Vec<u32>>, Vec<u32>) = drawn.iter().map(|i| row(*i)).unzip();
+            let wanted: (Vec<Vec<u32>>, Vec<u32>) = drawn
+                .iter()
+                .map(|i| (row(*i), small_tokens::class(*i)))
+                .unzip();
             assert_eq!(whole, (wanted.0.concat(), wanted.1));
             for ranks in [1, 2, 4] {
                 let (mut codes, mut classes) = (Vec::new(), Vec::new());
                 for own in drawn.chunks(BATCH / ranks) {
                     // Codes of two bytes, and a class of four.
-                    let (c, k) = reading(own.len() * (2 * CELLS + 4), || {
+                    let (c, k) = reading(own.len() * (2 * CELLS as usize + 4), || {
                         tokens.train.read(own).unwrap()
                     });
                     codes.extend(c);

@@ -2,15 +2,7 @@
 #provides whole nothing block_row walked_half channel_half mine share
     // What of the tile is this subgroup's: a quarter of every product, and this invocation's: a
     // share of the quads of an owned row.
-#ifdef EMULATE
-    let subgroup = lane / SUBGROUP;
-    let whole = true;
-    let nothing = 0.0;
-#else
-    // Every lane of a subgroup must name the same matrix: its first lane speaks for all.
-    let subgroup = subgroupBroadcastFirst(lane) / SUBGROUP;
-#import shared/whole_subgroup
-#endif
+#import gemm/coopmat_subgroup
     let block_row = subgroup / 2u * (TILE_ROWS / 2u);
     let walked_half = subgroup % 2u * (BLOCK / 2u);
     let channel_half = subgroup % 2u * (CHUNK / 2u);
