@@ -89,3 +89,66 @@ fn a_list_that_names_nothing_is_refused_before_anything_is_made() {
     refused(with(&both), &["two rules for one split"]);
     assert!(!out.exists());
 }
+
+#[test]
+fn other_images_than_the_runs_are_split_without_its_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let (list, out) = trained(folder.path());
+    let others = folder.path().join("others");
+    std::fs::create_dir(&others).unwrap();
+    for (i, entry) in std::fs::read_dir(few_pictures().join("Flags"))
+        .unwrap()
+        .enumerate()
+    {
+        std::fs::copy(entry.unwrap().path(), others.join(format!("{i}-other.png"))).unwrap();
+    }
+    let coded = folder.path().join("codes.safetensors");
+    let encode = [
+        "encode",
+        text(&out),
+        "--data",
+        text(&others),
+        "-o",
+        text(&coded),
+    ];
+    ok(run(&encode));
+    assert!(coded.exists());
+    // Of its own images those are held out that the run's own copy of the list names.
+    std::fs::remove_file(&list).unwrap();
+    let own = few_pictures();
+    let looked = folder.path().join("looked");
+    let inspect = [
+        "inspect",
+        text(&out),
+        "--data",
+        text(&own),
+        "--out",
+        text(&looked),
+    ];
+    let said = stderr(&ok(run(&[&inspect[..], &["--images", "4"]].concat())));
+    assert!(!said.contains("split without"), "{said}");
+}
+
+#[test]
+fn a_comparison_goes_on_with_its_own_split_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let [config, list, out] =
+        ["tiny.toml", "held.txt", "compared"].map(|name| folder.path().join(name));
+    tiny_config_over(&config, 4, &few_pictures(), "");
+    let key = format!("data.test_files={}", text(&list));
+    let compare = [
+        "compare",
+        text(&config),
+        "--quantizers",
+        "ema",
+        "--out",
+        text(&out),
+    ];
+    let with = |line: &str| {
+        std::fs::write(&list, line).unwrap();
+        run(&[&compare[..], &["--quiet", "--set", &key]].concat())
+    };
+    ok(with("Flags/*\n"));
+    ok(with("Flags/*\n"));
+    refused(with("Food & Drink/*\n"), &["other images", "--overwrite"]);
+}

@@ -263,6 +263,11 @@ fn claims_beyond_the_file_are_refused() {
     let mut huge = jpeg.clone();
     huge[frame + 5..frame + 9].fill(0xFF);
     refused(&as_strip(&huge), &["256 MiB"]);
+    // One of other rows than the strip's, which would come out sheared.
+    for [w, h] in [[32, 8], [16, 48], [8, 32]] {
+        let other = encoded(&gradient(w, h, 1), ImageFormat::Jpeg);
+        refused(&as_strip(&other), &["another size than its place"]);
+    }
     // And one that is cut, which a decoder would fill with grey.
     refused(&as_strip(&jpeg[..jpeg.len() / 2]), &["truncated"]);
     // Directories that lie behind the end, or follow each other round.

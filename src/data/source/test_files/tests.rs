@@ -111,6 +111,17 @@ fn lines_hold_out_what_they_name() {
 }
 
 #[test]
+fn a_name_may_begin_as_comments_and_folders_do() {
+    for list in ["./#5.png", "?5.png", "./a/1.png\n./#5.png"] {
+        let set = split(&["#5.png", "b/2.png", "./a/1.png"], list).unwrap();
+        let test: &[u32] = if list.contains('a') { &[0, 2] } else { &[0] };
+        assert_eq!(set.test, test, "{list:?}");
+    }
+    // Without the folder it is a comment.
+    assert!(split(&["#5.png", "b/2.png"], "#5.png\n").is_err());
+}
+
+#[test]
 fn a_photograph_is_held_out_with_all_its_tiles() {
     let tiles = ["a/1@000", "a/1@001", "b/2@000", "c/3.png"];
     for (list, test) in [
