@@ -15,6 +15,11 @@ if [ -z "${MESA_SHADER_CACHE_DIR:-}" ]; then
 fi
 export MESA_SHADER_CACHE_DIR
 
+# Mesa's software driver hands work to threads of its own and waits for them: over the small models
+# of tests that takes twice as long as computing in the thread that has the work, and tests run side
+# by side anyway. Those of single operations have two threads all the same (tests/ops.rs).
+export LP_NUM_THREADS=${LP_NUM_THREADS:-0}
+
 # Tests that cannot run here pass, and say so in this file.
 WGVQ_SKIPPED=$(mktemp)
 export WGVQ_SKIPPED

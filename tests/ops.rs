@@ -339,8 +339,18 @@ fn compile_quickly() {
     }
 }
 
+/// Gives Mesa's software driver two threads where it was told to have none, as scripts/test.sh
+/// tells it: workgroups that disturb each other have to run at the same time.
+fn compute_side_by_side() {
+    if std::env::var_os("LP_NUM_THREADS").is_some_and(|n| n == "0") {
+        // SAFETY: called first in `main`, when there is no other thread yet.
+        unsafe { std::env::set_var("LP_NUM_THREADS", "2") };
+    }
+}
+
 fn main() {
     compile_quickly();
+    compute_side_by_side();
     if planted::tried() {
         return;
     }
