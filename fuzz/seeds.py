@@ -120,6 +120,37 @@ def packed():
     return head + bytes([1, 1, 8, 8, 3, 1, 1, 1, 1]) + bytes([5, 77, 130, 9])
 
 
+def shards():
+    """A manifest of codes; the file of codes is not there."""
+    level = {"name": "top", "grid": [2, 2], "codebook_size": 512, "codebooks": 1}
+    source = {
+        "kind": "codes",
+        "model": "0123456789abcdef",
+        "quantizer": "ema",
+        "levels": [level],
+        "image": [8, 8, 3],
+        "data": "here",
+        "data_sha256": "d",
+        "images": 3,
+    }
+    manifest = {
+        "format": 1,
+        "version": "0.1.0",
+        "shard": {"number": 1, "of": 1},
+        "source": source,
+        "rows": [0, 3],
+        "file": "shard-00001-of-00001.safetensors",
+        "sha256": "0" * 64,
+        "adapter": "llvmpipe",
+    }
+    return json.dumps(manifest).encode()
+
+
+def weights_index():
+    files = {"encoder.conv_in.weight": "a.safetensors", "decoder.conv_out.bias": "b.safetensors"}
+    return json.dumps({"metadata": {"total_size": 8}, "weight_map": files}).encode()
+
+
 SEEDS = {
     "idx": idx,
     "idx_gzip": lambda: gzip.compress(idx(), mtime=0),
@@ -131,6 +162,8 @@ SEEDS = {
     "tar": tar,
     "codes": codes,
     "packed": packed,
+    "shards": shards,
+    "weights_index": weights_index,
 }
 
 

@@ -1,9 +1,12 @@
 //! Files that are damaged at any place, or say other numbers than they should: read, or refused by
 //! an error, and never a panic.
 
+use crate::common::published;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use wgvq::codes::shards::{ShardForm, ShardManifest, ShardNumber, ShardSource, Shards, join};
 use wgvq::codes::tokens::Tokens;
 use wgvq::codes::{Codes, load_all, save_all};
 use wgvq::config::DottedConfig;
@@ -345,8 +348,52 @@ fn checkpoints_and_models() {
     all("a prior over texts", &good, 60, |bytes| {
         PriorModel::from_bytes(&gpu, bytes, &model).is_ok()
     });
-    let others = crate::common::published::checkpoint(folder.path(), "taming", Names::Taming);
+    let others = published::checkpoint(folder.path(), "taming", Names::Taming);
     all_at(&others, 60, || {
         import::read(&others, None).is_ok_and(|found| found.check(&gpu, [8, 8]).is_ok())
     });
+}
+
+/// Files that say which others belong together: a manifest of a shard, an index of weights.
+#[test]
+fn manifests_and_indices() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let levels = vec![Level {
+        name: String::new(),
+        grid: [2, 2],
+        codebook_size: 512,
+        codebooks: 1,
+    }];
+    let codes = Codes {
+        model: "0123456789abcdef".into(),
+        quantizer: "ema".into(),
+        levels: levels.clone(),
+        image: [8, 8, 3],
+        names: (0..3).map(|i| i.to_string()).collect(),
+        indices: (0..12).collect(),
+    };
+    let file = at("shard-00001-of-00001.safetensors");
+    codes.save(&file).unwrap();
+    let source = ShardSource::Codes {
+        model: codes.model.clone(),
+        quantizer: codes.quantizer.clone(),
+        levels,
+        image: codes.image,
+        data: "here".into(),
+        data_sha256: "d".into(),
+        images: 3,
+    };
+    let shard: ShardNumber = "1/1".parse().unwrap();
+    let sum = hex::encode(Sha256::digest(fs::read(&file).unwrap()));
+    let (kinds, form) = (Default::default(), ShardForm::Safetensors);
+    let manifest = ShardManifest::new(shard, &source, kinds, form, sum, "an adapter".into());
+    manifest.save(folder.path()).unwrap();
+    all_at(&at("shard-00001-of-00001.json"), 400, || {
+        Shards::open(folder.path()).is_ok_and(|shards| join(&shards).is_ok())
+    });
+    let tensors = published::tensors("taming", Names::Taming);
+    published::write_shards(folder.path(), "model", &tensors, 2);
+    let index = at("model.safetensors.index.json");
+    all_at(&index, 60, || import::read(&index, None).is_ok());
 }

@@ -62,39 +62,67 @@ pub(crate) struct Batch {
 }
 
 impl ShardSource {
-    /// Returns the blocks, each with its batches in the order in which their codes are written.
-    pub(crate) fn blocks(&self) -> Vec<Vec<Batch>> {
-        let (train, test, copies) = match self {
-            ShardSource::Codes { images, .. } => (*images, 0, 1),
+    /// Returns the images of each side, and how often each is written: an image and its mirror.
+    fn sides(&self) -> [(usize, usize); 2] {
+        match self {
+            ShardSource::Codes { images, .. } => [(*images, 1), (0, 1)],
             ShardSource::Tokens { about, train, test } => {
-                (*train, *test, if about.mirrored { 2 } else { 1 })
+                [(*train, if about.mirrored { 2 } else { 1 }), (*test, 1)]
             }
-        };
-        let side = |all: usize, test: bool, copies: usize| {
-            (0..all).step_by(BLOCK).map(move |from| {
-                let images = from..(from + BLOCK).min(all);
-                let batch = |copy| Batch {
-                    test,
-                    images: images.clone(),
-                    mirrored: copy == 1,
-                };
-                (0..copies).map(batch).collect()
-            })
-        };
-        side(train, false, copies)
-            .chain(side(test, true, 1))
-            .collect()
+        }
     }
 
-    /// Returns the batches of a shard, and the rows that these are of all.
-    pub(crate) fn batches(&self, shard: ShardNumber) -> (Vec<Batch>, [usize; 2]) {
-        let blocks = self.blocks();
-        let share = shard.share(blocks.len());
-        let rows = |blocks: &[Vec<Batch>]| blocks.iter().flatten().map(|b| b.images.len()).sum();
-        let from: usize = rows(&blocks[..share.start]);
-        let own: usize = rows(&blocks[share.clone()]);
-        let batches = blocks.into_iter().skip(share.start).take(share.len());
-        (batches.flatten().collect(), [from, from + own])
+    /// Returns the number of blocks.
+    fn block_count(&self) -> usize {
+        let sides = self.sides();
+        sides.iter().map(|(images, _)| images.div_ceil(BLOCK)).sum()
+    }
+
+    /// Returns the batches of a block, in the order in which their codes are written.
+    fn block(&self, number: usize) -> impl Iterator<Item = Batch> + use<> {
+        let [(train, copies), (test, test_copies)] = self.sides();
+        let first = train.div_ceil(BLOCK);
+        let is_test = number >= first;
+        let (from, all, copies) = match is_test {
+            false => (number * BLOCK, train, copies),
+            true => ((number - first) * BLOCK, test, test_copies),
+        };
+        let images = from..(from + BLOCK).min(all);
+        (0..copies).map(move |copy| Batch {
+            test: is_test,
+            images: images.clone(),
+            mirrored: copy == 1,
+        })
+    }
+
+    /// Returns the number of rows that some first blocks have.
+    fn rows_before(&self, block: usize) -> usize {
+        let [(train, copies), (test, test_copies)] = self.sides();
+        let first = train.div_ceil(BLOCK);
+        let images = |blocks: usize, all: usize| blocks.saturating_mul(BLOCK).min(all);
+        let (before, of_test) = (
+            images(block, train),
+            images(block.saturating_sub(first), test),
+        );
+        (before.saturating_mul(copies)).saturating_add(of_test * test_copies)
+    }
+
+    /// Returns the batches of all shards.
+    pub(crate) fn all_batches(&self) -> impl Iterator<Item = Batch> {
+        (0..self.block_count()).flat_map(|block| self.block(block))
+    }
+
+    /// Returns the rows that are a shard's, of all: the first, and the one behind the last. Takes
+    /// the same time however many images there are: a manifest may say any number.
+    pub(crate) fn rows(&self, shard: ShardNumber) -> [usize; 2] {
+        let share = shard.share(self.block_count());
+        [self.rows_before(share.start), self.rows_before(share.end)]
+    }
+
+    /// Returns the batches of a shard.
+    pub(crate) fn batches(&self, shard: ShardNumber) -> Vec<Batch> {
+        let share = shard.share(self.block_count());
+        share.flat_map(|block| self.block(block)).collect()
     }
 
     /// Returns what another source differs in, in words; `None` where it is the same. Where the
@@ -196,7 +224,7 @@ impl ShardManifest {
             version: env!("CARGO_PKG_VERSION").into(),
             shard,
             source: source.clone(),
-            rows: source.batches(shard).1,
+            rows: source.rows(shard),
             labels,
             file: form.file(shard),
             sha256,
@@ -277,7 +305,7 @@ impl ShardManifest {
         let manifest: ShardManifest = serde_json::from_value(value).map_err(|e| foreign(&e))?;
         let ShardManifest { shard, rows, .. } = &manifest;
         let shard = ShardNumber::new(shard.number(), shard.of()).map_err(|e| foreign(&e))?;
-        // Blocks of so many are made below.
+        // As many as an image's number can count; those of both sides fit a `usize` then.
         let images = match &manifest.source {
             ShardSource::Codes { images, .. } => *images,
             ShardSource::Tokens { train, test, .. } => train.saturating_add(*test),
@@ -290,7 +318,7 @@ impl ShardManifest {
             ShardSource::Codes { .. } => form.is_some(),
             ShardSource::Tokens { .. } => form == Some(ShardForm::Safetensors),
         };
-        if !fits || *rows != manifest.source.batches(shard).1 {
+        if !fits || *rows != manifest.source.rows(shard) {
             return Err(foreign(&"its file or its rows are not those of its shard"));
         }
         Ok(Some(manifest))

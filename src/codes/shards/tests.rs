@@ -54,12 +54,12 @@ fn tokens(train: usize, test: usize) -> ShardSource {
 #[test]
 fn shards_are_all_batches_in_their_order() {
     for source in [codes(10_000), codes(1), tokens(1000, 300), tokens(100, 20)] {
-        let whole: Vec<Batch> = source.blocks().into_iter().flatten().collect();
+        let whole: Vec<Batch> = source.all_batches().collect();
         for of in [1, 2, 7, 50] {
             let (mut all, mut end) = (Vec::new(), 0);
             for number in 1..=of {
                 let shard = ShardNumber::new(number, of).unwrap();
-                let (batches, [from, to]) = source.batches(shard);
+                let (batches, [from, to]) = (source.batches(shard), source.rows(shard));
                 let rows: usize = batches.iter().map(|b| b.images.len()).sum();
                 assert_eq!((from, to), (end, end + rows), "{shard}");
                 all.extend(batches);
@@ -68,8 +68,16 @@ fn shards_are_all_batches_in_their_order() {
             assert_eq!(all, whole);
         }
     }
+    // As many images as a manifest may say, of which nothing is made.
+    let (most, mut end) = (codes(u32::MAX as usize), 0);
+    for number in 1..=100_000 {
+        let [from, to] = most.rows(ShardNumber::new(number, 100_000).unwrap());
+        assert_eq!(from, end);
+        end = to;
+    }
+    assert_eq!(end, u32::MAX as usize);
     // Images, and of the training split each mirrored, too.
-    let rows = |source: &ShardSource| source.batches(ShardNumber::WHOLE).1[1];
+    let rows = |source: &ShardSource| source.rows(ShardNumber::WHOLE)[1];
     assert_eq!(
         (rows(&codes(10_000)), rows(&tokens(1000, 300))),
         (10_000, 2300)
@@ -208,7 +216,7 @@ fn write_as(
     else {
         unreachable!("codes are written here");
     };
-    let (_, [from, to]) = source.batches(shard);
+    let [from, to] = source.rows(shard);
     let made = Codes {
         model: model.clone(),
         quantizer: quantizer.clone(),

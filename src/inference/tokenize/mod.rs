@@ -5,7 +5,7 @@ mod made_up;
 mod shards;
 mod writer;
 
-use crate::codes::shards::{Batch, ShardSource};
+use crate::codes::shards::{Batch, ShardNumber, ShardSource};
 use crate::codes::tokens::{
     Captions, FORMAT, MANIFEST, Manifest, NO_CLASS, TokenDatasetInfo, Tokens,
 };
@@ -84,12 +84,7 @@ pub fn tokenize(
     }
     let source = source_of(&info, data);
     let mut done = 0;
-    let all = source
-        .blocks()
-        .iter()
-        .flatten()
-        .map(|b| b.images.len())
-        .sum();
+    let [_, all] = source.rows(ShardNumber::WHOLE);
     write(&info, &source, folder, &mut |batch| {
         let rows = encode(model, &info, data, captions, batch)?;
         done += batch.images.len();
@@ -127,8 +122,8 @@ fn write(
         Writer::new(folder, "train", info),
         Writer::new(folder, "test", info),
     ];
-    for batch in source.blocks().iter().flatten() {
-        sides[usize::from(batch.test)].push(rows(batch)?)?;
+    for batch in source.all_batches() {
+        sides[usize::from(batch.test)].push(rows(&batch)?)?;
     }
     let [train, test] = sides.map(Writer::end);
     let manifest = Manifest {

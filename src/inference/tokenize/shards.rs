@@ -72,7 +72,7 @@ pub fn encode_shard(
     folder: &Path,
     progress: &mut Progress,
 ) -> Result<ShardManifest> {
-    let (batches, [from, to]) = source.batches(shard);
+    let (batches, [from, to]) = (source.batches(shard), source.rows(shard));
     let path = folder.join(form.file(shard));
     let mut done = 0;
     let mut next = |images: usize| {
@@ -112,7 +112,7 @@ pub fn encode_whole(
     progress: &mut Progress,
 ) -> Result<Codes> {
     let source = shard_source(model, ShardOptions::Codes, data)?;
-    let (batches, _) = source.batches(ShardNumber::WHOLE);
+    let batches = source.batches(ShardNumber::WHOLE);
     let mut done = 0;
     codes_of(model, data, &batches, &mut |images| {
         done += images;

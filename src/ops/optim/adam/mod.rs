@@ -2,6 +2,7 @@
 //! and moments.
 
 pub(crate) mod reference;
+pub(in crate::ops::optim) mod rounding;
 mod spec;
 
 pub use spec::Adam;

@@ -1,9 +1,10 @@
 //! The specification of Adam's step.
 
+use super::rounding::{compare_weights, weights_in_f32};
 use super::{Decay, Hyper, State, adam, kernel, reference, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case};
 
 /// The registry's row.
 pub struct Adam;
@@ -133,6 +134,26 @@ impl Operation for Adam {
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
+    }
+    fn compare(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        got: &[HostTensor],
+        want: &[HostTensor],
+    ) -> Option<Verdict> {
+        let wide: Vec<HostTensor> = inputs.iter().map(HostTensor::widened).collect();
+        let [w, m, v, g, clip] = [0, 1, 2, 3, 4].map(|i| wide[i].as_f64());
+        let t = case.get("t") as u64;
+        let factor = if case.get("clip") > 0 { clip[1] } else { 1.0 };
+        let ranges = (0..w.len()).map(|i| {
+            let before = [w[i], m[i], v[i]];
+            match factor {
+                0.0 => [w[i]; 2],
+                _ => weights_in_f32(&hyper(case), t, i < decay_len(case), before, g[i] * factor),
+            }
+        });
+        Some(compare_weights(self, case, ranges, got, want))
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"))

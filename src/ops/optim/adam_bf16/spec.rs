@@ -5,9 +5,10 @@ use super::{
 };
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
+use crate::ops::optim::adam::rounding::{compare_weights, weights_in_f32};
 use crate::ops::optim::adam::{Decay, Hyper, reference as adam_reference};
 use crate::ops::sampling::random::{Key, philox};
-use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case};
+use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case};
 
 /// The registry's row.
 pub struct AdamBf16;
@@ -145,6 +146,27 @@ impl Operation for AdamBf16 {
                 rel: 1.0 / 127.0,
             },
         }
+    }
+    fn compare(
+        &self,
+        case: &Case,
+        inputs: &[HostTensor],
+        got: &[HostTensor],
+        want: &[HostTensor],
+    ) -> Option<Verdict> {
+        let wide: Vec<HostTensor> = inputs.iter().map(HostTensor::widened).collect();
+        let [w, g, clip] = [0, 2, 3].map(|i| wide[i].as_f64());
+        let (words, t) = (inputs[1].as_u32(), case.get("t") as u64);
+        let factor = if case.get("clip") > 0 { clip[1] } else { 1.0 };
+        let ranges = (0..w.len()).map(|i| {
+            let moments = [first_moment(words[i]), second_moment(words[i])].map(f64::from);
+            let before = [w[i], moments[0], moments[1]];
+            match factor {
+                0.0 => [w[i]; 2],
+                _ => weights_in_f32(&hyper(case), t, i < decay_len(case), before, g[i] * factor),
+            }
+        });
+        Some(compare_weights(self, case, ranges, got, want))
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"))
