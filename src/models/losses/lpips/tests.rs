@@ -48,13 +48,14 @@ fn a_distance_in_f16_is_that_in_f32_but_for_roundings() {
     let plain = network(&gpu, Backbone::SqueezeNet);
     for shape in [[1, 21, 35, 3], [2, 19, 18, 1]] {
         let mut rng = Rng::new(9);
-        let first = rng.normals(&shape);
-        let near = first
-            .as_f64()
-            .iter()
-            .map(|v| (v + 0.5 * rng.normal()) as f32);
-        let b = Tensor::from_slice(&gpu, &shape, &near.collect::<Vec<_>>()).unwrap();
-        let a = first.upload(&gpu).unwrap();
+        let first: Vec<f64> = (0..shape.iter().product::<usize>())
+            .map(|_| rng.normal())
+            .collect();
+        let near = first.iter().map(|v| v + 0.5 * rng.normal()).collect();
+        let [a, b] = [first, near].map(|values: Vec<f64>| {
+            let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+            Tensor::from_slice(&gpu, &shape, &values).unwrap()
+        });
         let run = |lpips: &Lpips, half: bool| {
             let tape = Tape::new(&gpu);
             let (x, y) = (tape.leaf(&a), tape.constant(&b));
