@@ -6,9 +6,10 @@
 // [B, H, Tq]. As attention_grad_kv.wgsl: a workgroup of four subgroups owns TILE_ROWS keys and
 // walks over the queries that see them, 32 at a time, in four products of matrices: k q^T, v do^T,
 // p^T do and ds^T q. Operands are rounded to f16 on their way into workgroup memory, p and ds too;
-// all else is f32. With u = 2^-11 as attention_coopmat.wgsl has it, what dv and dk lose by the
-// roundings of p and ds is at most
-//     u sum over i of p_ij |do_i|  +  2^-25 Tq max |do|,  and
+// all else is f32. p is at most 1, and is rounded at LEAD times that, which dv is divided by. With
+// u = 2^-11 as attention_coopmat.wgsl has it, what dv and dk lose by the roundings of p and ds is
+// at most
+//     u sum over i of p_ij |do_i|  +  2^-39 Tq max |do|,  and
 //     scale (u sum over i of |ds_ij| |q_i|  +  2^-25 Tq max |q|).
 //
 // Reads 4 D B H (2 Tk + 4 Tq Tk / TILE_ROWS) bytes, writes 8 B H Tk D.
@@ -24,6 +25,7 @@
 // The block's lse in powers of two, and its delta.
 var<workgroup> row_lse: array<f32, BLOCK>;
 var<workgroup> row_delta: array<f32, BLOCK>;
+const LEAD = 16384.0;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -96,7 +98,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             p_{n}_{c} * (sums[line + column_{n}_{c}] - row_delta[column_{n}_{c}]);
 #end
 #end
-#for weight in p
+#unroll n 0 8/(GROUP/TILE_ROWS)
+#unroll c 0 4
+        let lead_{n}_{c} = LEAD * p_{n}_{c};
+#end
+#end
+#for weight in lead
 #import attention/attention/coopmat/weigh
 #end
 #for (walked, out, most) in (d_o, dv_sum, p.tq-1u)
@@ -116,7 +123,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
     }
     let to = part * p.part_stride + image * p.k_batch + head % p.heads * p.k_head + row * p.k_row;
-#for (out, gradient, factor) in (dk_sum, dk, p.scale) (dv_sum, dv, 1.0)
+#for (out, gradient, factor) in (dk_sum, dk, p.scale) (dv_sum, dv, 1.0/LEAD)
 #unroll h 0 CHANNELS/32
 #for across in ALONG
 #import attention/attention/coopmat/stage

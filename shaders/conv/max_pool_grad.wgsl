@@ -1,9 +1,10 @@
 // dx[n, h, w, c] = sum of dy[n, i, j, c] over the windows whose first largest value lies at (h, w),
 //     the gradient of max_pool
 //
-// x, dx: f32 [N, H, W, C], dy: [N, OH, OW, C], each V f32 at a time, V of 4 or 1. One invocation
-// makes one unit of V of dx: it looks through the windows that hold the place, and adds in their
-// order, row by row. An element lies in ceil(K / S)^2 windows at most, each of which is read whole.
+// x, dx: f32 [N, H, W, C], x f16 with X_HALF, dy: f32 [N, OH, OW, C], each V at a time, V of 4 or
+// 1. One invocation makes one unit of V of dx: it looks through the windows that hold the place,
+// and adds in their order, row by row. An element lies in ceil(K / S)^2 windows at most, each of
+// which is read whole.
 #import conv/max_pool/window
 @group(0) @binding(1) var<storage, read> dy: array<T>;
 @group(0) @binding(2) var<storage, read_write> dx: array<T>;

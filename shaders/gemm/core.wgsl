@@ -85,10 +85,25 @@ fn tile_row(r0: u32, lane: u32, v: u32) -> u32 {
     return r0 + 4u * (v / 4u * DOWN + tile_y(lane)) + v % 4u;
 }
 // Two tiles of each operand in workgroup memory, one that is read and one that is written: TILE_K
-// steps of TILE_ROWS rows, and of TILE_COLS columns, a vec4 to a quad. At step k quad q lies at
+// steps of TILE_ROWS rows, and of TILE_COLS columns, in quads of lines. At step k quad q lies at
 // q ^ mixed(k, quads of a step), so that the lanes that store different k's of one row do so into
 // different banks.
-var<workgroup> lhs_tile: array<vec4<f32>, 2 * TILE_K * TILE_ROWS / 4>;
-var<workgroup> rhs_tile: array<vec4<f32>, 2 * TILE_K * TILE_COLS / 4>;
+//
+// With _M an invocation stores whole quads, as vec4s. Otherwise those of a quad are stored by four
+// invocations, and it is four scalars: WGSL lets a store to a component of a vector write all of
+// the vector, over what another invocation stores beside it, and Metal's specification calls two
+// of them at a time undefined. Compilers that join loads, as those of Mesa for GeForce, Radeon and
+// Adreno do, make the same code of either.
+#for (op, OP, SPAN) in (lhs, LHS, TILE_ROWS) (rhs, RHS, TILE_COLS)
+#ifdef {OP}_M
+var<workgroup> {op}_tile: array<vec4<f32>, 2 * TILE_K * {SPAN} / 4>;
+fn {op}_read(at: u32) -> vec4<f32> { return {op}_tile[at]; }
+#else
+var<workgroup> {op}_tile: array<array<f32, 4>, 2 * TILE_K * {SPAN} / 4>;
+fn {op}_read(at: u32) -> vec4<f32> {
+    return vec4<f32>({op}_tile[at][0], {op}_tile[at][1], {op}_tile[at][2], {op}_tile[at][3]);
+}
+#endif
+#end
 fn mixed(k: u32, quads: u32) -> u32 { return (k / 4u * (32u / TILE_K)) & (quads - 1u); }
 #endif

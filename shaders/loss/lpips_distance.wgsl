@@ -3,8 +3,9 @@
 //
 // The distance of two images' features at a place (Zhang et al. 2018, equation 1).
 //
-// a, b: f32 [N, C], w: [C], y: [N]. One invocation makes one row, in two walks: the lengths first,
-// so that near rows differ by what they differ by. Reads 16 N C bytes, writes 4 N.
+// a, b: f32 [N, C], or f16 with AB_HALF, w: f32 [C], y: [N]. One invocation makes one row, in two
+// walks: the lengths first, so that near rows differ by what they differ by. Reads 16 N C bytes,
+// half as many of f16, writes 4 N.
 #import loss/lpips_distance/rows
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 #import shared/grid

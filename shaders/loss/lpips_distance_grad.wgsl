@@ -4,8 +4,9 @@
 // with r, u and v as lpips_distance has them; the gradient to b is that with a and b in each
 // other's place.
 //
-// a, b, da: f32 [N, C], w: [C], g: [N]. One invocation makes one row, in three walks. A row without
-// a positive element has gradient 0. Reads 24 N C bytes, writes 4 N C.
+// a, b, da: f32 [N, C], a and b f16 with AB_HALF, w: f32 [C], g: [N]. One invocation makes one row,
+// in three walks. A row without a positive element has gradient 0. Reads 24 N C bytes, half as many
+// of f16, writes 4 N C.
 #import loss/lpips_distance/rows
 @group(0) @binding(3) var<storage, read> g: array<f32>;
 @group(0) @binding(4) var<storage, read_write> da: array<Value>;
@@ -29,6 +30,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let at = n * p.units + i;
         let r = rectified(a[at]);
         let q = twice * w[i] * (r / over.x - rectified(b[at]) / over.y);
-        da[at] = select(Value(), (q - r * share) / over.x, a[at] > Value());
+        da[at] = select(Value(), (q - r * share) / over.x, r > Value());
     }
 }

@@ -135,11 +135,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let slot = tile_y(lane) * ACROSS + tile_x(lane);
 #unroll v 0 V
     workgroupBarrier();
-    lhs_tile[slot] = vec4(best_{v}, f32(code_{v} >> 16u), f32(code_{v} & 0xffffu), 0.0);
+    lhs_tile[slot] =
+        array<f32, 4>(best_{v}, f32(code_{v} >> 16u), f32(code_{v} & 0xffffu), 0.0);
     workgroupBarrier();
     if slot % ACROSS == 0u {
         for (var other = slot + 1u; other < slot + ACROSS; other += 1u) {
-            let beside = lhs_tile[other];
+            let beside = lhs_read(other);
             let code = (u32(beside.y) << 16u) | u32(beside.z);
             let wins = beside.x < best_{v} || (beside.x == best_{v} && code < code_{v});
             best_{v} = select(best_{v}, beside.x, wins);

@@ -70,20 +70,21 @@ impl Gpu {
         self.sums_come_back_wrong(variant)
     }
 
-    /// Adds a product of whole numbers to sums that come from workgroup memory, and returns what is
-    /// wrong, if it is not exact.
+    /// Adds products of whole numbers, one by each subgroup of a workgroup, to sums that come from
+    /// workgroup memory, and returns what is wrong, if they are not exact.
     fn sums_come_back_wrong(&self, variant: Coopmat) -> Result<Option<String>> {
         let Some(kernel) = variant.product_sum_kernel() else {
             return Ok(None);
         };
         let side = variant.side as usize;
+        let rows = (variant.group() / variant.lanes) as usize * side;
         let of = |mul: usize| -> Vec<f32> {
             let one = |at: usize| (at * mul % 61) as f32 - 30.0;
-            (0..side * side).map(one).collect()
+            (0..rows * side).map(one).collect()
         };
         let (a, b, c) = (of(37), of(23), of(53));
-        let upload = |x: &[f32]| Tensor::from_slice(self, &[side, side], x);
-        let y = Tensor::empty(self, &[side, side], DType::F32)?;
+        let upload = |x: &[f32]| Tensor::from_slice(self, &[rows, side], x);
+        let y = Tensor::empty(self, &[rows, side], DType::F32)?;
         let bindings = [&upload(&a)?, &upload(&b)?, &upload(&c)?, &y];
         let work = Work::default();
         self.dispatch("self-test", &kernel, &bindings, &(), [1, 1, 1], work)?;
@@ -93,8 +94,9 @@ impl Gpu {
             .enumerate()
             .find_map(|(at, got)| {
                 let (row, col) = (at / side, at % side);
+                let own = row / side * side;
                 let product: f32 = (0..side)
-                    .map(|s| a[row * side + s] * b[s * side + col])
+                    .map(|s| a[row * side + s] * b[(own + s) * side + col])
                     .sum();
                 let want = product + c[at];
                 (got != want).then(|| {

@@ -182,6 +182,18 @@ impl<'a> ForwardContext<'a> {
         self.leaf(handle, copy)
     }
 
+    /// Returns a weight that was computed of parameters on the tape as products read weights: in
+    /// mixed precision in f16, with a gradient in f32.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn computed_weight(&self, weight: &Var) -> Result<Var> {
+        match self.halves {
+            Some(_) => self.tape.cast(weight, DType::F16),
+            None => Ok(weight.clone()),
+        }
+    }
+
     fn leaf(&self, handle: Handle, copy: Option<&Tensor>) -> Result<Var> {
         if let Some(var) = self.leaves.borrow().get(&handle) {
             return Ok(var.clone());

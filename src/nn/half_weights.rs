@@ -162,7 +162,8 @@ mod tests {
                 (handle, Tensor::from_slice(&gpu, &shape, &ones).unwrap())
             });
             let ones: Vec<_> = ones.collect();
-            adam.step_with(&params, &ones, None, Some(&copies)).unwrap();
+            adam.step_with(&params, &ones, None, Some(&copies), None)
+                .unwrap();
             check("after a step");
         }
         let mut host = params.to_host().unwrap();

@@ -1,7 +1,9 @@
 //! Adam over a parameter store: gradients gathered in one buffer, or as many as the parameters lie
 //! in, their norm clipped, one dispatch for the step of each.
 
-use super::arena::{self, Arena, SavedTensor, TensorSource, on_the_host};
+mod saved;
+
+use super::arena::Arena;
 use super::layout::Layout;
 use super::pieces::Pieces;
 use super::shard::{MomentRequest, Piece, Reading, Shard};
@@ -9,15 +11,11 @@ use super::{GradientSum, HalfWeights, Handle, HostTensors, LossScale, Parameters
 use crate::autograd::Place;
 use crate::gpu::{DType, Tensor, fill};
 use crate::ops::optim::adam::{self, Hyper, adam_with};
-use crate::ops::optim::adam_bf16::{self, Noise, adam_bf16, first_moment, join, second_moment};
-use crate::ops::optim::clip;
+use crate::ops::optim::adam_bf16::{self, Noise, adam_bf16};
+use crate::ops::optim::clip::{self, Squares};
 use crate::parallel::Ranks;
 use crate::{Error, Result};
 use std::sync::{Arc, OnceLock};
-
-/// Names of the moments in errors.
-const M: &str = "the optimiser's first moments";
-const V: &str = "the optimiser's second moments";
 
 /// Adam or AdamW, for one [`Parameters`].
 #[derive(Debug)]
@@ -246,12 +244,14 @@ impl Adam {
         params: &Parameters,
         gradients: &[(Handle, Tensor)],
     ) -> Result<Option<Tensor>> {
-        self.step_with(params, gradients, None, None)
+        self.step_with(params, gradients, None, None, None)
     }
 
     /// [`Adam::step`] of gradients that were multiplied by a loss scale, where there is one, and
     /// which writes copies of the parameters, where there are some. With a scale the report has it
-    /// as a fourth number; either measures the norm, with [`Adam::max_norm`] or without.
+    /// as a fourth number; either measures the norm, with [`Adam::max_norm`] or without. Where
+    /// there are gradients of another optimiser `beside`, a step moves nothing where these are not
+    /// finite either.
     ///
     /// # Errors
     /// As [`Adam::step`].
@@ -261,7 +261,56 @@ impl Adam {
         gradients: &[(Handle, Tensor)],
         scale: Option<&LossScale>,
         copies: Option<&HalfWeights>,
+        beside: Option<&Squares>,
     ) -> Result<Option<Tensor>> {
+        self.gather(params, gradients)?;
+        let measured = scale.is_some() || copies.is_some();
+        let max_norm = self.max_norm.or(measured.then_some(f32::INFINITY));
+        let gradients = self.gradients.parts();
+        let norm = |max_norm| match scale {
+            Some(scale) => clip::scaled_norm_over(gradients, max_norm, scale.scaled(), beside),
+            None => clip::global_norm_over(gradients, max_norm),
+        };
+        let report = max_norm.map(norm).transpose()?;
+        self.move_along(params, report.as_ref(), copies)?;
+        Ok(report)
+    }
+
+    /// Gathers gradients at a loss scale, for a step beside another optimiser's: returns their
+    /// squares, which that one's [`Adam::step_with`] takes in. [`Adam::step_beside`] is next.
+    ///
+    /// # Errors
+    /// As [`Adam::step`].
+    pub(crate) fn squares(
+        &self,
+        params: &Parameters,
+        gradients: &[(Handle, Tensor)],
+    ) -> Result<Squares> {
+        self.gather(params, gradients)?;
+        clip::squares_over(self.gradients.parts())
+    }
+
+    /// Takes the step of the gradients that [`Adam::squares`] gathered, by the report of the other
+    /// optimiser's: where that one moved nothing, this one does not either. Returns the report of
+    /// these gradients.
+    ///
+    /// # Errors
+    /// As [`Adam::step`].
+    pub(crate) fn step_beside(
+        &mut self,
+        params: &Parameters,
+        squares: &Squares,
+        first: &Tensor,
+        copies: Option<&HalfWeights>,
+    ) -> Result<Tensor> {
+        self.check(params)?;
+        let report = clip::following_norm(squares, first)?;
+        self.move_along(params, Some(&report), copies)?;
+        Ok(report)
+    }
+
+    /// Brings gradients to where they should lie, with zeros for those that are not named.
+    fn gather(&self, params: &Parameters, gradients: &[(Handle, Tensor)]) -> Result<()> {
         self.check(params)?;
         let mut named = vec![false; self.places.len()];
         for (handle, gradient) in gradients {
@@ -288,15 +337,18 @@ impl Adam {
                 fill(place.tensor(), 0.0)?;
             }
         }
-        let measured = scale.is_some() || copies.is_some();
-        let max_norm = self.max_norm.or(measured.then_some(f32::INFINITY));
+        Ok(())
+    }
+
+    /// Moves the parameters along the gradients that were gathered, by their report.
+    fn move_along(
+        &mut self,
+        params: &Parameters,
+        report: Option<&Tensor>,
+        copies: Option<&HalfWeights>,
+    ) -> Result<()> {
         let gradients = self.gradients.parts();
-        let norm = |max_norm| match scale {
-            Some(scale) => clip::scaled_norm_over(gradients, max_norm, scale.scaled()),
-            None => clip::global_norm_over(gradients, max_norm),
-        };
-        let report = max_norm.map(norm).transpose()?;
-        let clipping = report.as_ref().map(|r| r.view(0, &[3])).transpose()?;
+        let clipping = report.map(|r| r.view(0, &[3])).transpose()?;
         let Some(shard) = &self.shard else {
             for (i, (weights, gradient)) in params.parts().iter().zip(gradients).enumerate() {
                 let with = (clipping.as_ref(), copies.map(|copies| copies.copies(i)));
@@ -309,7 +361,7 @@ impl Adam {
                 self.step_piece(i, piece, [weights, gradient], with)?;
             }
             self.step += 1;
-            return Ok(report);
+            return Ok(());
         };
         for (i, piece) in shard.pieces().iter().enumerate() {
             let view = |parts: &[Tensor]| parts[piece.part].view(piece.start, &[piece.len]);
@@ -321,7 +373,7 @@ impl Adam {
             copies.refresh(params)?;
         }
         self.step += 1;
-        Ok(report)
+        Ok(())
     }
 
     /// Moves a piece of the parameters, of which the `i`-th moments are.
@@ -371,88 +423,6 @@ impl Adam {
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.step
-    }
-
-    /// All that goes on from here needs, beside the weights. Waits for the device.
-    pub fn save(&self) -> Result<AdamState> {
-        let [m, v] = self.saved()?.map(on_the_host);
-        Ok(AdamState {
-            step: self.step,
-            m: m?,
-            v: v?,
-        })
-    }
-
-    /// Returns the first and the second moments, each to be read when it is saved; from all ranks,
-    /// where they share them ([`Adam::read_by`]).
-    ///
-    /// # Errors
-    /// If the device cannot hold the moments.
-    pub(crate) fn saved(&self) -> Result<[Vec<SavedTensor>; 2]> {
-        Ok(match (&self.shard, self.moments()?) {
-            (None, Moments::F32 { m, v }) => [m, v].map(|arena| arena.saved(false, f32::from_bits)),
-            (None, Moments::Bf16 { words, .. }) => {
-                [first_moment, second_moment].map(|moment| words.saved(true, moment))
-            }
-            (Some(shard), Moments::F32 { m, v }) => {
-                [(0, m), (1, v)].map(|(i, a)| shard.saved(i, a.parts(), false, f32::from_bits))
-            }
-            (Some(shard), Moments::Bf16 { words, .. }) => {
-                let own = words.parts();
-                [first_moment, second_moment].map(|moment| shard.saved(0, own, true, moment))
-            }
-        })
-    }
-
-    /// Goes on from a saved state: with equal weights and gradients, to the bit as if it had never
-    /// stopped. Moments of the other type are rounded to the nearest.
-    ///
-    /// # Errors
-    /// If a tensor is missing, unexpected or of another shape; nothing is changed then.
-    pub fn load(&mut self, state: &AdamState) -> Result<()> {
-        self.load_moments(state.step, &state.m, &state.v)
-    }
-
-    /// Checks that [`Adam::load_moments`] takes these tensors, and that there is room for them.
-    ///
-    /// # Errors
-    /// If a tensor is missing, unexpected or of another shape, or the device cannot hold the
-    /// moments.
-    pub(crate) fn check_moments(&self, m: &dyn TensorSource, v: &dyn TensorSource) -> Result<()> {
-        arena::check(&self.layout, M, m)?;
-        arena::check(&self.layout, V, v)?;
-        self.moments().map(drop)
-    }
-
-    /// [`Adam::load`] of moments that are read one at a time.
-    ///
-    /// # Errors
-    /// As [`Adam::load`], and if one cannot be read.
-    pub(crate) fn load_moments(
-        &mut self,
-        step: u64,
-        m: &dyn TensorSource,
-        v: &dyn TensorSource,
-    ) -> Result<()> {
-        self.check_moments(m, v)?;
-        match (&self.shard, self.moments()?) {
-            (None, Moments::F32 { m: own, v: squares }) => {
-                own.load(M, m)?;
-                squares.load(V, v)?;
-            }
-            (None, Moments::Bf16 { words, .. }) => {
-                words.load_joined([(M, m), (V, v)], join)?;
-            }
-            (Some(shard), Moments::F32 { m: own, v: squares }) => {
-                shard.load(own.parts(), &[m], |values| values[0].to_bits())?;
-                shard.load(squares.parts(), &[v], |values| values[0].to_bits())?;
-            }
-            (Some(shard), Moments::Bf16 { words, .. }) => {
-                shard.load(words.parts(), &[m, v], |values| join(values[0], values[1]))?;
-            }
-        }
-        self.step = step;
-        Ok(())
     }
 }
 

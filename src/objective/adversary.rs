@@ -3,16 +3,21 @@
 use super::slope_of;
 use crate::autograd::{Tape, Var};
 use crate::config::objective::{Gan, Regularizer};
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::{DType, Gpu, Tensor};
 use crate::metrics::MeanOfParts;
 use crate::models::losses::discriminator::{Config, Discriminator, Verdict};
 use crate::models::losses::penalty::{Averages, slopes};
-use crate::nn::{Adam, AdamState, ForwardContext, GradientSum, HostTensors, Parameters};
+use crate::nn::{
+    Adam, AdamState, ForwardContext, GradientSum, HalfWeights, Handle, HostTensors, Parameters,
+};
+use crate::ops::elementwise::cast::cast;
 use crate::ops::linalg::reduce::mean;
 use crate::ops::loss::loss::Loss;
 use crate::ops::optim::adam::{Decay, Hyper};
+use crate::ops::optim::clip::Squares;
 use crate::parallel::Ranks;
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 
 /// Keeps the discriminator's initial weights apart from the model's.
 const SEED: u64 = 0x6469_7363_7269_6d69;
@@ -29,6 +34,8 @@ pub(crate) struct Adversary {
     options: Gan,
     discriminator: Discriminator,
     params: Parameters,
+    /// The weights as mixed precision reads them.
+    halves: Option<HalfWeights>,
     adam: Adam,
     averages: Averages,
     /// Times that its weight and its rate were halved.
@@ -45,6 +52,24 @@ pub(super) struct GeneratorLoss {
     pub(super) slope: Tensor,
 }
 
+/// The gradients of a step of the discriminator, and its metrics, before it moves.
+pub(crate) struct Learning {
+    gradients: Vec<(Handle, Tensor)>,
+    /// In mixed precision, of the gradients, which are at the loss scale.
+    squares: Option<Squares>,
+    metrics: BTreeMap<usize, Tensor>,
+    /// The penalty [1] of R1.
+    penalty: Option<Tensor>,
+}
+
+impl Learning {
+    /// Returns the squares of the gradients, without which being finite no step of mixed precision
+    /// moves anything.
+    pub(crate) fn squares(&self) -> Option<&Squares> {
+        self.squares.as_ref()
+    }
+}
+
 /// Metrics of a step of the discriminator, each [1], and the report of its gradients' norm [3].
 pub(super) struct Learned {
     pub(super) loss: Tensor,
@@ -55,8 +80,14 @@ pub(super) struct Learned {
 }
 
 impl Adversary {
-    /// Creates a discriminator for images of so many channels.
-    pub(super) fn new(gpu: &Gpu, options: &Gan, channels: usize, seed: u64) -> Result<Adversary> {
+    /// Creates a discriminator for images of so many channels, in mixed precision or in f32.
+    pub(super) fn new(
+        gpu: &Gpu,
+        options: &Gan,
+        channels: usize,
+        seed: u64,
+        mixed: bool,
+    ) -> Result<Adversary> {
         let mut b = Parameters::builder();
         let config = Config {
             channels,
@@ -78,12 +109,14 @@ impl Adversary {
         let mut adam = Adam::new(&params, hyper)?;
         adam.max_norm = Some(f32::INFINITY);
         let averages = Averages::new(gpu)?;
+        let halves = mixed.then(|| HalfWeights::new(&params)).transpose()?;
         let (gpu, options) = (gpu.clone(), options.clone());
         Ok(Adversary {
             gpu,
             options,
             discriminator,
             params,
+            halves,
             adam,
             averages,
             halvings: 0,
@@ -125,6 +158,17 @@ impl Adversary {
         )
     }
 
+    /// Returns a pass that stores and reads as the precision has it.
+    fn context<'a>(&'a self, tape: &'a Tape) -> ForwardContext<'a> {
+        let pass = ForwardContext::new(tape, &self.params);
+        match &self.halves {
+            Some(halves) => pass
+                .with_activation_dtype(DType::F16)
+                .with_half_weights(Some(halves.clone())),
+            None => pass,
+        }
+    }
+
     fn judge(&self, pass: &ForwardContext, images: &Var) -> Result<Verdict> {
         self.discriminator.forward(pass, images)
     }
@@ -141,27 +185,22 @@ impl Adversary {
         let still = Tape::no_grad(&self.gpu);
         let real = match matched {
             true => {
-                self.judge(
-                    &ForwardContext::new(&still, &self.params),
-                    &still.constant(x),
-                )?
-                .features
+                self.judge(&self.context(&still), &still.constant(x))?
+                    .features
             }
             false => Vec::new(),
         };
         let tape = Tape::new(&self.gpu);
         let leaf = tape.leaf(y);
-        let verdict = self.judge(&ForwardContext::new(&tape, &self.params).frozen(), &leaf)?;
+        let verdict = self.judge(&self.context(&tape).frozen(), &leaf)?;
         let generator = self.options.objective.generator(&tape, &verdict.logits)?;
         let mut loss = generator.clone();
         let mut features: Option<Var> = None;
         let share = self.options.feature_weight / real.len().max(1) as f32;
         for (fake, real) in verdict.features.iter().zip(&real) {
-            let part = tape.scale(
-                &tape.loss(Loss::L1, fake, &tape.constant(real.tensor()))?,
-                share,
-                0.0,
-            )?;
+            let real = tape.constant(&cast(real.tensor(), DType::F32)?);
+            let fake = tape.cast(fake, DType::F32)?;
+            let part = tape.scale(&tape.loss(Loss::L1, &fake, &real)?, share, 0.0)?;
             features = Some(match features {
                 Some(sum) => tape.add(&sum, &part)?,
                 None => part,
@@ -183,15 +222,15 @@ impl Adversary {
         })
     }
 
-    /// One step of the discriminator, on images and reconstructions, part by part of a batch, at
-    /// this learning rate, with all ranks.
-    pub(super) fn learn(
-        &mut self,
+    /// Computes the gradients of a step of the discriminator, on images and reconstructions, part
+    /// by part of a batch, with all ranks: at a loss scale [1] in mixed precision.
+    pub(super) fn gradients(
+        &self,
         parts: &[(Tensor, Tensor)],
         step: u64,
-        rate: f64,
         ranks: &Ranks,
-    ) -> Result<Learned> {
+        scale: Option<&Tensor>,
+    ) -> Result<Learning> {
         let o = &self.options;
         let judge = |pass: &ForwardContext, x: &Var| Ok(self.judge(pass, x)?.logits);
         let penalized = o.regularizer_weight > 0.0;
@@ -207,7 +246,11 @@ impl Adversary {
         let (mut gradients, mut metrics) = (GradientSum::default(), MeanOfParts::new(share));
         for (part, (x, y)) in parts.iter().enumerate() {
             let tape = Tape::new(&self.gpu);
-            let mut pass = ForwardContext::new(&tape, &self.params);
+            // R1 is found by the difference of two scores so near that f16 holds none of it.
+            let mut pass = match slopes {
+                Some(_) => ForwardContext::new(&tape, &self.params),
+                None => self.context(&tape),
+            };
             if part == 0 {
                 pass = pass.with_gradients_of(&self.adam);
             }
@@ -230,17 +273,55 @@ impl Adversary {
             metrics.add(REAL, &mean(real.tensor())?)?;
             metrics.add(FAKE, &mean(fake.tensor())?)?;
             drop((real, fake));
+            if let Some(scale) = scale {
+                loss = tape.scale_by(&loss, &tape.constant(scale))?;
+            }
             gradients.add(&self.adam, pass.gradients(tape.backward(&loss)?))?;
             if parts.len() > 1 {
                 self.gpu.flush()?;
             }
         }
-        let own = if o.lr > 0.0 { f64::from(o.lr) } else { rate };
-        self.adam.hyper.lr = own * 0.5f64.powi(self.halvings as i32);
-        let mut metrics = metrics.finish()?;
+        let metrics = metrics.finish()?;
         let others: Vec<&Tensor> = metrics.values().collect();
         let gradients = self.adam.sum_over(ranks, gradients, &others)?;
-        let norm = self.adam.step(&self.params, &gradients)?;
+        let squares = scale.map(|_| self.adam.squares(&self.params, &gradients));
+        Ok(Learning {
+            squares: squares.transpose()?,
+            gradients,
+            metrics,
+            penalty: slopes.map(|slopes| slopes.squared),
+        })
+    }
+
+    /// Takes the step of these gradients, at the model's learning rate or its own. In mixed
+    /// precision `report` is that of the model's gradients, which counts these in: where it says
+    /// that the step is passed over, it is here too.
+    pub(super) fn learn(
+        &mut self,
+        learning: Learning,
+        rate: f64,
+        report: Option<&Tensor>,
+    ) -> Result<Learned> {
+        let own = match self.options.lr {
+            lr if lr > 0.0 => f64::from(lr),
+            _ => rate,
+        };
+        self.adam.hyper.lr = own * 0.5f64.powi(self.halvings as i32);
+        let Learning {
+            gradients,
+            squares,
+            mut metrics,
+            penalty: slope,
+        } = learning;
+        let beside = squares.as_ref().zip(report);
+        let norm = match beside {
+            Some((squares, report)) => {
+                let (adam, halves) = (&mut self.adam, self.halves.as_ref());
+                Some(adam.step_beside(&self.params, squares, report, halves)?)
+            }
+            None => self.adam.step(&self.params, &gradients)?,
+        };
+        let passed_over = beside.and(norm.as_ref());
         self.discriminator.update_spectral_norm(&self.params)?;
         let missing = || Error::invalid("adversary", "a step without images");
         let mut take = |slot| metrics.remove(&slot);
@@ -249,12 +330,12 @@ impl Adversary {
             take(REAL).ok_or_else(missing)?,
             take(FAKE).ok_or_else(missing)?,
         );
-        self.averages.update(&real, &fake)?;
+        self.averages.update(&real, &fake, passed_over)?;
         Ok(Learned {
             loss,
             real,
             fake,
-            penalty: penalty.or(slopes.map(|slopes| slopes.squared)),
+            penalty: penalty.or(slope),
             norm,
         })
     }
@@ -304,6 +385,9 @@ impl Adversary {
     pub(super) fn load(&mut self, tensors: HostTensors, state: &serde_json::Value) -> Result<()> {
         let saved = Saved::of(tensors, state)?;
         self.params.load_host(&saved.weights)?;
+        if let Some(halves) = &self.halves {
+            halves.refresh(&self.params)?;
+        }
         self.adam.load(&saved.adam)?;
         self.discriminator.load(&saved.discriminator)?;
         self.averages.load(&saved.logits, saved.seen)?;

@@ -8,11 +8,12 @@ mod adversarial;
 mod adversary;
 pub(crate) mod guard;
 
-pub(crate) use adversary::Adversary;
 use adversary::GeneratorLoss;
+pub(crate) use adversary::{Adversary, Learning};
 
 use crate::autograd::accumulate::accumulate;
 use crate::autograd::{Tape, Var};
+use crate::config::Precision;
 use crate::config::objective::PixelLoss;
 use crate::config::run::ResolvedConfig;
 use crate::gpu::{Gpu, Tensor, fill};
@@ -38,6 +39,8 @@ pub(crate) struct Objective {
     lpips: Option<Lpips>,
     pub(crate) adversary: Option<Adversary>,
     adaptive: bool,
+    /// Whether networks store activations, and read weights, in f16.
+    mixed: bool,
 }
 
 /// A metric of a step: its slot among the [`GanMetrics`], and its value [1].
@@ -66,8 +69,9 @@ impl Objective {
         c: &ResolvedConfig,
         [height, width, channels]: [usize; 3],
     ) -> Result<Objective> {
+        let mixed = c.train.precision == Precision::Mixed;
         let adversary = match c.gan.is_on() {
-            true => Some(Adversary::new(gpu, &c.gan, channels, c.train.seed)?),
+            true => Some(Adversary::new(gpu, &c.gan, channels, c.train.seed, mixed)?),
             false => None,
         };
         let least = adversary.as_ref().map_or(0, Adversary::smallest);
@@ -89,10 +93,15 @@ impl Objective {
             );
             return Err(Error::config("loss.lpips_weight", what));
         }
+        let lpips = lpips.map(|lpips| match mixed {
+            true => lpips.with_halves(),
+            false => Ok(lpips),
+        });
         Ok(Objective {
             gpu: gpu.clone(),
             lpips_weight: c.loss.lpips_weight,
-            lpips,
+            lpips: lpips.transpose()?,
+            mixed,
             pixels: match c.loss.pixels {
                 PixelLoss::L1 => Loss::L1,
                 PixelLoss::Auto | PixelLoss::Mse => Loss::Mse,
@@ -190,11 +199,11 @@ impl Objective {
             sum = tape.add(&sum, &part)?;
         }
         if let Some(lpips) = &self.lpips {
-            let part = tape.scale(
-                &lpips.distance(&tape, &leaf, &target)?,
-                self.lpips_weight,
-                0.0,
-            )?;
+            let distance = match self.mixed {
+                true => lpips.distance_in_f16(&tape, &leaf, &target)?,
+                false => lpips.distance(&tape, &leaf, &target)?,
+            };
+            let part = tape.scale(&distance, self.lpips_weight, 0.0)?;
             metrics.push((
                 const { GanMetrics::slot("perceptual") },
                 part.tensor().clone(),
@@ -314,23 +323,42 @@ impl Objective {
         self.lpips.as_ref().map(distance).transpose()
     }
 
-    /// Takes the discriminator's step, where there is one: on originals and reconstructions, part
-    /// by part of a batch, at the model's learning rate, with all ranks. Returns metrics for the
-    /// log.
+    /// Computes the gradients of the discriminator's step, where it takes one: on originals and
+    /// reconstructions, part by part of a batch, with all ranks; at a loss scale [1] in mixed
+    /// precision.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn learning(
+        &self,
+        parts: &[(Tensor, Tensor)],
+        step: u64,
+        ranks: &Ranks,
+        scale: Option<&Tensor>,
+    ) -> Result<Option<Learning>> {
+        match self.adversary.as_ref().filter(|a| a.trains(step)) {
+            Some(adversary) if !parts.is_empty() => {
+                Ok(Some(adversary.gradients(parts, step, ranks, scale)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes the discriminator's step, at the model's learning rate; in mixed precision as the
+    /// report of the model's step has it, which is of both. Returns metrics for the log.
     ///
     /// # Errors
     /// If the device fails.
     pub(crate) fn learn(
         &mut self,
-        parts: &[(Tensor, Tensor)],
-        step: u64,
+        learning: Option<Learning>,
         rate: f64,
-        ranks: &Ranks,
+        report: Option<&Tensor>,
     ) -> Result<Vec<Metric>> {
-        let Some(adversary) = self.adversary.as_mut().filter(|a| a.trains(step)) else {
+        let Some((adversary, learning)) = self.adversary.as_mut().zip(learning) else {
             return Ok(Vec::new());
         };
-        let learned = adversary.learn(parts, step, rate, ranks)?;
+        let learned = adversary.learn(learning, rate, report)?;
         let mut metrics = vec![
             (const { GanMetrics::slot("discriminator") }, learned.loss),
             (const { GanMetrics::slot("logits_real") }, learned.real),

@@ -126,6 +126,10 @@ pub trait Operation: Sync {
     fn rounded(&self, _case: &Case) -> f64 {
         0.0
     }
+    /// Returns that error in one of the outputs; in each the same, where nothing else is said.
+    fn rounded_output(&self, case: &Case, _output: usize) -> f64 {
+        self.rounded(case)
+    }
     /// Returns the cost of a case.
     fn work(&self, case: &Case) -> Work;
     /// Every kernel variant that the operation can dispatch on any device.

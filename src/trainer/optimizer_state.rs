@@ -10,6 +10,7 @@ use crate::nn::{
     Parameters, Reading,
 };
 use crate::ops::optim::adam::Hyper;
+use crate::ops::optim::clip::Squares;
 use crate::parallel::Ranks;
 use crate::storage::checkpoint::{Checkpoint, HostTensor, LazyCheckpoint};
 use crate::storage::weights;
@@ -236,13 +237,30 @@ impl OptimizerState {
         rate: f64,
         max_norm: Option<f32>,
     ) -> Result<Option<Tensor>> {
+        self.update_beside(gradients, rate, max_norm, None)
+    }
+
+    /// [`OptimizerState::update`], where in mixed precision another optimiser moves at the same
+    /// step, of whose gradients at the same scale these are the squares: neither moves where those
+    /// of either are not finite.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn update_beside(
+        &mut self,
+        gradients: &[(Handle, Tensor)],
+        rate: f64,
+        max_norm: Option<f32>,
+        others: Option<&Squares>,
+    ) -> Result<Option<Tensor>> {
         self.adam.hyper.lr = rate;
         self.adam.max_norm = max_norm;
         let (scale, halves) = match &self.mixed {
             Some(mixed) => (Some(&mixed.scale), Some(&mixed.halves)),
             None => (None, None),
         };
-        self.adam.step_with(&self.params, gradients, scale, halves)
+        self.adam
+            .step_with(&self.params, gradients, scale, halves, others)
     }
 
     /// Ends the step at hand: the average follows, and what was recorded is submitted. Waits for

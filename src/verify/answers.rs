@@ -81,7 +81,7 @@ pub fn gradients(
             &format!("{}({case}) gradient of input {input}", op.name()),
             got,
             want.get(slot)?,
-            on_core(gpu, op, case, gradient.tolerance(case, slot)),
+            on_core(gpu, op.rounded(case), gradient.tolerance(case, slot)),
         ))
     });
     verdicts.reduce(Verdict::join)

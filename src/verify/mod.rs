@@ -91,10 +91,10 @@ fn stored(dtype: DType, tolerance: Tolerance) -> Tolerance {
     }
 }
 
-/// Returns the tolerance with what the `coopmat` core adds to it.
-fn on_core(gpu: &Gpu, op: &dyn Operation, case: &Case, tolerance: Tolerance) -> Tolerance {
+/// Returns the tolerance with what the `coopmat` core adds to it where it rounds, `rounded`.
+fn on_core(gpu: &Gpu, rounded: f64, tolerance: Tolerance) -> Tolerance {
     let rounded = if gpu.core() == Core::Coopmat {
-        op.rounded(case)
+        rounded
     } else {
         0.0
     };
@@ -170,7 +170,8 @@ impl Forward {
         let verdicts = got.iter().zip(&want).enumerate().map(|(i, (got, want))| {
             let output = which[i];
             let tolerance = op.tolerance(&case, output);
-            let tolerance = on_core(gpu, op, &case, stored(types[i], tolerance));
+            let rounded = op.rounded_output(&case, output);
+            let tolerance = on_core(gpu, rounded, stored(types[i], tolerance));
             compare(
                 &format!("{}({case}) output {output}", op.name()),
                 got,
@@ -235,7 +236,7 @@ impl Backward {
                     &what,
                     got,
                     want,
-                    on_core(gpu, op, case, gradient.tolerance(case, slot)),
+                    on_core(gpu, op.rounded(case), gradient.tolerance(case, slot)),
                 ),
                 None => Verdict::failure(format!("{what}: none arrived")),
             }

@@ -3,7 +3,9 @@
 //! them (run on 26.2), and take minutes for this, nearly all to compile.
 
 use crate::tiles::use_tile;
+use wgvq::autograd::Tape;
 use wgvq::gpu::{Core, Gpu, Options, Tensor, adapters};
+use wgvq::ops::attention::attention::Attention;
 use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::registry::operations;
 use wgvq::spec::Rng;
@@ -343,4 +345,50 @@ pub fn adversarial(d: usize) -> Vec<Search> {
     .into_iter()
     .map(|(what, x, e)| (what.to_owned(), d, x, e))
     .collect()
+}
+
+/// A value whose probabilities are below all that f16 has gets its gradient: they are scaled on
+/// their way into matrices. On emulated matrices before a release, where none are real.
+#[test]
+fn small_probabilities_reach_their_values() {
+    let emulated = || {
+        let options = Options {
+            core: Some(Core::Coopmat),
+            emulated_matrices: Some((8, 8)),
+            ..Default::default()
+        };
+        let thorough = std::env::var_os("WGVQ_THOROUGH").is_some();
+        thorough.then(|| Gpu::new(options).ok()).flatten()
+    };
+    let Some(gpu) = emulated().or_else(|| gpu(Options::default())) else {
+        return;
+    };
+    let of = |rows: usize, values: &dyn Fn(usize, usize) -> f32| {
+        let all: Vec<f32> = (0..4 * rows).map(|i| values(i / 4, i % 4)).collect();
+        Tensor::from_slice(&gpu, &[1, 1, rows, 4], &all).unwrap()
+    };
+    let q = of(3, &|_, c| if c == 0 { 4.0 } else { 0.0 });
+    // Scores of 18 and 0, so that the second key has 1.5e-8 of each query: half of the least f16.
+    let k = of(2, &|row, c| if row + c == 0 { 9.0 } else { 0.0 });
+    let v = of(2, &|row, c| (row + c) as f32);
+    let g = of(3, &|row, c| (1 + row + c) as f32);
+    let tape = Tape::new(&gpu);
+    let v = tape.leaf(&v);
+    let (q, k) = (tape.constant(&q), tape.constant(&k));
+    let o = tape.attention(&q, &k, &v, Attention::FULL).unwrap();
+    let gradients = tape.backward_with(&o, g).unwrap();
+    let dv = gradients.get(&v).unwrap().read::<f32>().unwrap();
+    let used = gpu.kernels_in_use();
+    assert!(
+        used.iter()
+            .any(|k| k.starts_with("attention_grad_kv_coopmat("))
+    );
+    let p = (-18f64).exp() / (1.0 + (-18f64).exp());
+    for (c, got) in dv[4..].iter().enumerate() {
+        let want = p * (6 + 3 * c) as f64;
+        assert!(
+            (f64::from(*got) / want - 1.0).abs() < 2e-3,
+            "{got} for {want}"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use crate::common::gpu;
 use crate::common::skip::skipped;
 use crate::host::{pictures, small_config};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use wgvq::config::DottedConfig;
 use wgvq::config::Precision;
@@ -11,7 +12,7 @@ use wgvq::data::ImageSet;
 use wgvq::gpu::{Core, Gpu, Options};
 use wgvq::metrics::Row;
 use wgvq::quantize::Registry;
-use wgvq::storage::checkpoint;
+use wgvq::storage::checkpoint::{self, HostTensor};
 use wgvq::storage::metrics_log::Record;
 use wgvq::train::Trainer;
 
@@ -156,6 +157,135 @@ fn an_overflow_recovers() {
     }
     assert!(seen.iter().all(|row| row.losses.loss.is_finite()));
     assert!(weights(&mut run) != first);
+}
+
+/// The smallest VQ-GAN whose discriminator learns from the first step on, and is heard from the
+/// `head`-th.
+fn adversarial<'a>(scale: &'a str, head: &'a str) -> [(&'a str, &'a str); 12] {
+    [
+        ("train.loss_scale", scale),
+        ("train.batch_size", "2"),
+        ("model.kind", "vqgan"),
+        ("model.hidden", "32"),
+        ("model.multipliers", "1,1"),
+        ("quantizer.codebook_dim", "4"),
+        ("gan.start", "0"),
+        ("gan.head_start", head),
+        ("gan.ramp", "2"),
+        ("gan.hidden", "4"),
+        ("gan.layers", "1"),
+        ("gan.regularizer", "lecam"),
+    ]
+}
+
+/// The tensors of both networks that a step moves: weights, moments, averages of logits.
+fn moving(run: &mut Trainer) -> BTreeMap<String, HostTensor> {
+    let mut all = run.checkpoint().unwrap().tensors;
+    all.retain(|name, _| {
+        let own = ["encoder.", "adam.m.", "adversary."];
+        own.iter().any(|prefix| name.starts_with(prefix)) && !name.contains(".state.")
+    });
+    all
+}
+
+/// Where the gradients of either network overflow, a step moves neither, and the scale comes down:
+/// by a scale at which both overflow, and by a discriminator alone that f16 does not hold, which
+/// the model does not hear yet.
+#[test]
+fn an_overflow_of_either_network_holds_both() {
+    let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
+    let huge = format!("{:e}", 2f32.powi(70));
+    let mut keys = adversarial(&huge, "1").to_vec();
+    keys.push(("gan.norm", "spectral"));
+    let mut run = trainer(&gpu, &config("mixed", &keys), &data);
+    let first = moving(&mut run);
+    assert!(first.contains_key("adversary.discriminator.0.weight"));
+    let skipped = |row: &Row| row.precision.unwrap().skipped_steps == 1.0;
+    let seen = rows(&mut run, 2);
+    assert!(seen.iter().all(skipped));
+    assert!(moving(&mut run) == first, "something moved");
+    let seen = rows(&mut run, 16);
+    assert!(seen[0..2].iter().all(skipped) && !skipped(&seen[15]));
+    let moved = moving(&mut run);
+    for name in [
+        "adversary.discriminator.0.weight",
+        "adversary.m.discriminator.2.weight",
+        "adversary.logits.real",
+        "adam.m.decoder.conv_out.weight",
+    ] {
+        assert!(moved[name] != first[name], "{name} stands still");
+    }
+
+    let mut run = trainer(&gpu, &config("mixed", &adversarial("65536", "100")), &data);
+    let seen = rows(&mut run, 2);
+    assert!(
+        seen.iter()
+            .all(|row| row.precision.unwrap().skipped_steps == 0.0)
+    );
+    let sound = run.checkpoint().unwrap();
+    let mut broken = sound.clone();
+    let name = "adversary.discriminator.0.bias";
+    let bias = broken.tensors.get_mut(name).unwrap();
+    *bias = HostTensor::f32(&bias.shape, &vec![1e6; bias.shape[0]]);
+    run.restore(&broken).unwrap();
+    let before = moving(&mut run);
+    let seen = rows(&mut run, 2);
+    assert!(moving(&mut run) == before, "something moved");
+    for (row, scale) in seen.iter().zip([65536.0, 32768.0]) {
+        let precision = row.precision.unwrap();
+        assert_eq!(
+            (precision.skipped_steps, precision.loss_scale),
+            (1.0, scale)
+        );
+        assert!(row.losses.loss.is_finite() && row.gan.unwrap().gradient_norm.is_finite());
+    }
+    run.restore(&sound).unwrap();
+    let seen = rows(&mut run, 1);
+    assert_eq!(seen[0].precision.unwrap().skipped_steps, 0.0);
+    assert!(moving(&mut run) != before);
+}
+
+/// A discriminator of either norm learns in mixed precision as in f32, at what it says and at what
+/// is said of it, and does not say the same to the bit.
+#[test]
+fn a_discriminator_learns_as_in_f32() {
+    let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
+    for (norm, regularizer) in [("spectral", "r1"), ("none", "lecam")] {
+        let mut keys = adversarial("65536", "2").to_vec();
+        keys.retain(|(key, _)| *key != "gan.regularizer");
+        keys.extend([
+            ("gan.norm", norm),
+            ("gan.regularizer", regularizer),
+            ("gan.regularizer_weight", "1"),
+            ("gan.regularizer_every", "3"),
+            ("gan.feature_weight", "1"),
+        ]);
+        let run = |precision| rows(&mut trainer(&gpu, &config(precision, &keys), &data), 8);
+        let (full, mixed) = (run("f32"), run("mixed"));
+        let mut same = true;
+        for (a, b) in full.iter().zip(&mixed) {
+            let (x, y) = (a.gan.unwrap(), b.gan.unwrap());
+            let pairs = [
+                (x.discriminator, y.discriminator),
+                (x.logits_real, y.logits_real),
+                (x.logits_fake, y.logits_fake),
+                (x.features, y.features),
+                (a.losses.reconstruction, b.losses.reconstruction),
+            ];
+            for (x, y) in pairs {
+                assert!(
+                    (x - y).abs() < 0.05 + 0.15 * x.abs(),
+                    "{norm}, {}: {x} {y}",
+                    a.step
+                );
+            }
+            assert_eq!(x.penalty > 0.0, y.penalty > 0.0, "{norm}, {}", a.step);
+            same &= x.logits_real == y.logits_real;
+        }
+        assert!(!same, "{norm}: nothing was rounded");
+        let skipped = |row: &Row| row.precision.unwrap().skipped_steps > 0.0;
+        assert!(!mixed.iter().any(skipped));
+    }
 }
 
 /// On matrix units (emulated) the operands of products are rounded to f16, gradients too: there a

@@ -152,8 +152,12 @@ fn uses_subgroups(code: &str) -> bool {
     names.iter().any(|name| code.contains(name))
 }
 
-/// Does a module store to a component of a vector in memory that invocations share? A compiler may
-/// make that a store of the whole vector, over what another invocation stores beside it.
+/// Does a module store to a component of a vector in memory that invocations share? WGSL lets a
+/// compiler make that a store of the whole vector, over what another invocation stores beside it,
+/// and Metal's does. So no kernel does, though of two invocations' stores to one vector alone that
+/// would be wrong: which invocation a component is of, a module does not say. Components of arrays
+/// and of structs are scalars of their own, and SPIR-V's memory model would have those of vectors
+/// so too.
 fn stores_a_component(module: &naga::Module, info: &naga::valid::ModuleInfo) -> bool {
     let entries = module.entry_points.iter().enumerate();
     let entries = entries.map(|(i, entry)| (&entry.function, info.get_entry_point(i)));
@@ -239,7 +243,7 @@ fn translate(kernel: &Kernel, immediates: bool) -> Result<(), String> {
         .subgroup_operations(SubgroupOperationSet::all())
         .validate(&module)
         .map_err(|e| e.emit_to_string(&wgsl))?;
-    if kernel.get("SIDE").is_some() && stores_a_component(&module, &info) {
+    if stores_a_component(&module, &info) {
         return Err("stores a component of a vector that invocations share".to_owned());
     }
 
@@ -333,6 +337,7 @@ fn stores_of_components_are_seen() {
     let stores = |line: &str| {
         let wgsl = format!(
             "var<workgroup> quads: array<vec4<f32>, 8>;\nvar<workgroup> ones: array<f32, 8>;\n\
+             var<workgroup> fours: array<array<f32, 4>, 8>;\n\
              @compute @workgroup_size(8)\n\
              fn main(@builtin(local_invocation_index) lane: u32) {{\n\
                  var own = vec4<f32>();\n\
@@ -349,6 +354,7 @@ fn stores_of_components_are_seen() {
     assert!(stores("quads[lane].x = 1.0;"));
     assert!(!stores("quads[lane] = own;"));
     assert!(!stores("ones[lane] = 1.0;"));
+    assert!(!stores("fours[lane / 4u][lane % 4u] = 1.0;"));
     assert!(!stores("own[lane % 4u] = 1.0;"));
 }
 

@@ -136,6 +136,9 @@ impl Operation for Altered {
     fn rounded(&self, case: &Case) -> f64 {
         self.op.rounded(case)
     }
+    fn rounded_output(&self, case: &Case, output: usize) -> f64 {
+        self.op.rounded_output(case, output)
+    }
     fn work(&self, case: &Case) -> Work {
         self.op.work(case)
     }

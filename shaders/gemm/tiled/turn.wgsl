@@ -5,10 +5,10 @@
 #unroll kk 0 TILE_K
             {
 #unroll i 0 V/4
-                let a_{i} = lhs_tile[lhs_get_{kk/4} + ({kk}u * (TILE_ROWS / 4u) + {i}u * DOWN)];
+                let a_{i} = lhs_read(lhs_get_{kk/4} + ({kk}u * (TILE_ROWS / 4u) + {i}u * DOWN));
 #end
 #unroll i 0 NC/4
-                let b_{i} = rhs_tile[rhs_get_{kk/4} + ({kk}u * (TILE_COLS / 4u) + {i}u * ACROSS)];
+                let b_{i} = rhs_read(rhs_get_{kk/4} + ({kk}u * (TILE_COLS / 4u) + {i}u * ACROSS));
 #end
 #unroll v 0 V
 #unroll c 0 NC

@@ -52,15 +52,11 @@ impl Coopmat {
             .flag("EMULATE", self.emulated)
     }
 
-    /// Returns the kernel by which the test at opening adds a product to sums from workgroup
-    /// memory, if the matrices are real ones.
+    /// Returns the kernel by which the test at opening adds products to sums from workgroup memory,
+    /// if the matrices are real ones: in workgroups like those of the kernels that it vouches for.
     pub(crate) fn product_sum_kernel(self) -> Option<Kernel> {
-        let kernel = Kernel::new(shader!("linalg/product_sum_coopmat"))
-            .define("GROUP", self.lanes)
-            .define("SIDE", self.side)
-            .define("SUBGROUP", self.lanes)
-            .flag("QUADS", self.side == 16);
-        (!self.emulated).then_some(kernel)
+        let kernel = Kernel::new(shader!("linalg/product_sum_coopmat"));
+        (!self.emulated).then(|| self.define_matrices(kernel, true))
     }
 
     /// Returns the defines of `shaders/gemm/coopmat.wgsl`, for a tile of `size` x `size`, of a

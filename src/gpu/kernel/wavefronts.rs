@@ -3,8 +3,8 @@
 //! Memory has 32 banks of a word. The lanes of a warp are served in wavefronts: accesses of a word
 //! all at once, unless two lanes want different words of one bank; accesses of 16 bytes eight lanes
 //! at a time, or sixteen where every lane shares its address with the next, or with the next but
-//! one. The functions here are those of `shaders/gemm/core.wgsl` and `tiled/`, which the test
-//! compares.
+//! one. Loads of a quad's four scalars count as one of 16 bytes, as which they are compiled. The
+//! functions here are those of `shaders/gemm/core.wgsl` and `tiled/`, which the test compares.
 
 use super::gemm::Tile;
 use crate::gpu::Core;
@@ -147,13 +147,15 @@ fn the_model_is_of_the_shader_as_it_is() {
     let text = concat!(
         include_str!("../../../shaders/gemm/core.wgsl"),
         include_str!("../../../shaders/gemm/tiled/begin.wgsl"),
+        include_str!("../../../shaders/gemm/tiled/store.wgsl"),
         include_str!("../../../shaders/gemm/tiled/turn.wgsl")
     );
     for line in [
-        "lhs_tile[lhs_get_{kk/4} + ({kk}u * (TILE_ROWS / 4u) + {i}u * DOWN)];",
-        "rhs_tile[rhs_get_{kk/4} + ({kk}u * (TILE_COLS / 4u) + {i}u * ACROSS)];",
+        "lhs_read(lhs_get_{kk/4} + ({kk}u * (TILE_ROWS / 4u) + {i}u * DOWN));",
+        "rhs_read(rhs_get_{kk/4} + ({kk}u * (TILE_COLS / 4u) + {i}u * ACROSS));",
         "var lhs_get_{s} = tile_y(lane) ^ mixed({4*s}u, TILE_ROWS / 4u);",
         "var rhs_get_{s} = tile_x(lane) ^ mixed({4*s}u, TILE_COLS / 4u);",
+        "[{op}_put_{i} + {j}u * ({SPAN} / 4u)][{op}_line_{i} % 4u] = {op}_next_{i}[{j}];",
         "+ (({op}_line_{i} / 4u) ^ mixed({op}_at_k_{i}, {SPAN} / 4u));",
         "let x = (lane & 1u) | ((lane >> 1u) & 2u) | ((lane >> 2u) & 4u);",
         "return (x & (ACROSS - 1u)) + 8u * (lane / 32u % max(ACROSS / 8u, 1u));",

@@ -57,11 +57,13 @@ struct Layer {
 pub struct Verdict {
     /// A logit for each patch [B, h, w, 1]: large for what looks real.
     pub logits: Var,
-    /// Activations of all layers but the last, as feature matching compares them.
+    /// Activations of all layers but the last, as feature matching compares them, as the pass
+    /// stores them.
     pub features: Vec<Var>,
 }
 
-/// A patch discriminator.
+/// A patch discriminator. In a pass that stores activations in f16, those of all layers but the
+/// last are; what a batch norm reads, its moments, singular values and the logits are f32.
 #[derive(Debug)]
 pub struct Discriminator {
     layers: Vec<Layer>,
@@ -220,11 +222,17 @@ impl Layer {
             after: 0,
         };
         let weight = match &self.spectral {
-            Some(norm) => norm.weight(pass)?,
-            None => pass.param(self.weight)?,
+            Some(norm) => pass.computed_weight(&norm.weight(pass)?)?,
+            None => pass.weight(self.weight)?,
         };
         let bias = self.bias.map(|b| pass.param(b)).transpose()?;
-        let x = tape.conv2d(x, &weight, bias.as_ref(), None, conv)?;
+        // Norms read f32, as in first stages: what they subtract may be far larger than what is
+        // left, and f16 has 11 bits of both together.
+        let out = match last || self.batch_norm.is_some() {
+            true => DType::F32,
+            false => pass.activations(),
+        };
+        let x = tape.conv2d_as(x, &weight, bias.as_ref(), None, conv, out)?;
         let [gain, bias] = match self.batch_norm {
             Some(norm) => norm,
             None if last => return Ok(x),
@@ -238,7 +246,7 @@ impl Layer {
             groups: c,
             eps: EPS,
             function: Function::Leaky,
-            dtype: DType::F32,
+            dtype: pass.activations(),
         };
         let [gain, bias] = [pass.param(gain)?, pass.param(bias)?];
         let y = tape.group_norm_activation(&one, &gain, &bias, options)?;
@@ -251,12 +259,20 @@ mod tests {
     use super::*;
     use crate::autograd::Tape;
     use crate::gpu::{Options, Tensor};
+    use crate::nn::HalfWeights;
+    use crate::ops::elementwise::cast::cast;
+    use crate::ops::loss::loss::Loss;
+    use crate::spec::Rng;
 
     fn build(gpu: &Gpu, norm: DiscriminatorNorm) -> (Discriminator, Parameters) {
+        build_of(gpu, norm, 5)
+    }
+
+    fn build_of(gpu: &Gpu, norm: DiscriminatorNorm, hidden: usize) -> (Discriminator, Parameters) {
         let mut b = Parameters::builder();
         let config = Config {
             channels: 3,
-            hidden: 5,
+            hidden,
             layers: 2,
             norm,
         };
@@ -340,5 +356,112 @@ mod tests {
             largest > 0.0 && apart < 1e-3 * largest,
             "{apart} of {largest}"
         );
+    }
+
+    /// The results of a discriminator over images.
+    struct Judged {
+        logits: Vec<f32>,
+        /// Gradients of the mean of the logits' squares: to parameters by name, and to the images.
+        gradients: Vec<(String, Vec<f32>)>,
+        /// The signs of the activations of each layer.
+        signs: Vec<Vec<bool>>,
+    }
+
+    fn judged(
+        (d, params): &(Discriminator, Parameters),
+        images: &Tensor,
+        halves: Option<HalfWeights>,
+    ) -> Judged {
+        let tape = Tape::new(images.gpu());
+        let stored = halves.as_ref().map_or(DType::F32, |_| DType::F16);
+        let pass = ForwardContext::new(&tape, params)
+            .with_activation_dtype(stored)
+            .with_half_weights(halves);
+        let leaf = tape.leaf(images);
+        let verdict = d.forward(&pass, &leaf).unwrap();
+        let signs = verdict.features.iter().map(|x| {
+            assert_eq!(x.tensor().dtype(), stored);
+            let x = cast(x.tensor(), DType::F32).unwrap().read::<f32>().unwrap();
+            x.into_iter().map(|x| x > 0.0).collect()
+        });
+        let signs = signs.collect();
+        let zero = Tensor::zeros(images.gpu(), verdict.logits.shape(), DType::F32).unwrap();
+        let zero = tape.constant(&zero);
+        let loss = tape.loss(Loss::Mse, &verdict.logits, &zero).unwrap();
+        let logits = verdict.logits.tensor().read().unwrap();
+        let gradients = tape.backward(&loss).unwrap();
+        let own = gradients.get(&leaf).unwrap().read().unwrap();
+        let parameters = pass.gradients(gradients).into_iter().map(|(handle, g)| {
+            assert_eq!(g.dtype(), DType::F32);
+            (params.name(handle).to_owned(), g.read().unwrap())
+        });
+        Judged {
+            logits,
+            gradients: parameters.chain([("images".to_owned(), own)]).collect(),
+            signs,
+        }
+    }
+
+    /// In mixed precision logits and gradients are those of f32 but for roundings, with every norm,
+    /// at channels that do not come in fours and odd sizes.
+    #[test]
+    fn in_mixed_precision_gradients_are_those_of_f32_but_for_roundings() {
+        let gpu = Gpu::new(Options {
+            poison: true,
+            ..Default::default()
+        })
+        .unwrap();
+        if !gpu.shader_f16() {
+            return;
+        }
+        let length = |v: &[f32]| v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let apart = |a: &[f32], b: &[f32]| {
+            let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+            length(&difference) / length(a)
+        };
+        for (norm, hidden) in [
+            (DiscriminatorNorm::Batch, 8),
+            (DiscriminatorNorm::Spectral, 5),
+            (DiscriminatorNorm::None, 8),
+        ] {
+            let built = build_of(&gpu, norm, hidden);
+            // As they are after some training: at first what leaves the last layer is near 0.
+            let mut host = built.1.to_host().unwrap();
+            let weights = host
+                .iter_mut()
+                .filter(|(name, _)| name.ends_with(".weight"));
+            weights
+                .filter(|(name, _)| !name.contains("norm"))
+                .for_each(|(_, (_, w))| w.iter_mut().for_each(|w| *w *= 5.0));
+            built.1.load_host(&host).unwrap();
+            let halves = HalfWeights::new(&built.1).unwrap();
+            let images = Rng::new(3).normals(&[3, 19, 22, 3]).upload(&gpu).unwrap();
+            let full = judged(&built, &images, None);
+            let narrow = judged(&built, &images, Some(halves));
+            // Four layers, each of which rounds its weights and what it stores by 2^-11 at most:
+            // four times sqrt 2 of these, there and back.
+            let rounding = 4.0 * 2f64.sqrt() / 2048.0;
+            let off = apart(&full.logits, &narrow.logits);
+            assert!(off > 0.0 && off < 2.0 * rounding, "{norm:?}: logits {off}");
+            // Where a sign changed, which is where an activation is near 0, a leaky rectifier's
+            // slope is 1 for 0.2: of the squared length of a gradient it changes that share.
+            let changed = full.signs.iter().zip(&narrow.signs).map(|(a, b)| {
+                let changed = a.iter().zip(b).filter(|(a, b)| a != b).count();
+                changed as f64 / a.len() as f64
+            });
+            let flips: f64 = changed.map(|share| (0.64 * share).sqrt()).sum();
+            let bound = 2.0 * (2.0 * rounding + flips);
+            assert_eq!(full.gradients.len(), narrow.gradients.len());
+            let mut some = false;
+            for ((name, a), (other, b)) in full.gradients.iter().zip(&narrow.gradients) {
+                let off = apart(a, b);
+                assert!(
+                    name == other && off < bound,
+                    "{norm:?}, {name}: {off} of {bound}"
+                );
+                some |= off > 0.0;
+            }
+            assert!(some, "{norm:?}: nothing was rounded");
+        }
     }
 }

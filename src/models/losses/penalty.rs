@@ -5,7 +5,7 @@ use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::{ForwardContext, HostTensors, Parameters};
 use crate::ops::elementwise::activation::Function;
-use crate::ops::elementwise::lerp::lerp_assign;
+use crate::ops::elementwise::lerp::{lerp_assign, lerp_if_finite};
 use crate::ops::elementwise::scale::scale;
 use crate::ops::linalg::scale_by::{divide_by, dot, scale_by};
 use crate::ops::loss::loss::Loss;
@@ -131,13 +131,23 @@ impl Averages {
         })
     }
 
-    /// Takes in the mean logits of a step. The first steps count as much as the plain mean would
-    /// have them.
-    pub(crate) fn update(&mut self, real: &Tensor, fake: &Tensor) -> Result<()> {
+    /// Takes in the mean logits of a step, where the report of its gradients in mixed precision
+    /// does not say that it is passed over: logits may be infinite then. The first steps count as
+    /// much as the plain mean would have them.
+    pub(crate) fn update(
+        &mut self,
+        real: &Tensor,
+        fake: &Tensor,
+        report: Option<&Tensor>,
+    ) -> Result<()> {
         let early = self.seen as f64 / (1 + self.seen) as f64;
         let weight = 1.0 - DECAY.min(early);
-        lerp_assign(&self.real, real, weight)?;
-        lerp_assign(&self.fake, fake, weight)?;
+        for (average, logit) in [(&self.real, real), (&self.fake, fake)] {
+            match report {
+                Some(report) => lerp_if_finite(average, logit, weight, report)?,
+                None => lerp_assign(average, logit, weight)?,
+            }
+        }
         self.seen += 1;
         Ok(())
     }
@@ -296,8 +306,8 @@ mod tests {
         let gpu = gpu();
         let mut averages = Averages::new(&gpu).unwrap();
         let one = |v: f32| Tensor::from_slice(&gpu, &[1], &[v]).unwrap();
-        averages.update(&one(1.0), &one(-2.0)).unwrap();
-        averages.update(&one(3.0), &one(-1.0)).unwrap();
+        averages.update(&one(1.0), &one(-2.0), None).unwrap();
+        averages.update(&one(3.0), &one(-1.0), None).unwrap();
         // The first two count alike: 2 and -1.5.
         let tape = Tape::new(&gpu);
         let leaf = |v: &[f32]| tape.leaf(&Tensor::from_slice(&gpu, &[1, 2, 1, 1], v).unwrap());

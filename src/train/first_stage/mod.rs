@@ -29,7 +29,7 @@ use crate::metrics::{
 };
 use crate::models::Level;
 use crate::nn::ForwardContext;
-use crate::objective::Objective;
+use crate::objective::{Learning, Objective};
 use crate::pace::MeasurementCost;
 use crate::parallel::Ranks;
 use crate::quantize::{CodebookBatch, MOST_SCALES};
@@ -267,20 +267,32 @@ impl Task for FirstStageTask {
             state.metrics().set(slot, &values)?;
         }
         let rate = self.rate(step);
-        let report = state.update(&gradients, rate, self.max_norm())?;
+        let learning = |task: &Self, state: &OptimizerState| {
+            let scale = state.loss_scale()?;
+            let objective = &task.objective;
+            objective.learning(&judged, step, state.ranks(), scale.as_ref())
+        };
+        // In mixed precision both networks move, or neither does.
+        let mixed = self.is_mixed();
+        let mut others = match mixed {
+            true => learning(self, state)?,
+            false => None,
+        };
+        let squares = others.as_ref().and_then(Learning::squares);
+        let report = state.update_beside(&gradients, rate, self.max_norm(), squares)?;
         drop(gradients);
-        if let Some(report) = report {
-            if self.is_mixed() {
-                state.metrics().set(WIDTH, &report)?;
+        if !mixed {
+            others = learning(self, state)?;
+        }
+        if let Some(report) = &report {
+            if mixed {
+                state.metrics().set(WIDTH, report)?;
             }
             let slot = GAN_SLOT + const { GanMetrics::slot("gradient_norm") };
             state.metrics().set(slot, &report.view(0, &[1])?)?;
         }
-        if !judged.is_empty() {
-            let learned = self.objective.learn(&judged, step, rate, state.ranks())?;
-            for (slot, value) in learned {
-                state.metrics().set(GAN_SLOT + slot, &value)?;
-            }
+        for (slot, value) in self.objective.learn(others, rate, report.as_ref())? {
+            state.metrics().set(GAN_SLOT + slot, &value)?;
         }
         // The latents above were quantized with the old codes; the next batch meets the new ones.
         let each = self.stage.levels_of_each();

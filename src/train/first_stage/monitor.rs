@@ -147,6 +147,17 @@ impl FirstStageTask {
 impl Recovery<Row> for FirstStageTask {
     fn observe(&mut self, row: &Row) -> Result<()> {
         self.warn(row);
+        if let Some(p) = &row.precision
+            && p.loss_scale <= 1.0
+            && p.skipped_steps > 0.0
+        {
+            let what = "gradients are not finite at a loss scale of 1, the least: activations are \
+                        beyond what f16 holds. Set train.precision = f32, or lower train.lr";
+            return Err(Error::Diverged {
+                step: row.step,
+                what: what.into(),
+            });
+        }
         let (Some(gan), true) = (&row.gan, self.config.gan.guard) else {
             return Ok(());
         };

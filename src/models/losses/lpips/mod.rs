@@ -14,10 +14,11 @@ mod file;
 pub use backbone::Backbone;
 
 use crate::autograd::{Tape, Var};
-use crate::gpu::{Gpu, Tensor};
+use crate::gpu::{DType, Gpu, Tensor};
 use crate::nn::HostTensors;
 use crate::ops::conv::Conv;
 use crate::ops::conv::max_pool::Pool;
+use crate::ops::elementwise::cast::cast;
 use crate::{Error, Result};
 use backbone::{Filter, Step};
 use std::path::Path;
@@ -30,19 +31,33 @@ const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
 #[derive(Debug)]
 struct Frozen {
     weight: Tensor,
+    /// A copy of the weight in f16, where there is one.
+    half: Option<Tensor>,
     bias: Tensor,
     conv: Conv,
 }
 
 impl Frozen {
-    fn forward(&self, tape: &Tape, x: &Var) -> Result<Var> {
-        tape.conv2d(
+    /// Returns the convolution, stored as `out`; in f16 by the weight's copy.
+    fn forward(&self, tape: &Tape, x: &Var, out: DType) -> Result<Var> {
+        let half = self.half.as_ref().filter(|_| out == DType::F16);
+        tape.conv2d_as(
             x,
-            &tape.constant(&self.weight),
+            &tape.constant(half.unwrap_or(&self.weight)),
             Some(&tape.constant(&self.bias)),
             None,
             self.conv,
+            out,
         )
+    }
+
+    /// Copies the weight in f16, where convolutions read it as it is: in fours of channels.
+    fn narrow(&mut self) -> Result<()> {
+        let [o, _, _, i] = self.weight.dims("lpips")?;
+        if o.is_multiple_of(4) && i.is_multiple_of(4) {
+            self.half = Some(cast(&self.weight, DType::F16)?);
+        }
+        Ok(())
     }
 }
 
@@ -130,6 +145,19 @@ impl Lpips {
         })
     }
 
+    /// Copies the weights in f16 beside them, for [`Lpips::distance_in_f16`].
+    ///
+    /// # Errors
+    /// If the device cannot hold the copies.
+    pub(crate) fn with_halves(mut self) -> Result<Lpips> {
+        for layer in &mut self.layers {
+            if let Layer::Conv(conv) = layer {
+                conv.narrow()?;
+            }
+        }
+        Ok(self)
+    }
+
     /// Numbers of the network and of its channels' weights.
     pub fn numbers(&self) -> usize {
         let layer = |layer: &Layer| match layer {
@@ -150,6 +178,11 @@ impl Lpips {
     /// # Errors
     /// If there are other channels, or a side is below [`Backbone::smallest_side`].
     pub fn features(&self, tape: &Tape, images: &Var) -> Result<Features> {
+        self.features_as(tape, images, DType::F32)
+    }
+
+    /// [`Lpips::features`] stored as `out`.
+    fn features_as(&self, tape: &Tape, images: &Var, out: DType) -> Result<Features> {
         let [_, h, w, c] = images.tensor().dims("lpips")?;
         let scaling = match c {
             1 => &self.scaling[0],
@@ -170,11 +203,11 @@ impl Lpips {
             );
             return Err(Error::shape("lpips", expected, format!("{h} x {w}")));
         }
-        let mut x = scaling.forward(tape, images)?;
+        let mut x = scaling.forward(tape, images, DType::F32)?;
         let mut taps = Vec::with_capacity(self.lins.len());
         for layer in &self.layers {
             match layer {
-                Layer::Conv(conv) => x = conv.forward(tape, &x)?,
+                Layer::Conv(conv) => x = conv.forward(tape, &x, out)?,
                 Layer::Pool(pool) => x = tape.max_pool(&x, *pool)?,
                 Layer::Tap => taps.push(x.clone()),
             }
@@ -189,6 +222,20 @@ impl Lpips {
     /// # Errors
     /// If the shapes differ, or as [`Lpips::features`].
     pub fn distance(&self, tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
+        self.distance_as(tape, a, b, DType::F32)
+    }
+
+    /// [`Lpips::distance`] for training in mixed precision: the network's activations are stored in
+    /// f16, and where [`Lpips::with_halves`] copied its weights, it reads the copies. Lengths,
+    /// sums, the distance and its gradients are f32.
+    ///
+    /// # Errors
+    /// As [`Lpips::distance`].
+    pub(crate) fn distance_in_f16(&self, tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
+        self.distance_as(tape, a, b, DType::F16)
+    }
+
+    fn distance_as(&self, tape: &Tape, a: &Var, b: &Var, out: DType) -> Result<Var> {
         if a.shape() != b.shape() {
             return Err(Error::shape(
                 "lpips",
@@ -196,7 +243,8 @@ impl Lpips {
                 format!("{:?}", b.shape()),
             ));
         }
-        self.between(tape, &self.features(tape, a)?, &self.features(tape, b)?)
+        let [a, b] = [a, b].map(|images| self.features_as(tape, images, out));
+        self.between(tape, &a?, &b?)
     }
 
     /// [`Lpips::distance`] of images whose features are there already.
@@ -245,6 +293,7 @@ fn scaling(gpu: &Gpu, channels: usize) -> Result<Frozen> {
         .collect();
     Ok(Frozen {
         weight: Tensor::from_slice(gpu, &[3, 1, 1, channels], &weight)?,
+        half: None,
         bias: Tensor::from_slice(gpu, &[3], &bias)?,
         conv: Conv {
             stride: 1,
@@ -303,6 +352,7 @@ impl Source<'_> {
         let weight = Tensor::from_slice(gpu, &[f.o, f.kernel, f.kernel, f.i], &weight)?;
         Ok(Frozen {
             weight,
+            half: None,
             bias: Tensor::from_slice(gpu, &[f.o], bias)?,
             conv: f.conv,
         })
@@ -321,8 +371,12 @@ impl Source<'_> {
         let o = near.o + wide.o;
         Ok(Frozen {
             weight: Tensor::from_slice(gpu, &[o, wide.kernel, wide.kernel, wide.i], &weight)?,
+            half: None,
             bias: Tensor::from_slice(gpu, &[o], &[bias, biases].concat())?,
             conv: wide.conv,
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -310,6 +310,14 @@ impl Operation for AttentionSpec {
             _ => 2f64.powi(-9) * queries.max(1.0),
         }
     }
+    /// The log-sum-exp is of scores and of weights before they are rounded, in f32: products of
+    /// operands that f16 holds are exact there, and so are their sums but for f32's roundings.
+    fn rounded_output(&self, c: &Case, output: usize) -> f64 {
+        match output {
+            0 => self.rounded(c),
+            _ => 0.0,
+        }
+    }
     fn work(&self, c: &Case) -> Work {
         work(&problem(c))
     }

@@ -7,6 +7,7 @@ pub use spec::MaxPool;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Kernel, Tensor, Work, groups_for};
+use crate::ops::elementwise::cast::cast;
 use crate::{Error, Result, shader};
 use std::ops::Range;
 
@@ -101,10 +102,10 @@ impl Geometry {
 
     fn of(x: &Tensor, pool: Pool) -> Result<Geometry> {
         let sizes = x.dims("max_pool")?;
-        if x.dtype() != DType::F32 {
+        if !matches!(x.dtype(), DType::F32 | DType::F16) {
             return Err(Error::shape(
                 "max_pool",
-                "f32 [N, H, W, C]",
+                "f32 or f16 [N, H, W, C]",
                 format!("{x:?}"),
             ));
         }
@@ -172,29 +173,40 @@ struct Params {
     stride: u32,
 }
 
-fn forward(vec: bool) -> Kernel {
-    Kernel::new(shader!("conv/max_pool")).flag("VEC", vec)
+fn forward(vec: bool, half: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("conv/max_pool")).flag("VEC", vec);
+    kernel.flag("X_HALF", half)
 }
-fn backward(vec: bool) -> Kernel {
-    Kernel::new(shader!("conv/max_pool_grad")).flag("VEC", vec)
+fn backward(vec: bool, half: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("conv/max_pool_grad")).flag("VEC", vec);
+    kernel.flag("X_HALF", half)
+}
+
+/// Returns whether kernels read `x`, which is f16, as it is: four channels at a time.
+fn reads_halves(x: &Tensor, g: &Geometry) -> bool {
+    x.gpu().shader_f16() && g.c.is_multiple_of(4)
 }
 
 /// Computes `y[n, i, j, c] = max of x[n, S i + a, S j + b, c]` over the places of a window,
-/// `0 <= a, b < K`, that lie in x: f32 x [N, H, W, C] to y [N, OH, OW, C], with as many rows and
-/// columns as [`Pool::windows`] says.
+/// `0 <= a, b < K`, that lie in x: x [N, H, W, C], f32 or f16, to y [N, OH, OW, C] of that type,
+/// with as many rows and columns as [`Pool::windows`] says.
 ///
 /// # Errors
-/// If x is no f32 [N, H, W, C] or too small for a window, or the window or the stride is 0 or above
+/// If x is no such tensor or too small for a window, or the window or the stride is 0 or above
 /// 1024.
 pub fn max_pool(x: &Tensor, pool: Pool) -> Result<Tensor> {
     let g = Geometry::of(x, pool)?;
-    let y = Tensor::empty(x.gpu(), &g.y_shape(), DType::F32)?;
+    let half = x.dtype() == DType::F16;
+    if half && !reads_halves(x, &g) {
+        return cast(&max_pool(&cast(x, DType::F32)?, pool)?, DType::F16);
+    }
+    let y = Tensor::empty(x.gpu(), &g.y_shape(), x.dtype())?;
     let vec = g.c.is_multiple_of(4);
     let params = g.params(y.len(), vec);
     let groups = groups_for(params.units as usize, 64);
     x.gpu().dispatch(
         "max_pool",
-        &forward(vec),
+        &forward(vec, half),
         &[x, &y],
         &params,
         groups,
@@ -204,7 +216,8 @@ pub fn max_pool(x: &Tensor, pool: Pool) -> Result<Tensor> {
 }
 
 /// Computes the gradient of [`max_pool`] with respect to x, of dy [N, OH, OW, C]: each element goes
-/// to the largest value of its window, to the first, row by row, where several are as large.
+/// to the largest value of its window, to the first, row by row, where several are as large. It is
+/// f32, and so is dy, whatever x is.
 ///
 /// # Errors
 /// As [`max_pool`]'s, or if dy has another shape than its result.
@@ -217,13 +230,17 @@ pub fn max_pool_grad(x: &Tensor, dy: &Tensor, pool: Pool) -> Result<Tensor> {
             format!("{dy:?}"),
         ));
     }
+    let half = x.dtype() == DType::F16;
+    if half && !reads_halves(x, &g) {
+        return max_pool_grad(&cast(x, DType::F32)?, dy, pool);
+    }
     let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let vec = g.c.is_multiple_of(4);
     let params = g.params(dx.len(), vec);
     let groups = groups_for(params.units as usize, 64);
     x.gpu().dispatch(
         "max_pool gradient",
-        &backward(vec),
+        &backward(vec, half),
         &[x, dy, &dx],
         &params,
         groups,

@@ -37,6 +37,12 @@ impl Operation for MaxPool {
         "max_pool"
     }
     fn cases(&self) -> Vec<Case> {
+        let halves = [
+            [3, 6, 9, 20, 2, 2, 1],
+            [2, 8, 6, 5, 3, 2, 1],
+            [1, 2, 13, 8, 3, 2, 1],
+        ]
+        .map(sized);
         [
             [1, 1, 1, 1, 1, 1, 0],
             [2, 5, 7, 4, 2, 2, 0],
@@ -52,7 +58,13 @@ impl Operation for MaxPool {
             [1, 8, 11, 2, 1, 4, 1],
         ]
         .map(sized)
-        .to_vec()
+        .into_iter()
+        // Of f16: whole quads of channels, and channels that are none.
+        .chain(halves.iter().filter_map(|c| self.in_f16(c)))
+        .collect()
+    }
+    fn halves(&self) -> &'static [usize] {
+        &[0]
     }
     fn bench(&self) -> Vec<Case> {
         vec![sized([8, 64, 64, 64, 2, 2, 0])]
@@ -102,9 +114,9 @@ impl Operation for MaxPool {
         )
     }
     fn kernels(&self) -> Vec<Kernel> {
-        [false, true]
+        [(false, false), (true, false), (true, true)]
             .into_iter()
-            .flat_map(|vec| [forward(vec), backward(vec)])
+            .flat_map(|(vec, half)| [forward(vec, half), backward(vec, half)])
             .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {

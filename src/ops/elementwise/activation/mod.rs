@@ -4,6 +4,7 @@ pub(crate) mod reference;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for};
+use crate::ops::elementwise::cast::cast;
 use crate::spec::{
     Case, ErrorInputs, Extremes, Gradient, HostTensor, Operation, Rng, Tolerance, case, refused,
 };
@@ -53,38 +54,58 @@ struct Params {
     n: u32,
 }
 
-fn forward(f: Function) -> Kernel {
-    Kernel::new(shader!("elementwise/activation")).define(f.define(), 1)
+/// The function whose kernels read f16 themselves: that of discriminators, whose activations are
+/// stored so in mixed precision. Others are widened before and narrowed after.
+const OF_HALVES: Function = Function::Leaky;
+
+fn forward(f: Function, half: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("elementwise/activation")).define(f.define(), 1);
+    kernel.flag("X_HALF", half)
 }
-fn backward(f: Function) -> Kernel {
-    Kernel::new(shader!("elementwise/activation_grad")).define(f.define(), 1)
+fn backward(f: Function, half: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("elementwise/activation_grad")).define(f.define(), 1);
+    kernel.flag("X_HALF", half)
 }
 
-fn work(n: usize, tensors: usize) -> Work {
+/// `halves` of the tensors are f16.
+fn work(n: usize, tensors: usize, halves: usize) -> Work {
     Work {
         flops: 8.0 * n as f64,
-        bytes: 4.0 * (n * tensors) as f64,
+        bytes: (n * (4 * tensors - 2 * halves)) as f64,
     }
 }
 
-/// Computes `f(x)`, elementwise, any shape.
+/// Returns whether kernels read and write `x`, which is f16, as it is. They do so four elements at
+/// a time.
+fn reads_halves(f: Function, x: &Tensor) -> bool {
+    f == OF_HALVES && x.gpu().shader_f16() && x.len().is_multiple_of(4)
+}
+
+/// Computes `f(x)`, elementwise, any shape, f32 or f16; the result is stored as x is.
+///
+/// # Errors
+/// If x is neither.
 pub fn activation(f: Function, x: &Tensor) -> Result<Tensor> {
-    if x.dtype() != DType::F32 {
+    if !matches!(x.dtype(), DType::F32 | DType::F16) {
         return Err(Error::shape(
             "activation",
-            "a tensor of f32",
+            "a tensor of f32 or f16",
             format!("{x:?}"),
         ));
     }
-    let y = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
+    let half = x.dtype() == DType::F16;
+    if half && !reads_halves(f, x) {
+        return cast(&activation(f, &cast(x, DType::F32)?)?, DType::F16);
+    }
+    let y = Tensor::empty(x.gpu(), x.shape(), x.dtype())?;
     let params = Params { n: x.len() as u32 };
     x.gpu().dispatch(
         "activation",
-        &forward(f),
+        &forward(f, half),
         &[x, &y],
         &params,
         groups_for(x.len(), 256),
-        work(x.len(), 2),
+        work(x.len(), 2, 2 * usize::from(half)),
     )?;
     let number = Function::ALL.iter().position(|one| *one == f);
     let sizes = [("f", number.unwrap_or(0)), ("n", x.len())];
@@ -92,7 +113,10 @@ pub fn activation(f: Function, x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Computes `dy f'(x)`, elementwise, shapes equal.
+/// Computes `dy f'(x)`, elementwise, shapes equal: x f32 or f16, dy and the result f32.
+///
+/// # Errors
+/// If the shapes differ.
 pub fn activation_grad(f: Function, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     if x.shape() != dy.shape() {
         return Err(Error::shape(
@@ -101,15 +125,19 @@ pub fn activation_grad(f: Function, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
             format!("{:?}", dy.shape()),
         ));
     }
+    let half = x.dtype() == DType::F16;
+    if half && !reads_halves(f, x) {
+        return activation_grad(f, &cast(x, DType::F32)?, dy);
+    }
     let dx = Tensor::empty(x.gpu(), x.shape(), DType::F32)?;
     let params = Params { n: x.len() as u32 };
     x.gpu().dispatch(
         "activation",
-        &backward(f),
+        &backward(f, half),
         &[x, dy, &dx],
         &params,
         groups_for(x.len(), 256),
-        work(x.len(), 3),
+        work(x.len(), 3, usize::from(half)),
     )?;
     Ok(dx)
 }
@@ -137,9 +165,15 @@ impl Operation for Activation {
         "activation"
     }
     fn cases(&self) -> Vec<Case> {
-        (0..6)
-            .flat_map(|f| [1, 61, 257, 4_099].map(|n| case(&[("f", f), ("n", n)])))
-            .collect()
+        let of = |f, n| case(&[("f", f), ("n", n)]);
+        let cases = (0..6).flat_map(|f| [1, 61, 257, 4_099].map(|n| of(f, n)));
+        // Of f16 four at a time, in several workgroups, and what does not come in fours.
+        let halves = [of(3, 4), of(3, 61), of(3, 1_028), of(1, 260)];
+        let halves = halves.iter().filter_map(|c| self.in_f16(c));
+        cases.chain(halves.collect::<Vec<_>>()).collect()
+    }
+    fn halves(&self) -> &'static [usize] {
+        &[0]
     }
     fn bench(&self) -> Vec<Case> {
         (0..6).map(|f| case(&[("f", f), ("n", 1 << 20)])).collect()
@@ -170,13 +204,12 @@ impl Operation for Activation {
         Tolerance::POINTWISE
     }
     fn work(&self, case: &Case) -> Work {
-        work(case.get("n"), 2)
+        work(case.get("n"), 2, 2 * case.get("half"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        Function::ALL
-            .into_iter()
-            .flat_map(|f| [forward(f), backward(f)])
-            .collect()
+        let both = |(f, half)| [forward(f, half), backward(f, half)];
+        let of_f32 = Function::ALL.into_iter().map(|f| (f, false));
+        of_f32.chain([(OF_HALVES, true)]).flat_map(both).collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let indices = Tensor::zeros(gpu, &[4], DType::U32)?;

@@ -11,8 +11,8 @@ struct Params {
     weight: f32,
 }
 
-fn kernel() -> Kernel {
-    Kernel::new(shader!("elementwise/lerp"))
+fn kernel(gated: bool) -> Kernel {
+    Kernel::new(shader!("elementwise/lerp")).flag("GATED", gated)
 }
 
 fn work(n: usize) -> Work {
@@ -28,6 +28,23 @@ fn work(n: usize) -> Work {
 /// # Errors
 /// If the shapes differ, or the weight is outside [0, 1].
 pub fn lerp_assign(y: &Tensor, x: &Tensor, weight: f64) -> Result<()> {
+    moved(y, x, weight, None)
+}
+
+/// [`lerp_assign`] where the report of a step's gradients, `[norm, factor, finite]`, says that they
+/// were finite; otherwise y stays as it is, whatever x is.
+///
+/// # Errors
+/// As [`lerp_assign`], and if the report is no f32 `[3]`.
+pub(crate) fn lerp_if_finite(y: &Tensor, x: &Tensor, weight: f64, report: &Tensor) -> Result<()> {
+    if report.shape() != [3] || report.dtype() != DType::F32 {
+        let expected = "the report of gradients, f32 [3]";
+        return Err(Error::shape("lerp", expected, format!("{report:?}")));
+    }
+    moved(y, x, weight, Some(report))
+}
+
+fn moved(y: &Tensor, x: &Tensor, weight: f64, report: Option<&Tensor>) -> Result<()> {
     if y.shape() != x.shape() || y.dtype() != DType::F32 || x.dtype() != DType::F32 {
         return Err(Error::shape(
             "lerp",
@@ -49,10 +66,11 @@ pub fn lerp_assign(y: &Tensor, x: &Tensor, weight: f64) -> Result<()> {
             n: n as u32,
             weight: weight as f32,
         };
+        let bindings: Vec<&Tensor> = [&y, &x].into_iter().chain(report).collect();
         gpu.dispatch(
             "lerp",
-            &kernel(),
-            &[&y, &x],
+            &kernel(report.is_some()),
+            &bindings,
             &params,
             groups_for(n, 256),
             work(n),
@@ -82,19 +100,27 @@ impl Operation for Lerp {
         vec![rng.normals(&[n]), rng.normals(&[n])]
     }
     fn run(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let y = inputs[0].duplicate()?;
+        let copy = || inputs[0].duplicate();
+        let (y, gated, held) = (copy()?, copy()?, copy()?);
         lerp_assign(&y, &inputs[1], 0.3)?;
-        Ok(vec![y])
+        for (to, finite) in [(&gated, 1.0f32), (&held, 0.0)] {
+            let report = Tensor::from_slice(to.gpu(), &[3], &[f32::NAN, 0.0, finite])?;
+            lerp_if_finite(to, &inputs[1], 0.3, &report)?;
+        }
+        Ok(vec![y, gated, held])
+    }
+    fn timed_outputs(&self) -> &'static [usize] {
+        &[0]
     }
     fn time(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<()> {
         lerp_assign(&inputs[0], &inputs[1], 0.3)
     }
     fn reference(&self, case: &Case, inputs: &[HostTensor]) -> Vec<HostTensor> {
-        let pairs = inputs[0].as_f64().iter().zip(inputs[1].as_f64());
-        vec![HostTensor::f64(
-            &[case.get("n")],
-            pairs.map(|(y, x)| 0.7 * y + 0.3 * x).collect(),
-        )]
+        let (n, y) = (case.get("n"), inputs[0].as_f64());
+        let pairs = y.iter().zip(inputs[1].as_f64());
+        let moved: Vec<f64> = pairs.map(|(y, x)| 0.7 * y + 0.3 * x).collect();
+        let all = [moved.clone(), moved, y.to_vec()];
+        all.map(|values| HostTensor::f64(&[n], values)).to_vec()
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         Tolerance::POINTWISE
@@ -103,7 +129,7 @@ impl Operation for Lerp {
         work(case.get("n"))
     }
     fn kernels(&self) -> Vec<Kernel> {
-        vec![kernel()]
+        vec![kernel(false), kernel(true)]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
         let (a, b) = (

@@ -7,6 +7,7 @@ mod reference;
 
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, groups_for, row_chunks};
+use crate::ops::elementwise::cast::cast;
 use crate::spec::{
     Case, ErrorInputs, Gradient, HostTensor, Operation, Rng, Tolerance, case, cases, refused,
 };
@@ -23,11 +24,13 @@ struct Params {
     eps: f32,
 }
 
-fn forward(vec: bool) -> Kernel {
-    Kernel::new(shader!("loss/lpips_distance")).flag("VEC", vec)
+fn forward(vec: bool, half: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("loss/lpips_distance")).flag("VEC", vec);
+    kernel.flag("AB_HALF", half)
 }
-fn backward(vec: bool) -> Kernel {
-    Kernel::new(shader!("loss/lpips_distance_grad")).flag("VEC", vec)
+fn backward(vec: bool, half: bool) -> Kernel {
+    let kernel = Kernel::new(shader!("loss/lpips_distance_grad")).flag("VEC", vec);
+    kernel.flag("AB_HALF", half)
 }
 
 /// `walks` over both tensors, of which `written` more are made.
@@ -40,13 +43,14 @@ fn work(n: usize, c: usize, walks: usize, written: usize) -> Work {
 
 /// a and b [.., C] as (rows, C), if w suits them.
 fn check(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<[usize; 2]> {
-    let floats = [a, b, w].iter().all(|t| t.dtype() == DType::F32);
+    let features = matches!(a.dtype(), DType::F32 | DType::F16) && a.dtype() == b.dtype();
+    let floats = features && w.dtype() == DType::F32;
     match a.shape().split_last() {
         Some((c, rest)) if *c > 0 && a.shape() == b.shape() && w.shape() == [*c] && floats => {
             Ok([rest.iter().product(), *c])
         }
         _ => {
-            let expected = "f32 features [.., C], twice, and weights [C]";
+            let expected = "features [.., C] in f32 or f16, twice alike, and f32 weights [C]";
             Err(Error::shape(
                 "lpips_distance",
                 expected,
@@ -68,15 +72,24 @@ fn params(n: usize, c: usize) -> (bool, Params) {
     )
 }
 
+/// Returns features as kernels read them: f16 that comes in fours where the device has f16, and f32
+/// otherwise.
+fn readable([a, b]: [&Tensor; 2], c: usize) -> Result<[Tensor; 2]> {
+    let kept = a.gpu().shader_f16() && c.is_multiple_of(4);
+    let to = if kept { a.dtype() } else { DType::F32 };
+    Ok([cast(a, to)?, cast(b, to)?])
+}
+
 /// Computes `y[n] = sum over c of w[c] (u[n, c] - v[n, c])^2`, where u is max(a, 0) over its
-/// length, over the channels, plus 1e-10, and v that of b: a and b [.., C], w \[C], to y \[N], a
-/// number for each row.
+/// length, over the channels, plus 1e-10, and v that of b: a and b [.., C], both f32 or both f16,
+/// w \[C], to y \[N], a number for each row, in f32.
 ///
 /// # Errors
-/// If the shapes do not fit, or a tensor is not f32.
+/// If the shapes or the types do not fit.
 pub fn lpips_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
     let [rows, c] = check(a, b, w)?;
-    let gpu = a.gpu();
+    let [a, b] = &readable([a, b], c)?;
+    let (gpu, half) = (a.gpu(), a.dtype().is_half());
     let y = Tensor::empty(gpu, &[rows], DType::F32)?;
     for (first, n) in row_chunks(rows, c, gpu.limits().max_storage_buffer_binding_size) {
         let part = |t: &Tensor| t.view(first * c, &[n, c]);
@@ -84,7 +97,7 @@ pub fn lpips_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
         let bindings = [&part(a)?, &part(b)?, w, &y.view(first, &[n])?];
         gpu.dispatch(
             "lpips_distance",
-            &forward(vec),
+            &forward(vec, half),
             &bindings,
             &params,
             groups_for(n, 64),
@@ -95,7 +108,7 @@ pub fn lpips_distance(a: &Tensor, b: &Tensor, w: &Tensor) -> Result<Tensor> {
 }
 
 /// Computes the gradient of [`lpips_distance`] with respect to a, of g \[N]; with a and b in each
-/// other's place, with respect to b.
+/// other's place, with respect to b. It is f32, whatever they are.
 ///
 /// # Errors
 /// As [`lpips_distance`]'s, or if g has another shape than its result.
@@ -108,7 +121,8 @@ pub fn lpips_distance_grad(a: &Tensor, b: &Tensor, w: &Tensor, g: &Tensor) -> Re
             format!("{g:?}"),
         ));
     }
-    let gpu = a.gpu();
+    let [a, b] = &readable([a, b], c)?;
+    let (gpu, half) = (a.gpu(), a.dtype().is_half());
     let da = Tensor::empty(gpu, a.shape(), DType::F32)?;
     for (first, n) in row_chunks(rows, c, gpu.limits().max_storage_buffer_binding_size) {
         let part = |t: &Tensor| t.view(first * c, &[n, c]);
@@ -117,7 +131,7 @@ pub fn lpips_distance_grad(a: &Tensor, b: &Tensor, w: &Tensor, g: &Tensor) -> Re
         let op = "lpips_distance gradient";
         gpu.dispatch(
             op,
-            &backward(vec),
+            &backward(vec, half),
             &bindings,
             &params,
             groups_for(n, 64),
@@ -159,10 +173,16 @@ impl Operation for LpipsDistance {
         "lpips_distance"
     }
     fn cases(&self) -> Vec<Case> {
-        cases(
+        let of_f32 = cases(
             ["n", "c"],
             &[[1, 1], [7, 3], [65, 4], [1_031, 17], [130, 64], [35, 512]],
-        )
+        );
+        let halves = cases(["n", "c"], &[[7, 3], [65, 4], [35, 512]]);
+        let halves = halves.iter().filter_map(|c| self.in_f16(c));
+        of_f32.into_iter().chain(halves).collect()
+    }
+    fn halves(&self) -> &'static [usize] {
+        &[0, 1]
     }
     fn bench(&self) -> Vec<Case> {
         vec![case(&[("n", 65_536), ("c", 64)])]
@@ -206,9 +226,9 @@ impl Operation for LpipsDistance {
         work(n, c, 2, 0)
     }
     fn kernels(&self) -> Vec<Kernel> {
-        [false, true]
+        [(false, false), (true, false), (true, true)]
             .into_iter()
-            .flat_map(|vec| [forward(vec), backward(vec)])
+            .flat_map(|(vec, half)| [forward(vec, half), backward(vec, half)])
             .collect()
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {

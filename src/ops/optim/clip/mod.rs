@@ -1,18 +1,12 @@
 //! The global norm of all gradients and the factor that clips it, both left on the device.
 
 pub(crate) mod reference;
+mod sums;
 
-use crate::gpu::{DType, Gpu, Kernel, Tensor, Work, chunks};
+use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, case, refused};
 use crate::{Error, Result, shader};
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::NoUninit)]
-struct SumParams {
-    n: u32,
-    share: u32,
-    first: u32,
-}
+use sums::{partial_sums, sum_kernel};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -21,11 +15,22 @@ struct FactorParams {
     max_norm: f32,
 }
 
-fn sum_kernel(vec: bool) -> Kernel {
-    Kernel::new(shader!("optim/clip_sum")).flag("VEC", vec)
+/// The ways in which a norm is made of its sums.
+#[derive(Clone, Copy, PartialEq)]
+enum Factor {
+    Plain,
+    Scaled,
+    /// Scaled, and finite only where others are.
+    Beside,
+    /// As those others take it, by the report of the first.
+    Follows,
 }
-fn factor_kernel(scaled: bool) -> Kernel {
-    Kernel::new(shader!("optim/clip_factor")).flag("SCALED", scaled)
+
+fn factor_kernel(factor: Factor) -> Kernel {
+    Kernel::new(shader!("optim/clip_factor"))
+        .flag("SCALED", matches!(factor, Factor::Scaled | Factor::Beside))
+        .flag("BESIDE", factor == Factor::Beside)
+        .flag("FOLLOWS", factor == Factor::Follows)
 }
 
 #[repr(C)]
@@ -35,6 +40,13 @@ struct ScaledParams {
     max_norm: f32,
     growth: f32,
     most: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct BesideParams {
+    scaled: ScaledParams,
+    beside: u32,
 }
 
 /// A loss scale (Micikevicius et al. 2018, "Mixed precision training"), and how it moves.
@@ -47,10 +59,6 @@ pub struct Scaled<'a> {
     /// The largest that it doubles to.
     pub most: f32,
 }
-
-/// Workgroups of the first pass at most: enough to fill a device, few enough for one workgroup to
-/// add up.
-const GROUPS: usize = 1024;
 
 fn work(n: usize) -> Work {
     Work {
@@ -100,7 +108,7 @@ fn global_norm_in_chunks(parts: &[Tensor], max_norm: f32, limit: u64) -> Result<
     };
     partial.gpu().dispatch(
         "clip",
-        &factor_kernel(false),
+        &factor_kernel(Factor::Plain),
         &[&partial, &report],
         &params,
         [1, 1, 1],
@@ -117,14 +125,62 @@ fn global_norm_in_chunks(parts: &[Tensor], max_norm: f32, limit: u64) -> Result<
 /// # Errors
 /// As [`global_norm`], or if the state is no f32 `[2]`.
 pub fn scaled_norm(x: &Tensor, max_norm: f32, scaled: Scaled) -> Result<Tensor> {
-    scaled_norm_over(std::slice::from_ref(x), max_norm, scaled)
+    scaled_norm_over(std::slice::from_ref(x), max_norm, scaled, None)
 }
 
-/// [`scaled_norm`] over tensors, as [`global_norm_over`] takes them.
+/// The squares of gradients at a loss scale, summed in parts: what their norm is made of, once it
+/// is known whether all that belongs to the step is finite.
+#[derive(Clone, Debug)]
+pub(crate) struct Squares(Tensor);
+
+/// Returns the squares of gradients in tensors, as [`global_norm_over`] takes them.
+///
+/// # Errors
+/// As there.
+pub(crate) fn squares_over(parts: &[Tensor]) -> Result<Squares> {
+    let sums = partial_sums(parts, f32::INFINITY, binding_limit(parts)?)?;
+    Ok(Squares(sums))
+}
+
+/// Returns the norm of the gradients whose squares these are, as [`global_norm`] does without a
+/// bound, by the `[norm, factor, finite, scale]` of [`scaled_norm_over`] that they were beside: at
+/// its scale, and finite where all were.
+///
+/// # Errors
+/// If the report is no f32 `[4]`, or the device fails.
+pub(crate) fn following_norm(squares: &Squares, first: &Tensor) -> Result<Tensor> {
+    if first.dtype() != DType::F32 || first.shape() != [4] {
+        let expected = "the report of gradients at a loss scale, f32 [4]";
+        return Err(Error::shape("clip", expected, format!("{first:?}")));
+    }
+    let Squares(partial) = squares;
+    let report = Tensor::empty(partial.gpu(), &[3], DType::F32)?;
+    let params = FactorParams {
+        partials: partial.len() as u32,
+        max_norm: f32::MAX,
+    };
+    partial.gpu().dispatch(
+        "clip",
+        &factor_kernel(Factor::Follows),
+        &[partial, &report, first],
+        &params,
+        [1, 1, 1],
+        work(partial.len()),
+    )?;
+    Ok(report)
+}
+
+/// [`scaled_norm`] over tensors, as [`global_norm_over`] takes them. Where there are others
+/// `beside`, at the same scale, a step is finite only where these are too.
 ///
 /// # Errors
 /// As [`scaled_norm`].
-pub(crate) fn scaled_norm_over(parts: &[Tensor], max_norm: f32, scaled: Scaled) -> Result<Tensor> {
+pub(crate) fn scaled_norm_over(
+    parts: &[Tensor],
+    max_norm: f32,
+    scaled: Scaled,
+    beside: Option<&Squares>,
+) -> Result<Tensor> {
     let state = scaled.state;
     if state.dtype() != DType::F32 || state.shape() != [2] {
         let expected = "the state of a loss scale, f32 [2]";
@@ -139,110 +195,34 @@ pub(crate) fn scaled_norm_over(parts: &[Tensor], max_norm: f32, scaled: Scaled) 
         growth: scaled.growth as f32,
         most: scaled.most,
     };
-    gpu.dispatch(
-        "clip",
-        &factor_kernel(true),
-        &[&partial, &report, state],
-        &params,
-        [1, 1, 1],
-        work(partial.len()),
-    )?;
-    Ok(report)
-}
-
-/// A piece of the tensors that the device binds at once: a tensor and the number of its first unit.
-struct Piece {
-    tensor: Tensor,
-    start: usize,
-}
-
-/// The sums of the squares of equal shares of all elements, the first of two passes. Where the
-/// tensors end changes no share: one that lies in several is brought together first.
-fn partial_sums(parts: &[Tensor], max_norm: f32, limit: u64) -> Result<Tensor> {
-    if max_norm.is_nan() || max_norm <= 0.0 {
-        return Err(Error::invalid(
+    let (one, work) = ([1, 1, 1], work(partial.len()));
+    let bindings = [&partial, &report, state];
+    match beside {
+        None => gpu.dispatch(
             "clip",
-            format!("a maximal norm of {max_norm}: it must be above 0"),
-        ));
-    }
-    for x in parts {
-        if x.dtype() != DType::F32 || x.is_empty() {
-            return Err(Error::shape(
-                "clip",
-                "f32, one element at least",
-                format!("{x:?}"),
-            ));
-        }
-    }
-    let gpu = parts[0].gpu();
-    let vec = gpu.class().is_gpu() && parts.iter().all(|x| x.len().is_multiple_of(4));
-    let width = if vec { 4 } else { 1 };
-    // Whole rounds of a workgroup, so that small tensors do not spread thin: at least four of them,
-    // or one of vec4s.
-    let units = parts.iter().map(Tensor::len).sum::<usize>() / width;
-    let share = units
-        .div_ceil(GROUPS)
-        .next_multiple_of(256)
-        .max(1024 / width);
-    let (mut pieces, mut start) = (Vec::new(), 0);
-    for x in parts {
-        let flat = x.reshape(&[x.len()])?;
-        for (at, n) in chunks(x.len(), limit) {
-            let tensor = flat.view(at, &[n])?;
-            pieces.push(Piece { tensor, start });
-            start += n / width;
-        }
-    }
-    let partial = Tensor::empty(gpu, &[units.div_ceil(share)], DType::F32)?;
-    let sum = |tensor: &Tensor, first: usize| {
-        let n = tensor.len() / width;
-        let params = SumParams {
-            n: n as u32,
-            share: share as u32,
-            first: first as u32,
-        };
-        gpu.dispatch(
-            "clip",
-            &sum_kernel(vec),
-            &[tensor, &partial],
+            &factor_kernel(Factor::Scaled),
+            &bindings,
             &params,
-            [n.div_ceil(share) as u32, 1, 1],
-            work(tensor.len()),
-        )
-    };
-    for piece in &pieces {
-        let end = piece.start + piece.tensor.len() / width;
-        let (first, last) = match end == units {
-            true => (piece.start.div_ceil(share), units.div_ceil(share)),
-            false => (piece.start.div_ceil(share), end / share),
-        };
-        if first < last {
-            let at = (first * share - piece.start) * width;
-            let n = (last * share).min(end) * width - first * share * width;
-            sum(&piece.tensor.view(at, &[n])?, first)?;
-        }
-        // The share that begins in this piece and ends in another.
-        if first <= last && end < units && !end.is_multiple_of(share) {
-            let from = end / share * share;
-            let to = (from + share).min(units);
-            sum(&gathered(gpu, &pieces, width, [from, to])?, end / share)?;
+            one,
+            work,
+        )?,
+        Some(Squares(others)) => {
+            let params = BesideParams {
+                scaled: params,
+                beside: others.len() as u32,
+            };
+            let [partial, report, state] = bindings;
+            gpu.dispatch(
+                "clip",
+                &factor_kernel(Factor::Beside),
+                &[partial, report, state, others],
+                &params,
+                one,
+                work,
+            )?;
         }
     }
-    Ok(partial)
-}
-
-/// Returns a copy of the units `from` to `to`, which lie in several pieces.
-fn gathered(gpu: &Gpu, pieces: &[Piece], width: usize, [from, to]: [usize; 2]) -> Result<Tensor> {
-    let all = Tensor::empty(gpu, &[(to - from) * width], DType::F32)?;
-    for Piece { tensor, start } in pieces {
-        let end = start + tensor.len() / width;
-        let (own, after) = (from.max(*start), to.min(end));
-        if own < after {
-            let (at, skipped) = ((own - from) * width, (own - start) * width);
-            all.copy_part(at, tensor, skipped, (after - own) * width)?;
-        }
-    }
-    Ok(all)
+    Ok(report)
 }
 
 /// The registry's row.
@@ -283,7 +263,19 @@ impl Operation for Clip {
                 most: 65536.0,
             },
         )?;
-        Ok(vec![global_norm(&inputs[0], MAX_NORM)?, scaled, state])
+        // As if these were of other parameters too, whose norm is theirs without a bound.
+        let squares = squares_over(&inputs[..1])?;
+        let again = inputs[1].duplicate()?;
+        let beside = Scaled {
+            state: &again,
+            growth: GROWTH,
+            most: 65536.0,
+        };
+        let bound = MAX_NORM / 1024.0;
+        let beside = scaled_norm_over(&inputs[..1], bound, beside, Some(&squares))?;
+        let follows = following_norm(&squares, &beside)?;
+        let plain = global_norm(&inputs[0], MAX_NORM)?;
+        Ok(vec![plain, scaled, state, beside, again, follows])
     }
     fn time(&self, _: &Gpu, _: &Case, inputs: &[Tensor]) -> Result<()> {
         global_norm(&inputs[0], MAX_NORM).map(drop)
@@ -295,11 +287,17 @@ impl Operation for Clip {
         let (x, state) = (inputs[0].as_f64(), inputs[1].as_f64());
         let (scaled, state) =
             reference::scaled_norm(x, MAX_NORM as f64 / 1024.0, [state[0], state[1]], GROWTH);
-        vec![
+        let [plain, scaled, state] = [
             HostTensor::f64(&[3], reference::global_norm(x, MAX_NORM as f64).to_vec()),
             HostTensor::f64(&[4], scaled.to_vec()),
             HostTensor::f64(&[2], state.to_vec()),
-        ]
+        ];
+        let of_scale = inputs[1].as_f64()[0];
+        let own: Vec<f64> = x.iter().map(|x| x / of_scale).collect();
+        let [norm, ..] = reference::global_norm(&own, f64::MAX);
+        let follows = HostTensor::f64(&[3], vec![norm, 1.0 / of_scale, 1.0]);
+        let (beside, again) = (scaled.clone(), state.clone());
+        vec![plain, scaled, state, beside, again, follows]
     }
     fn tolerance(&self, _: &Case, _: usize) -> Tolerance {
         // A sum of positive terms of few thousand roundings in a row at most, and the root halves
@@ -316,8 +314,10 @@ impl Operation for Clip {
         vec![
             sum_kernel(false),
             sum_kernel(true),
-            factor_kernel(false),
-            factor_kernel(true),
+            factor_kernel(Factor::Plain),
+            factor_kernel(Factor::Scaled),
+            factor_kernel(Factor::Beside),
+            factor_kernel(Factor::Follows),
         ]
     }
     fn error_inputs(&self, gpu: &Gpu) -> ErrorInputs {
@@ -414,6 +414,40 @@ mod tests {
             scaled_norm(&x, 1.0, scaled).unwrap();
         }
         assert_eq!(state.read::<f32>().unwrap(), [1.0, 0.0]);
+    }
+
+    /// A step of two is finite where both are, and both are told so, at the scale before it moved.
+    #[test]
+    fn gradients_beside_others_move_with_them_or_not_at_all() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        let of = |value: f32| Tensor::from_slice(&gpu, &[3], &[0.0, value, 0.0]).unwrap();
+        let bad = f32::INFINITY;
+        for (own, others, finite) in [(6.0, 8.0, 1.0), (bad, 8.0, 0.0), (6.0, f32::NAN, 0.0)] {
+            let state = Tensor::from_slice(&gpu, &[2], &[4.0f32, 0.0]).unwrap();
+            let scaled = Scaled {
+                state: &state,
+                growth: 2,
+                most: 8.0,
+            };
+            let squares = squares_over(&[of(others)]).unwrap();
+            let first = scaled_norm_over(&[of(own)], bad, scaled, Some(&squares)).unwrap();
+            let follows = following_norm(&squares, &first).unwrap();
+            let [first, follows] = [first, follows].map(|report| report.read::<f32>().unwrap());
+            assert_eq!(first[1..], [finite / 4.0, finite, 4.0]);
+            assert_eq!(follows[1..], [finite / 4.0, finite]);
+            if finite == 1.0 {
+                assert_eq!((first[0], follows[0]), (1.5, 2.0));
+            }
+            let after = if finite == 1.0 {
+                [4.0, 1.0]
+            } else {
+                [2.0, 0.0]
+            };
+            assert_eq!(state.read::<f32>().unwrap(), after);
+        }
+        let squares = squares_over(&[of(1.0)]).unwrap();
+        let error = following_norm(&squares, &of(1.0)).unwrap_err();
+        assert!(error.to_string().contains("loss scale"), "{error}");
     }
 
     #[test]
