@@ -42,7 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sum += bias[c];
 #endif
 #ifdef RELU_MASK
-        sum = select(0.0, sum, mask[to + c] > 0.0);
+        sum = select(sum, 0.0, mask[to + c] <= 0.0);
 #endif
         x[to + c] = sum;
     }

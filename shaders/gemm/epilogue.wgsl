@@ -41,7 +41,8 @@ fn store(at: u32, col: u32, sum: Value) {
     value += Value(residual[at]);
 #endif
 #ifdef RELU_MASK
-    value = select(Value(), value, Value(mask[at]) > Value());
+    // Behind a NaN the gradient stays what it is, so that it is seen.
+    value = select(value, Value(), Value(mask[at]) <= Value());
 #endif
     y[at] = Stored(value);
 }

@@ -271,6 +271,8 @@ fn a_discriminator_learns_as_in_f32() {
                 (x.logits_fake, y.logits_fake),
                 (x.features, y.features),
                 (a.losses.reconstruction, b.losses.reconstruction),
+                (x.gradient_norm, y.gradient_norm),
+                (x.adversarial_weight, y.adversarial_weight),
             ];
             for (x, y) in pairs {
                 assert!(

@@ -339,9 +339,13 @@ impl Task for FirstStageTask {
             true => "",
             false => "; --auto-recover goes back to the last checkpoint and on at half the rate",
         };
+        let halves = match self.is_mixed() {
+            true => ", or set train.precision = f32 (f16 holds no activation beyond 65,504)",
+            false => "",
+        };
         Error::Diverged {
             step,
-            what: format!("{what}. Lower train.lr, or set train.grad_clip = 1{advice}"),
+            what: format!("{what}. Lower train.lr, or set train.grad_clip = 1{halves}{advice}"),
         }
     }
 

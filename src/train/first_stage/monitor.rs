@@ -149,7 +149,8 @@ impl Recovery<Row> for FirstStageTask {
         self.warn(row);
         if let Some(p) = &row.precision
             && p.loss_scale <= 1.0
-            && p.skipped_steps > 0.0
+            // Most of a whole row's: one step that overflows is passed over.
+            && 2.0 * p.skipped_steps > self.config.train.log_every.min(row.step) as f64
         {
             let what = "gradients are not finite at a loss scale of 1, the least: activations are \
                         beyond what f16 holds. Set train.precision = f32, or lower train.lr";

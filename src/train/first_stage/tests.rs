@@ -48,7 +48,11 @@ fn an_overflow_at_the_least_scale_ends_a_run() {
     run.task.observe(&row).unwrap();
     let mut precision = row.precision.unwrap();
     assert_eq!(precision.loss_scale, 1.0);
+    // One of the row's two steps alone is passed over.
     precision.skipped_steps = 1.0;
+    row.precision = Some(precision);
+    run.task.observe(&row).unwrap();
+    precision.skipped_steps = 2.0;
     row.precision = Some(precision);
     let error = run.task.observe(&row).unwrap_err().to_string();
     assert!(error.contains("train.precision = f32"), "{error}");

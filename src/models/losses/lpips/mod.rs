@@ -63,7 +63,7 @@ impl Frozen {
 
 #[derive(Debug)]
 enum Layer {
-    Conv(Frozen),
+    Conv(Box<Frozen>),
     Pool(Pool),
     Tap,
 }
@@ -120,8 +120,8 @@ impl Lpips {
         let source = Source { backbone, tensors };
         let layers = backbone.steps().into_iter().map(|step| {
             Ok(match step {
-                Step::Filter(filter) => Layer::Conv(source.filter(gpu, &filter)?),
-                Step::Expand(both) => Layer::Conv(source.expand(gpu, &both)?),
+                Step::Filter(filter) => Layer::Conv(Box::new(source.filter(gpu, &filter)?)),
+                Step::Expand(both) => Layer::Conv(Box::new(source.expand(gpu, &both)?)),
                 Step::Pool(pool) => Layer::Pool(pool),
                 Step::Tap => Layer::Tap,
             })

@@ -287,3 +287,34 @@ impl Gradient for LpipsDistance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Gpu, Options};
+
+    /// A feature that f16 did not hold, and that is no number in the end, is seen in the distance
+    /// and in the gradient of its row, and in no other row.
+    #[test]
+    fn a_feature_that_is_no_number_is_seen() {
+        let gpu = Gpu::new(Options::default()).unwrap();
+        for c in [3, 8] {
+            let mut features = vec![0.5f32; 2 * c];
+            features[c - 1] = f32::NAN;
+            let a = Tensor::from_slice(&gpu, &[2, c], &features).unwrap();
+            let b = Tensor::from_slice(&gpu, &[2, c], &vec![0.25f32; 2 * c]).unwrap();
+            let w = Tensor::from_slice(&gpu, &[c], &vec![1.0f32; c]).unwrap();
+            let ones = Tensor::from_slice(&gpu, &[2], &[1.0f32; 2]).unwrap();
+            let types = if gpu.shader_f16() { 2 } else { 1 };
+            for dtype in [DType::F32, DType::F16].into_iter().take(types) {
+                let [a, b] = [&a, &b].map(|t| cast(t, dtype).unwrap());
+                let y = lpips_distance(&a, &b, &w).unwrap().read::<f32>().unwrap();
+                assert!(y[0].is_nan() && y[1].is_finite(), "{dtype:?}, {c}: {y:?}");
+                let da = lpips_distance_grad(&a, &b, &w, &ones).unwrap();
+                let da = da.read::<f32>().unwrap();
+                assert!(da[..c].iter().all(|x| x.is_nan()), "{dtype:?}: {da:?}");
+                assert!(da[c..].iter().all(|x| x.is_finite()), "{dtype:?}: {da:?}");
+            }
+        }
+    }
+}
