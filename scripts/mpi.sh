@@ -128,6 +128,11 @@ killed() {
     [ $((SECONDS - began)) -le 20 ] || fail "$kind: it took $((SECONDS - began)) s to end"
     [ -s "$place/said" ] || fail "$kind: nothing was said"
     say "   ended after $((SECONDS - began)) s with $status: $(grep -im 1 'kill\|signal\|terminat' "$place/said")"
+    # mpirun may be gone before the processes that it told to end.
+    until [ -z "$(processes "$run")" ]; do
+        [ $((SECONDS - began)) -le 20 ] || fail "$kind: processes go on after their job ended"
+        sleep 0.2
+    done
     local at
     at=$(find "$run/checkpoints" -name 'step-*.json' | sort | tail -n 1)
     at=${at##*step-}

@@ -24,8 +24,8 @@ pub struct CodeImage {
     pub decoder: Handle<Decoder>,
     /// The codes of one image, of all levels, the coarsest first, each level row by row.
     pub codes: Vec<u32>,
-    /// How the image is sampled where it is shown larger or smaller than it is; it takes effect
-    /// where the image is made.
+    /// Sampling of the image where it is shown larger or smaller than it is; it takes effect where
+    /// the image is made.
     pub sampler: ImageSampler,
     image: Handle<Image>,
     /// The decoder that the image was last decoded by.

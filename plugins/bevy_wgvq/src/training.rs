@@ -59,7 +59,7 @@ pub struct LiveTraining {
     shared: Arc<Shared>,
 }
 
-/// What the render world trains, and what it tells of it.
+/// The training of the render world, and what it tells of it.
 struct Shared {
     work: Mutex<Work>,
     progress: Mutex<Progress>,
