@@ -128,8 +128,9 @@ killed() {
     [ $((SECONDS - began)) -le 20 ] || fail "$kind: it took $((SECONDS - began)) s to end"
     [ -s "$place/said" ] || fail "$kind: nothing was said"
     say "   ended after $((SECONDS - began)) s with $status: $(grep -im 1 'kill\|signal\|terminat' "$place/said")"
-    # mpirun may be gone before the processes that it told to end.
-    until [ -z "$(processes "$run")" ]; do
+    # mpirun may be gone before the last thread of the processes that it told to end: whoever resumes
+    # at once is told that another process trains there.
+    until [ -z "$(processes "$run")" ] && flock -n "$run/run.lock" true; do
         [ $((SECONDS - began)) -le 20 ] || fail "$kind: processes go on after their job ended"
         sleep 0.2
     done
