@@ -60,7 +60,9 @@ fn headed(head: &str, text: &str) {
     if let Some(elsewhere) = &*ELSEWHERE.lock() {
         return (elsewhere.say)(&format!("{head}{space}{}", one_line(text)));
     }
-    let _ = writeln!(io::stderr(), "{head}{space}{}", one_line(text));
+    // In one piece: other processes of an MPI write there too, and may end this one in between.
+    let line = format!("{head}{space}{}\n", one_line(text));
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// Where lines go while something else has the terminal.

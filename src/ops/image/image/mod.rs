@@ -166,9 +166,16 @@ impl Operation for Image {
         let index: Vec<u32> = (0..case.get("b"))
             .map(|_| rng.below(shape[0]) as u32 | (rng.bits() as u32 & FLIP))
             .collect();
-        // Past both ends too, and off the ties between two bytes, where f32 and f64 may part.
-        let x = bytes.iter().map(|_| {
+        // Past both ends too, and off the ties between two bytes, where f32 and f64 may part; some
+        // are infinite, and some no number.
+        let x = (0..bytes.len()).map(|i| {
             let x = (3.0 * rng.uniform() - 1.5) as f32;
+            match i % 16 {
+                5 => return f32::INFINITY,
+                9 => return f32::NEG_INFINITY,
+                13 => return f32::NAN,
+                _ => {}
+            }
             let level = (x as f64 + 1.0) * 127.5;
             if (level - level.floor() - 0.5).abs() < 1e-3 {
                 x + 1e-4
