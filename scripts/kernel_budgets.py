@@ -182,7 +182,8 @@ def text(args, rows):
         ),
         (
             "A name with `subgroup` or `coopmat` behind it is a variant of that matrix core, which"
-            " a GPU runs only where it is asked for (`--core`)."
+            " a GPU runs where it is asked for (`--core`), or where `wgvq tune` measured that its"
+            " `subgroup` core is faster than `tiled`."
         ),
         (
             "Tiles of the `tiled` core for which a GPU has too few registers, and which neither the"

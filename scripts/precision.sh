@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Mixed precision beside f32 at the same budget: first stages of two data sets and a small prior over
-# the codes of each, three seeds each, as lines of CSV. docs/memory.md has the figures. Takes an hour
-# or more on two cores of software Vulkan. What is there already is not trained again.
+# the codes of each, three seeds each, as lines of CSV. Takes hours on two cores of software Vulkan.
+# What is there already is not trained again.
 #
 #   scripts/precision.sh [OUT]
 #

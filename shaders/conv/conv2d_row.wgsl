@@ -33,7 +33,8 @@ const QUAD_COLS = 4u;                // as gemm/store_row has it
 fn load(base: i32, k: u32, inside: bool) -> vec4<f32> {
     let value = select(vec4<f32>(), vec4<f32>(x[select(0u, u32(base) + k / 4u, inside)]), inside);
 #ifdef LHS_RELU
-    return max(value, vec4<f32>());
+    // NaN stays, which `max` may lose.
+    return select(value, vec4<f32>(), value <= vec4<f32>());
 #else
     return value;
 #endif

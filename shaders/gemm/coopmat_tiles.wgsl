@@ -59,7 +59,9 @@ fn {op}_fetch(r: Run, k: i32) -> {op}_raw {
 #endif
 fn {op}_narrow(raw: {op}_raw, inside: bool) -> vec4<f16> {
 #ifdef {OP}_RELU
-    return vec4<f16>(select({op}_raw(), max(raw, {op}_raw()), inside));
+    // NaN stays, which `max` may lose.
+    let x = vec4<f16>(select({op}_raw(), raw, inside));
+    return select(x, vec4<f16>(), x <= vec4<f16>());
 #else
     return vec4<f16>(select({op}_raw(), raw, inside));
 #endif

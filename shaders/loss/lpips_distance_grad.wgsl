@@ -30,6 +30,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let at = n * p.units + i;
         let r = rectified(a[at]);
         let q = twice * w[i] * (r / over.x - rectified(b[at]) / over.y);
-        da[at] = select((q - r * share) / over.x, Value(), r <= Value());
+        da[at] = select((q - r * share) / over.x, Value(), Value(a[at]) <= Value());
     }
 }

@@ -270,7 +270,7 @@ impl QuantizerForward {
     }
 
     /// Returns the codes that Gumbel noise draws at some of the rows, of latents that are
-    /// normalised over all of them; those of `ibq` are the likeliest without either.
+    /// normalised over all of them; those of `ibq` are the likeliest without noise.
     fn drawn(
         &self,
         x: &[f64],
@@ -285,14 +285,13 @@ impl QuantizerForward {
                 .unwrap_or_default()
         };
         let (k, d, noise) = (self.k, self.d, self.kind.name == "gumbel");
-        let (weight, bias, x) = if noise {
-            let (ones, zeros) = (vec![1.0; d], vec![0.0; d]);
-            let eps = crate::quantize::gumbel::EPS;
-            let x = batch_norm::reference::batch_norm(x, &ones, &zeros, eps);
-            let (weight, bias) = (wide("quantize.logits.weight"), wide("quantize.logits.bias"));
-            (weight, bias, x)
+        let (ones, zeros) = (vec![1.0; d], vec![0.0; d]);
+        let eps = crate::quantize::latent_norm::EPS;
+        let x = batch_norm::reference::batch_norm(x, &ones, &zeros, eps);
+        let (weight, bias) = if noise {
+            (wide("quantize.logits.weight"), wide("quantize.logits.bias"))
         } else {
-            (wide("quantize.codebook"), vec![0.0; k], x.to_vec())
+            (wide("quantize.codebook"), vec![0.0; k])
         };
         let key = Key {
             seed,

@@ -70,6 +70,7 @@ impl RunConfig {
                 &["lfq", "bsq", "ibq"],
                 "quantizer.codebook_diversity_loss_weight is like it for codebooks",
             ),
+            ("normalize_latents", _) => only(&["gumbel", "ibq"], CHOOSE),
             ("num_quantizers" | "shared_codebook" | "quantize_dropout", _) => only(
                 &["residual"],
                 "choose that by --quantizer, or quantizer.groups with `product`",
@@ -90,6 +91,14 @@ impl RunConfig {
                 if self.quantizer.directional_reparam =>
             {
                 Some("quantizer.directional_reparam learns without that loss: switch it off".into())
+            }
+            ("commitment_weight" | "codebook_weight", "ibq")
+                if self.quantizer.normalize_latents =>
+            {
+                Some(
+                    "normalised latents need no such loss: set quantizer.normalize_latents = false"
+                        .into(),
+                )
             }
             ("commitment_weight", _) => {
                 only(&[&ESTIMATED[..], &["lfq", "bsq", "ibq"]].concat(), CHOOSE)
@@ -222,6 +231,12 @@ mod tests {
             ("ema", "quantizer.groups", "residual"),
             ("vq", "quantizer.temperature", "gumbel"),
             ("gumbel", "quantizer.decay", "--quantizer"),
+            (
+                "ibq",
+                "quantizer.codebook_weight",
+                "quantizer.normalize_latents",
+            ),
+            ("ema", "quantizer.normalize_latents", "gumbel"),
             ("ema", "model.dim", "model.hidden"),
             ("ema", "gan.hidden", "gan.weight"),
             ("ema", "data.crop_scale_min", "data.crop"),
@@ -235,6 +250,7 @@ mod tests {
             ("multiscale", "quantizer.use_cosine_sim"),
             ("fsq", "quantizer.levels"),
             ("gumbel", "quantizer.temperature"),
+            ("ibq", "quantizer.normalize_latents"),
             ("ema", "train.lr"),
             ("ema", "model.hidden"),
             ("ema", "nonesuch"),

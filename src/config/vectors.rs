@@ -144,7 +144,10 @@ impl Default for Train {
     }
 }
 
-impl DottedConfig for VectorsConfig {}
+impl DottedConfig for VectorsConfig {
+    const ADDED: &'static [(&'static str, &'static str)] =
+        &[("quantizer.normalize_latents", "true")];
+}
 
 impl VectorsConfig {
     /// Whether a configuration in TOML is one of vectors: its `model.kind` says so.
@@ -241,6 +244,7 @@ impl Train {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::Digest;
 
     #[test]
     fn what_is_written_is_read_back_and_told_from_a_run_of_images() {
@@ -260,6 +264,23 @@ mod tests {
         assert!(VectorsConfig::is_in(&text));
         let images = crate::config::run::RunConfig::default().to_toml().unwrap();
         assert!(!VectorsConfig::is_in(&images) && !VectorsConfig::is_in("[model"));
+    }
+
+    /// A run of an earlier version goes on although there are more keys now.
+    #[test]
+    fn keys_that_were_added_are_in_no_hash_at_their_defaults() {
+        let mut config = VectorsConfig::default();
+        let text = config.to_toml().unwrap();
+        let mut before = text.clone();
+        for (key, value) in VectorsConfig::ADDED {
+            let line = format!("\n{} = {value}\n", key.split_once('.').unwrap().1);
+            assert_eq!(before.matches(&line).count(), 1, "{key}");
+            before = before.replace(&line, "\n");
+        }
+        let hash = config.sha256().unwrap();
+        assert_eq!(hash, hex::encode(sha2::Sha256::digest(before)));
+        config.set("quantizer.normalize_latents", "false").unwrap();
+        assert_ne!(config.sha256().unwrap(), hash);
     }
 
     #[test]

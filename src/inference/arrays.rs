@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// The most numbers of an array.
 const MOST: usize = 1 << 28;
 
-/// A codebook [K, D], and the name of its file without an ending.
+/// A codebook [K, D], or another array beside it, and the name of its file without an ending.
 struct Codebook {
     name: String,
     shape: [usize; 2],
@@ -25,6 +25,10 @@ impl FirstStageModel {
     /// `codebook-top.npy` and so on of several levels), of one with several each codebook as the
     /// quantizer holds it (`codebook-1.npy` and so on).
     ///
+    /// Where codes are those of the largest product with normalised latents, and no linear map
+    /// leads to them, also the moments, (mean, inverse deviation) of each channel, f32 [D, 2]
+    /// (`codebook-moments.npy`).
+    ///
     /// # Errors
     /// If there are too many codes for an array, a level's codes follow from several rules and no
     /// codebook, or the device fails.
@@ -34,7 +38,12 @@ impl FirstStageModel {
             let bytes = bytes.map_err(|e| Error::data(format!("no array of a codebook: {e}")))?;
             Ok((format!("{}.npy", book.name), bytes))
         };
-        self.codebooks()?.into_iter().map(array).collect()
+        let moments = self.moments()?;
+        self.codebooks()?
+            .into_iter()
+            .chain(moments)
+            .map(array)
+            .collect()
     }
 
     /// Returns the codebooks of [`FirstStageModel::codebook_arrays`] as indexes of faiss
@@ -46,6 +55,34 @@ impl FirstStageModel {
     pub fn codebook_indexes(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let index = |book: Codebook| (format!("{}.faiss", book.name), flat_index(&book));
         Ok(self.codebooks()?.into_iter().map(index).collect())
+    }
+
+    /// Returns the moments of each level's latents where products with the codebook need them.
+    fn moments(&self) -> Result<Vec<Codebook>> {
+        let mut all = Vec::new();
+        for (i, level) in self.levels.iter().enumerate() {
+            let quantizer = self.quantizer_of(i);
+            if quantizer.name() != "ibq" {
+                continue;
+            }
+            for (shape, values) in quantizer.save()?.into_values() {
+                // Behind a map they are not the latents'.
+                if shape[0] != quantizer.dim() {
+                    continue;
+                }
+                let of = match level.name.as_str() {
+                    "" => String::new(),
+                    name => format!("-{name}"),
+                };
+                all.push(Codebook {
+                    name: format!("codebook{of}-moments"),
+                    shape: [shape[0], 2],
+                    values,
+                    by_product: false,
+                });
+            }
+        }
+        Ok(all)
     }
 
     fn codebooks(&self) -> Result<Vec<Codebook>> {

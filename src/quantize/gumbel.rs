@@ -1,17 +1,15 @@
 //! The Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021): codes are drawn by their logits, and
 //! learn by gradient.
 
+use super::latent_norm::LatentNorm;
 use super::latents::{arrive, check_latents, count, only};
 use super::options::Options;
 use super::projected::Projected;
 use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer, Term};
-use super::state::{self, restore, saved};
 use crate::Result;
 use crate::autograd::Var;
-use crate::gpu::{DType, Gpu, Tensor, fill};
+use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, Handle, HostTensors, Init, Parameters};
-use crate::ops::elementwise::lerp::lerp_assign;
-use crate::ops::norm::batch_norm::batch_norm_by;
 use crate::ops::quantize::gather::gather;
 use crate::ops::quantize::gumbel::{Codes, GumbelOptions};
 use crate::ops::quantize::vq_search::linear_argmax;
@@ -19,46 +17,14 @@ use crate::ops::sampling::random::Key;
 
 pub(crate) const NOISE: u32 = 0x4755_4d42;
 
-/// Added to the variance of a channel.
-pub(crate) const EPS: f32 = 1e-5;
-/// Share of a step's moments in the kept ones, as in PyTorch's batch norm.
-const MOMENTUM: f64 = 0.1;
-
 /// A code drawn by the Gumbel-softmax of a linear map of the normalised latent: the parameters
 /// `quantize.logits.weight` [K, D], `quantize.logits.bias` `[K]` and `quantize.codebook` [K, D].
-///
-/// An untrained encoder's latents differ from each other by far less than their common mean, so
-/// that one code would be likeliest for nearly all of them, and the few that are ever drawn are the
-/// only ones that learn. So each channel is brought to mean 0 and deviation 1: in training over the
-/// step's latents, otherwise by a moving average of their moments.
 #[derive(Debug)]
 pub struct Gumbel {
     options: Options,
     size: [usize; 2],
     codes: Codes<Handle>,
-    norm: Option<Norm>,
-}
-
-/// Normalisation of latents; models of an earlier version have none.
-#[derive(Debug)]
-struct Norm {
-    /// (mean, inverse deviation) of each channel, averaged over steps: [D, 2].
-    moments: Tensor,
-    ones: Tensor,
-    zeros: Tensor,
-}
-
-impl Norm {
-    fn new(gpu: &Gpu, d: usize) -> Result<Norm> {
-        let ones = Tensor::empty(gpu, &[d], DType::F32)?;
-        fill(&ones, 1.0)?;
-        let start: Vec<f32> = [0.0, 1.0].repeat(d);
-        Ok(Norm {
-            moments: Tensor::from_slice(gpu, &[d, 2], &start)?,
-            ones,
-            zeros: Tensor::zeros(gpu, &[d], DType::F32)?,
-        })
-    }
+    norm: LatentNorm,
 }
 
 /// Builds `gumbel`, a codebook behind a Gumbel-softmax (Jang et al. 2016; Ramesh et al. 2021).
@@ -104,7 +70,7 @@ pub fn build(gpu: &Gpu, b: &mut Builder, o: &Options) -> Result<Box<dyn Quantize
         codebook: b.declare("quantize.codebook", &[k, d], Init::Normal(1.0)),
     };
     b.without_decay(codes.codebook);
-    let norm = Some(Norm::new(gpu, d)?);
+    let norm = LatentNorm::new(gpu, d, o.normalize_latents)?;
     Projected::around(
         b,
         o,
@@ -125,21 +91,6 @@ impl Gumbel {
         let share = 0.5 + 0.5 * (std::f64::consts::PI * way).cos();
         (o.temperature_min as f64 + share * (o.temperature as f64 - o.temperature_min as f64))
             as f32
-    }
-
-    /// Latents [N, D] as the logits' map takes them where a model is used.
-    fn normalised(&self, z_e: &Tensor) -> Result<Tensor> {
-        match &self.norm {
-            Some(norm) => batch_norm_by(z_e, &norm.ones, &norm.zeros, &norm.moments),
-            None => Ok(z_e.clone()),
-        }
-    }
-
-    fn state(&self) -> Vec<(&'static str, &Tensor)> {
-        self.norm
-            .iter()
-            .map(|norm| ("moments", &norm.moments))
-            .collect()
     }
 }
 
@@ -188,14 +139,7 @@ impl Quantizer for Gumbel {
                     bias: &bias,
                     codebook: &codebook,
                 };
-                let (x, moments) = match &self.norm {
-                    Some(norm) => {
-                        let (ones, zeros) = (tape.constant(&norm.ones), tape.constant(&norm.zeros));
-                        let (x, moments) = tape.batch_norm(z_e, &ones, &zeros, EPS)?;
-                        (x, Some(moments))
-                    }
-                    None => (z_e.clone(), None),
-                };
+                let (x, moments) = self.norm.of_step(tape, z_e)?;
                 let drawn = tape.gumbel(&x, codes, draw)?;
                 let kl = tape.scale(&drawn.kl, o.kl_weight, 0.0)?;
                 (
@@ -207,7 +151,7 @@ impl Quantizer for Gumbel {
             }
             Mode::Eval => {
                 let index = linear_argmax(
-                    &self.normalised(z_e.tensor())?,
+                    &self.norm.of_use(z_e.tensor())?,
                     weight.tensor(),
                     bias.tensor(),
                 )?;
@@ -237,17 +181,7 @@ impl Quantizer for Gumbel {
         seen: &[CodebookBatch],
         step: u64,
     ) -> Result<Option<Tensor>> {
-        let Some(norm) = &self.norm else {
-            return Ok(None);
-        };
-        for moments in seen.iter().filter_map(|s| s.moments.as_ref()) {
-            // The first steps count alike, so that nothing of where the average began is left.
-            lerp_assign(
-                &norm.moments,
-                moments,
-                MOMENTUM.max(1.0 / (step + 1) as f64),
-            )?;
-        }
+        self.norm.learn(seen, step)?;
         Ok(None)
     }
     fn decode(&self, pass: &ForwardContext, indices: &Tensor) -> Result<Tensor> {
@@ -261,7 +195,7 @@ impl Quantizer for Gumbel {
     fn distances(&self, pass: &ForwardContext, z_e: &Var) -> Result<Vec<f32>> {
         check_latents("gumbel", z_e.tensor(), self.size[1])?;
         let (weight, bias) = (pass.param(self.codes.weight)?, pass.param(self.codes.bias)?);
-        let x = self.normalised(z_e.tensor())?;
+        let x = self.norm.of_use(z_e.tensor())?;
         let index = linear_argmax(&x, weight.tensor(), bias.tensor())?;
         let rows = gather(weight.tensor(), &index)?.read::<f32>()?;
         let (z, bias, index) = (
@@ -278,25 +212,16 @@ impl Quantizer for Gumbel {
             .collect())
     }
     fn save(&self) -> Result<HostTensors> {
-        saved(self.state())
+        self.norm.save()
     }
-    fn check_state(&self, own: &HostTensors) -> Result<()> {
-        if own.is_empty() {
-            return Ok(());
-        }
-        let shapes = self.state();
-        let shapes = shapes.iter().map(|(name, tensor)| (*name, tensor.shape()));
-        state::check("gumbel", own, &shapes.collect::<Vec<_>>())
+    fn check_state(&self, state: &HostTensors) -> Result<()> {
+        self.norm.check_state("gumbel", state)
     }
     fn load(&mut self, state: &HostTensors) -> Result<()> {
-        // Models of a version that did not normalise have no state.
-        if state.is_empty() {
-            self.norm = None;
-        }
-        restore("gumbel", state, &self.state())
+        self.norm.load("gumbel", state)
     }
     fn learned(&self) -> Vec<&Tensor> {
-        self.norm.iter().map(|norm| &norm.moments).collect()
+        self.norm.learned()
     }
 }
 

@@ -17,6 +17,7 @@ pub mod estimator;
 pub mod fsq;
 pub mod gumbel;
 pub mod ibq;
+pub(crate) mod latent_norm;
 mod latents;
 pub mod lfq;
 pub mod mask;

@@ -76,6 +76,9 @@ pub struct Options {
     pub diversity_gamma: f32,
     /// `lfq`, `bsq` and `ibq`: inverse temperature of the softmax over codes in the entropy loss.
     pub inv_temperature: f32,
+    /// `gumbel` and `ibq`: bring each channel of the latents to mean 0 and deviation 1 before codes
+    /// are chosen by products with them. False is as the papers have it.
+    pub normalize_latents: bool,
     /// `residual`: quantizers in the stack.
     pub num_quantizers: usize,
     /// `residual`: one codebook for all quantizers of the stack.
@@ -137,6 +140,7 @@ impl Default for Options {
             entropy_loss_weight: 0.1,
             diversity_gamma: 1.0,
             inv_temperature: 100.0,
+            normalize_latents: true,
             num_quantizers: 4,
             shared_codebook: false,
             quantize_dropout: false,

@@ -32,7 +32,7 @@ use crate::storage::run_folder::RunFolder;
 use crate::trainer::optimizer_state::{OptimizerOptions, OptimizerState};
 use crate::trainer::ranks::pass_of_rank;
 use crate::trainer::run::configured;
-use crate::trainer::task::{StepMetrics, Task, check_losses, descend, skipped};
+use crate::trainer::task::{StepMetrics, Task, check_loss_scale, check_losses, descend, skipped};
 use crate::{Error, Result, memory};
 use std::path::Path;
 use std::sync::Arc;
@@ -311,7 +311,13 @@ impl Task for PriorTask {
     }
 
     fn check(&self, steps: &Steps) -> Result<()> {
-        check_losses(steps, ADVICE)
+        check_losses(steps, ADVICE)?;
+        if self.is_mixed() {
+            let scale = steps.reduce(LOSS_SCALE, Reduce::Mean);
+            let most = self.config.train.log_every.min(steps.step);
+            check_loss_scale(steps.step, scale, skipped(steps) as f64, most)?;
+        }
+        Ok(())
     }
 
     fn diverged(&self, step: u64, what: &str) -> Error {

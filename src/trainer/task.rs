@@ -292,8 +292,41 @@ pub(crate) fn descend(
     Ok(())
 }
 
+/// Checks that mixed precision gets on: at the least loss scale most of a row's `steps` have finite
+/// gradients.
+///
+/// # Errors
+/// If they have not; the message says what to set.
+pub(crate) fn check_loss_scale(step: u64, scale: f64, skipped: f64, steps: u64) -> Result<()> {
+    // One of several steps may overflow.
+    if scale > 1.0 || 2.0 * skipped <= steps as f64 {
+        return Ok(());
+    }
+    let what = "gradients are not finite at a loss scale of 1, the least: activations are beyond \
+                what f16 holds. Set train.precision = f32, or lower train.lr";
+    Err(Error::Diverged {
+        step,
+        what: what.into(),
+    })
+}
+
 /// Steps of a row that were skipped because a gradient was not finite.
 pub(crate) fn skipped(steps: &Steps) -> u64 {
     const FINITE: usize = StepMetrics::slot("finite");
     steps.each().filter(|m| m[FINITE] == 0.0).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mixed_precision_that_gets_nowhere_ends() {
+        assert!(check_loss_scale(40, 2.0, 20.0, 20).is_ok());
+        assert!(check_loss_scale(40, 1.0, 10.0, 20).is_ok());
+        assert!(check_loss_scale(40, 1.0, 0.0, 0).is_ok());
+        let stuck = check_loss_scale(40, 1.0, 11.0, 20).unwrap_err();
+        assert!(matches!(stuck, Error::Diverged { step: 40, .. }));
+        assert!(stuck.to_string().contains("train.precision = f32"));
+    }
 }

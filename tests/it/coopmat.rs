@@ -6,6 +6,8 @@ use crate::tiles::use_tile;
 use wgvq::autograd::Tape;
 use wgvq::gpu::{Core, Gpu, Options, Tensor, adapters};
 use wgvq::ops::attention::attention::Attention;
+use wgvq::ops::conv::Conv;
+use wgvq::ops::conv::conv2d::conv2d;
 use wgvq::ops::quantize::vq_search::nearest;
 use wgvq::registry::operations;
 use wgvq::spec::Rng;
@@ -206,6 +208,18 @@ fn the_search_on_emulated_matrices_is_the_f32_search() {
     }
 }
 
+/// A latent of which f16 says nothing is compared with every code: more than an invocation walks on
+/// a software driver, which leaves loops that are too long. The nearest is the last.
+#[test]
+fn a_walk_over_every_code_of_a_long_codebook_reaches_the_last() {
+    let (k, d) = (65_600, 256);
+    let far = |i: usize| if i < (k - 1) * d { -1.0 } else { 1.0 };
+    let e: Vec<f32> = (0..k * d).map(far).collect();
+    let x = vec![6e4; d];
+    let gpu = emulating((16, 32)).unwrap();
+    assert_eq!(search(&gpu, &x, &e, d), [k as u32 - 1]);
+}
+
 /// Not near the f32 search's indices: the same.
 fn same_search(coopmat: &Gpu) {
     let tiled = Gpu::new(Options {
@@ -390,5 +404,46 @@ fn small_probabilities_reach_their_values() {
             (f64::from(*got) / want - 1.0).abs() < 2e-3,
             "{got} for {want}"
         );
+    }
+}
+
+/// A convolution that rectifies its input keeps a NaN of it, on every core: f16 makes one of what
+/// it does not hold, and a 0 in its place would hide it.
+#[test]
+fn a_number_that_is_none_passes_a_rectifier() {
+    let (side, channels) = (40, 64);
+    let mut values = vec![-1.0f32; side * side * channels];
+    let at = 20 * side + 20;
+    values[at * channels + 5] = f32::NAN;
+    let weights = vec![0.5f32; channels * 9 * channels];
+    let plain = |core| Gpu::new(core).unwrap();
+    let core = |core| Options {
+        core: Some(core),
+        ..Default::default()
+    };
+    for (gpu, kernel) in [
+        (plain(Options::default()), "conv2d_row"),
+        (plain(core(Core::Tiled)), "conv2d("),
+        (emulating((16, 32)).unwrap(), "conv2d("),
+    ] {
+        let rows = gpu.core() == Core::Subgroup;
+        let x = Tensor::from_slice(&gpu, &[1, side, side, channels], &values).unwrap();
+        let w = Tensor::from_slice(&gpu, &[channels, 3, 3, channels], &weights).unwrap();
+        let same = Conv {
+            stride: 1,
+            pad: 1,
+            after: 0,
+            relu: true,
+        };
+        let y = conv2d(&x, &w, None, None, same).unwrap();
+        let y = y.read::<f32>().unwrap();
+        for (i, pixel) in y.chunks(channels).enumerate() {
+            let near = (i / side).abs_diff(20) <= 1 && (i % side).abs_diff(20) <= 1;
+            let holds = |v: &f32| if near { v.is_nan() } else { *v == 0.0 };
+            assert!(pixel.iter().all(holds), "{kernel}: {i}: {}", pixel[0]);
+        }
+        let used = gpu.kernels_in_use();
+        let named = |k: &String| k.starts_with(kernel);
+        assert!(used.iter().any(named) || !rows, "{kernel}: {used:?}");
     }
 }

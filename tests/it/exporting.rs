@@ -334,11 +334,16 @@ fn codebooks_are_arrays_of_what_codes_decode_to() {
 /// The codes of `wgvq encode` are those that faiss finds for the latents in the codebook.
 const FAISS: &str = r#"
 import json, sys
-import faiss, numpy as np
+import faiss, numpy as np, os
 index, array, latents, codes = sys.argv[1:5]
 index = faiss.read_index(index)
 same = np.array_equal(index.reconstruct_n(0, index.ntotal), np.load(array))
-found = index.search(np.load(latents), 1)[1].reshape(-1)
+latents = np.load(latents)
+moments = array.replace("codebook.npy", "codebook-moments.npy")
+if os.path.exists(moments):
+    mean, inverse = np.load(moments).T
+    latents = (latents - mean) * inverse
+found = index.search(latents, 1)[1].reshape(-1)
 wanted = np.load(codes).reshape(-1)
 print(json.dumps({"same": same, "kind": type(index).__name__, "found": found.tolist(),
     "wanted": wanted.tolist()}))

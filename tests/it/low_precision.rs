@@ -1,6 +1,7 @@
 //! 16-bit storage: it changes no choice of a code, halves what activations take, and trains as f32
 //! does.
 
+use crate::common::{run, stderr, text, tiny_config};
 use std::sync::Arc;
 use wgvq::autograd::Tape;
 use wgvq::config::DottedConfig;
@@ -200,4 +201,30 @@ fn training_with_f16_activations_follows_f32_in_less_memory() {
         "f16 was not used"
     );
     assert!(less < more, "{less} bytes at peak in f16, {more} in f32");
+}
+
+/// A run keeps the choices that were left to the program, and goes on with them.
+#[test]
+fn a_choice_that_was_left_open_is_kept_with_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, out) = (folder.path().join("tiny.toml"), folder.path().join("run"));
+    tiny_config(&config, 2);
+    let trained = run(&[
+        "train",
+        text(&config),
+        "--out",
+        text(&out),
+        "--quiet",
+        "--set",
+        "train.precision=auto",
+        "--auto-batch",
+    ]);
+    assert!(trained.status.success(), "{}", stderr(&trained));
+    let kept = std::fs::read_to_string(out.join("config.toml")).unwrap();
+    let kept: toml::Table = kept.parse().unwrap();
+    // Mixed precision was not measured to be faster anywhere yet, and four small images fit.
+    assert_eq!(kept["train"]["precision"].as_str(), Some("f32"));
+    assert_eq!(kept["train"]["accumulate"].as_integer(), Some(1));
+    let again = run(&["train", "--resume", text(&out), "--steps", "3", "--quiet"]);
+    assert!(again.status.success(), "{}", stderr(&again));
 }

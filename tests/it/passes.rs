@@ -134,6 +134,7 @@ fn parts_add_up_to_the_whole() {
             "ibq",
             &[
                 ("quantizer.kind", "ibq"),
+                ("quantizer.normalize_latents", "false"),
                 ("quantizer.diversity_gamma", "0"),
             ],
         ),
@@ -257,14 +258,21 @@ fn passes_go_on_to_the_same_bytes() {
 fn what_spans_a_batch_is_refused() {
     let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
     let batch_norm = [GAN, &[("gan.norm", "batch")]].concat();
-    let cases: [(Keys, &str); 8] = [
+    let cases: [(Keys, &str); 9] = [
         (&[("quantizer.kind", "gumbel")], "quantizer.kind"),
         (
             &[("quantizer.kind", "lfq")],
             "quantizer.entropy_loss_weight",
         ),
         (&[("quantizer.kind", "bsq")], "quantizer.diversity_gamma"),
-        (&[("quantizer.kind", "ibq")], "quantizer.diversity_gamma"),
+        (&[("quantizer.kind", "ibq")], "quantizer.normalize_latents"),
+        (
+            &[
+                ("quantizer.kind", "ibq"),
+                ("quantizer.normalize_latents", "false"),
+            ],
+            "quantizer.diversity_gamma",
+        ),
         (
             &[("quantizer.codebook_diversity_loss_weight", "1")],
             "quantizer.codebook_diversity_loss_weight",

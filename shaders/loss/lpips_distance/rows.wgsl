@@ -12,16 +12,17 @@ alias Feature = Value;
 @group(0) @binding(0) var<storage, read> a: array<Feature>;
 @group(0) @binding(1) var<storage, read> b: array<Feature>;
 @group(0) @binding(2) var<storage, read> w: array<Value>;
-// A NaN stays one, which max would make 0: what f16 does not hold has to reach the distance.
-fn rectified(x: Feature) -> Value {
+fn rectified(x: Feature) -> Value { return max(Value(x), Value()); }
+// The same, but that a NaN stays one, so that what f16 did not hold reaches the row's length.
+fn kept(x: Feature) -> Value {
     let v = Value(x);
     return select(v, Value(), v <= Value());
 }
 fn lengths_of(n: u32) -> vec2<f32> {
     var squares = vec2<f32>();
     for (var i = 0u; i < p.units; i += 1u) {
-        let r = rectified(a[n * p.units + i]);
-        let s = rectified(b[n * p.units + i]);
+        let r = kept(a[n * p.units + i]);
+        let s = kept(b[n * p.units + i]);
         squares += vec2<f32>(inner(r, r), inner(s, s));
     }
     return sqrt(squares);

@@ -272,7 +272,8 @@ fn is_onnx_file(name: &str) -> bool {
     matches!(name, "encoder.onnx" | "quantizer.onnx" | "decoder.onnx")
 }
 
-/// Whether this is `codebook.npy`, `codebook-1.npy`, `codebook-top.npy` and so on, of this ending.
+/// Whether this is `codebook.npy`, `codebook-1.npy`, `codebook-top.npy`, `codebook-moments.npy` and
+/// so on, of this ending.
 fn is_codebook_file(name: &str, ending: &str) -> bool {
     let stem = name.strip_suffix(ending);
     let Some(of) = stem.and_then(|stem| stem.strip_prefix("codebook")) else {
@@ -285,7 +286,9 @@ fn is_codebook_file(name: &str, ending: &str) -> bool {
     let number = of
         .rsplit_once('-')
         .filter(|(_, n)| n.parse::<u32>().is_ok());
-    level(of) || number.is_some_and(|(of, _)| level(of))
+    level(of)
+        || number.is_some_and(|(of, _)| level(of))
+        || ending == ".npy" && of.strip_suffix("-moments").is_some_and(level)
 }
 
 /// The names of the files in a folder that `is_own` accepts.
@@ -315,9 +318,13 @@ mod tests {
                 assert!(is_codebook_file(&name, ending), "{name}");
             }
         }
-        for other in ["-mine", "s", "-top-mine", "-1-2"] {
+        for other in ["-mine", "s", "-top-mine", "-1-2", "-1-moments"] {
             let name = format!("codebook{other}.npy");
             assert!(!is_codebook_file(&name, ".npy"), "{name}");
+        }
+        for own in ["codebook-moments", "codebook-top-moments"] {
+            assert!(is_codebook_file(&format!("{own}.npy"), ".npy"), "{own}");
+            assert!(!is_codebook_file(&format!("{own}.faiss"), ".faiss"));
         }
         for other in ["codebook.txt", "images.npy", "codebook.faiss"] {
             assert!(!is_codebook_file(other, ".npy"), "{other}");

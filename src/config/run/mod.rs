@@ -57,6 +57,7 @@ impl DottedConfig for RunConfig {
         ("quantizer.scales", "[]"),
         ("quantizer.scale_convolutions", "4"),
         ("quantizer.scale_ratio", "0.5"),
+        ("quantizer.normalize_latents", "true"),
     ];
 }
 

@@ -139,8 +139,25 @@ fn least(l: &mut Layers, x: &str, (d, codes): (usize, Vec<f32>), lengths: Vec<f3
     l.graph.node("ArgMin", &[&distances], &axis)
 }
 
+/// Rows normalised by the averaged moments, (mean, inverse deviation) of each channel, where the
+/// quantizer has them.
+fn normalized(l: &mut Layers, x: &str) -> Result<String> {
+    if !l.has("quantizer.moments") {
+        return Ok(x.to_owned());
+    }
+    let (shape, moments) = l.weight("quantizer.moments")?;
+    let mut column = |name: &str, i: usize| {
+        let values: Vec<f32> = moments.chunks(2).map(|m| m[i]).collect();
+        l.graph.numbers(name, &shape[..1], &values)
+    };
+    let (mean, inverse) = (column("mean", 0), column("inverse_deviation", 1));
+    let centred = l.op("Sub", &[x, &mean]);
+    Ok(l.op("Mul", &[&centred, &inverse]))
+}
+
 /// The code of each row of the largest product: the least `-2 x e`.
 fn likeliest(l: &mut Layers, x: &str) -> Result<String> {
+    let x = &normalized(l, x)?;
     let (d, codes) = codebook(l, false)?;
     let lengths = vec![0.0; codes.len() / d];
     Ok(least(l, x, (d, codes), lengths))

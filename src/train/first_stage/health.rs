@@ -116,6 +116,9 @@ fn collapse(row: &Row, capacity: Capacity, o: &Options) -> String {
             "the entropy loss is too weak: raise quantizer.entropy_loss_weight or \
              quantizer.diversity_gamma"
         }
+        "ibq" if !o.normalize_latents => {
+            "few codes have large products with the latents: set quantizer.normalize_latents = true"
+        }
         "ibq" => {
             "few codes have large products with the latents: raise \
              quantizer.entropy_loss_weight or quantizer.diversity_gamma"

@@ -7,7 +7,7 @@ use crate::metrics::Row;
 use crate::models::Level;
 use crate::objective::guard::{Guard, Sample};
 use crate::storage::checkpoint::LazyCheckpoint;
-use crate::trainer::task::{BackOff, Recovery, Task};
+use crate::trainer::task::{BackOff, Recovery, Task, check_loss_scale};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -147,17 +147,9 @@ impl FirstStageTask {
 impl Recovery<Row> for FirstStageTask {
     fn observe(&mut self, row: &Row) -> Result<()> {
         self.warn(row);
-        if let Some(p) = &row.precision
-            && p.loss_scale <= 1.0
-            // Most of a whole row's: one step that overflows is passed over.
-            && 2.0 * p.skipped_steps > self.config.train.log_every.min(row.step) as f64
-        {
-            let what = "gradients are not finite at a loss scale of 1, the least: activations are \
-                        beyond what f16 holds. Set train.precision = f32, or lower train.lr";
-            return Err(Error::Diverged {
-                step: row.step,
-                what: what.into(),
-            });
+        if let Some(p) = &row.precision {
+            let steps = self.config.train.log_every.min(row.step);
+            check_loss_scale(row.step, p.loss_scale, p.skipped_steps, steps)?;
         }
         let (Some(gan), true) = (&row.gan, self.config.gan.guard) else {
             return Ok(());

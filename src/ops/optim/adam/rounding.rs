@@ -6,7 +6,7 @@ use crate::spec::{Case, Data, HostTensor, Operation, Verdict, compare};
 /// Returns the least and the greatest weight that [`adam`] may give for a gradient in f32 to which
 /// the decay of the weight was added. Where the two cancel, most of what is left is rounding, and a
 /// second moment near 0 divides by it.
-pub(in crate::ops::optim) fn weights_in_f32(
+fn weights_in_f32(
     hyper: &Hyper,
     step: u64,
     decays: bool,
@@ -29,36 +29,60 @@ pub(in crate::ops::optim) fn weights_in_f32(
     ]
 }
 
-/// Compares weights and moments with the reference's: a weight that lies outside of its range, by
-/// how far it does.
-pub(in crate::ops::optim) fn compare_weights(
-    op: &dyn Operation,
-    case: &Case,
-    ranges: impl Iterator<Item = [f64; 2]>,
-    got: &[HostTensor],
-    want: &[HostTensor],
-) -> Verdict {
-    let what = |i: usize| format!("{}({case}) output {i}", op.name());
-    if got.len() != want.len() || want.is_empty() {
-        let (got, want) = (got.len(), want.len());
-        return Verdict::failure(format!("{}: {got} outputs, expected {want}", op.name()));
-    }
-    let weights = match (&got[0].data, got[0].shape == want[0].shape) {
-        (Data::F32(weights), true) => {
-            let weights = weights.iter().zip(want[0].as_f64()).zip(ranges);
-            let moved = weights.map(|((got, want), [low, high])| {
-                let got = f64::from(*got);
-                // A NaN stays one.
-                want + (got - got.clamp(low.min(*want), high.max(*want)))
-            });
-            HostTensor::f64(&want[0].shape, moved.collect())
+/// A case of a step of Adam: what its operations compare their outputs by.
+pub(in crate::ops::optim) struct Steps<'a> {
+    pub(in crate::ops::optim) hyper: Hyper,
+    pub(in crate::ops::optim) step: u64,
+    /// Weights that decay, the first of all.
+    pub(in crate::ops::optim) decay_len: usize,
+    pub(in crate::ops::optim) weights: &'a [f64],
+    pub(in crate::ops::optim) gradients: &'a [f64],
+    /// The factor of all gradients; 0 where the step is passed over.
+    pub(in crate::ops::optim) factor: f64,
+}
+
+impl Steps<'_> {
+    /// Returns the range of a weight whose moments were these.
+    fn range(&self, i: usize, [m, v]: [f64; 2]) -> [f64; 2] {
+        let w = self.weights[i];
+        if self.factor == 0.0 {
+            return [w; 2];
         }
-        _ => got[0].clone(),
-    };
-    let first = compare(&what(0), &weights, &want[0], op.tolerance(case, 0));
-    (1..got.len()).fold(first, |all, i| {
-        all.join(compare(&what(i), &got[i], &want[i], op.tolerance(case, i)))
-    })
+        let (decays, g) = (i < self.decay_len, self.gradients[i] * self.factor);
+        weights_in_f32(&self.hyper, self.step, decays, [w, m, v], g)
+    }
+
+    /// Compares weights and moments with the reference's: a weight that lies outside of its range,
+    /// by how far it does. `moments` are those of each weight before the step.
+    pub(in crate::ops::optim) fn compare(
+        &self,
+        (op, case): (&dyn Operation, &Case),
+        moments: impl Fn(usize) -> [f64; 2],
+        got: &[HostTensor],
+        want: &[HostTensor],
+    ) -> Verdict {
+        let what = |i: usize| format!("{}({case}) output {i}", op.name());
+        if got.len() != want.len() || want.is_empty() {
+            let (got, want) = (got.len(), want.len());
+            return Verdict::failure(format!("{}: {got} outputs, expected {want}", op.name()));
+        }
+        let weights = match (&got[0].data, got[0].shape == want[0].shape) {
+            (Data::F32(weights), true) => {
+                let weights = weights.iter().zip(want[0].as_f64()).enumerate();
+                let moved = weights.map(|(i, (got, want))| {
+                    let (got, [low, high]) = (f64::from(*got), self.range(i, moments(i)));
+                    // A NaN stays one.
+                    want + (got - got.clamp(low.min(*want), high.max(*want)))
+                });
+                HostTensor::f64(&want[0].shape, moved.collect())
+            }
+            _ => got[0].clone(),
+        };
+        let first = compare(&what(0), &weights, &want[0], op.tolerance(case, 0));
+        (1..got.len()).fold(first, |all, i| {
+            all.join(compare(&what(i), &got[i], &want[i], op.tolerance(case, i)))
+        })
+    }
 }
 
 #[cfg(test)]

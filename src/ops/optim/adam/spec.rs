@@ -1,6 +1,6 @@
 //! The specification of Adam's step.
 
-use super::rounding::{compare_weights, weights_in_f32};
+use super::rounding::Steps;
 use super::{Decay, Hyper, State, adam, kernel, reference, work};
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
@@ -144,16 +144,15 @@ impl Operation for Adam {
     ) -> Option<Verdict> {
         let wide: Vec<HostTensor> = inputs.iter().map(HostTensor::widened).collect();
         let [w, m, v, g, clip] = [0, 1, 2, 3, 4].map(|i| wide[i].as_f64());
-        let t = case.get("t") as u64;
-        let factor = if case.get("clip") > 0 { clip[1] } else { 1.0 };
-        let ranges = (0..w.len()).map(|i| {
-            let before = [w[i], m[i], v[i]];
-            match factor {
-                0.0 => [w[i]; 2],
-                _ => weights_in_f32(&hyper(case), t, i < decay_len(case), before, g[i] * factor),
-            }
-        });
-        Some(compare_weights(self, case, ranges, got, want))
+        let steps = Steps {
+            hyper: hyper(case),
+            step: case.get("t") as u64,
+            decay_len: decay_len(case),
+            weights: w,
+            gradients: g,
+            factor: if case.get("clip") > 0 { clip[1] } else { 1.0 },
+        };
+        Some(steps.compare((self, case), |i| [m[i], v[i]], got, want))
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"))

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
-use crate::ops::optim::adam::rounding::{compare_weights, weights_in_f32};
+use crate::ops::optim::adam::rounding::Steps;
 use crate::ops::optim::adam::{Decay, Hyper, reference as adam_reference};
 use crate::ops::sampling::random::{Key, philox};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case};
@@ -156,17 +156,17 @@ impl Operation for AdamBf16 {
     ) -> Option<Verdict> {
         let wide: Vec<HostTensor> = inputs.iter().map(HostTensor::widened).collect();
         let [w, g, clip] = [0, 2, 3].map(|i| wide[i].as_f64());
-        let (words, t) = (inputs[1].as_u32(), case.get("t") as u64);
-        let factor = if case.get("clip") > 0 { clip[1] } else { 1.0 };
-        let ranges = (0..w.len()).map(|i| {
-            let moments = [first_moment(words[i]), second_moment(words[i])].map(f64::from);
-            let before = [w[i], moments[0], moments[1]];
-            match factor {
-                0.0 => [w[i]; 2],
-                _ => weights_in_f32(&hyper(case), t, i < decay_len(case), before, g[i] * factor),
-            }
-        });
-        Some(compare_weights(self, case, ranges, got, want))
+        let words = inputs[1].as_u32();
+        let steps = Steps {
+            hyper: hyper(case),
+            step: case.get("t") as u64,
+            decay_len: decay_len(case),
+            weights: w,
+            gradients: g,
+            factor: if case.get("clip") > 0 { clip[1] } else { 1.0 },
+        };
+        let moments = |i: usize| [first_moment(words[i]), second_moment(words[i])].map(f64::from);
+        Some(steps.compare((self, case), moments, got, want))
     }
     fn work(&self, case: &Case) -> Work {
         work(case.get("n"))

@@ -2,6 +2,7 @@
 //! f16 operands, then the blocks that can win in f32. `shaders/quantize/vq_search_rank.wgsl` says
 //! why the index is the f32 search's.
 
+use super::plan::TURNS;
 use super::{half_norms, work};
 use crate::gpu::kernel::gemm::{OperandLayout, Tile};
 use crate::gpu::{Coopmat, DType, Gpu, Kernel, Tensor, Work, groups_for};
@@ -93,6 +94,13 @@ pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
 /// begin at.
 fn latents_at_once(blocks: usize) -> usize {
     (SCORES / (4 * blocks) / 128 * 128).max(128)
+}
+
+/// Whether an invocation can walk all blocks, as it does for a latent of which f16 tells nothing:
+/// on a processor the driver leaves loops that are too long.
+pub(super) fn can_walk(gpu: &Gpu, k: usize, d: usize) -> bool {
+    let products = if d.is_multiple_of(4) { d / 4 } else { d };
+    gpu.info().device_type != wgpu::DeviceType::Cpu || k.div_ceil(BLOCK) * (products + 1) <= TURNS
 }
 
 /// The largest of half the squared norms of each block of codes.

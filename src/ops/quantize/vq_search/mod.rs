@@ -200,7 +200,8 @@ fn search(
         let out = index.view(start, &[rows])?;
         // What f16 rules out, it rules out by the codes' norms.
         let few = d <= gpu.few_channels() && !by_tiles;
-        if gpu.coopmat().is_some() && offsets.is_none() && !few {
+        let by_matrices = gpu.coopmat().is_some() && offsets.is_none() && !few;
+        if by_matrices && coopmat::can_walk(gpu, k, d) {
             coopmat::search(&x, codebook, &norms, &out)?;
             continue;
         }

@@ -8,7 +8,7 @@ pub(super) const CODES: usize = 256;
 
 /// Turns of loops that an invocation takes at most on a processor: past 65,535 Mesa's software
 /// driver leaves every loop (docs/llvmpipe.md).
-const TURNS: usize = 50_000;
+pub(super) const TURNS: usize = 50_000;
 
 /// Whether latents and codes are read as vec4s, and latents as f16.
 pub(super) const FORMS: [(bool, bool); 3] = [(false, false), (true, false), (true, true)];
