@@ -102,6 +102,9 @@ def check(args, found):
                     over.append(
                         f"{gpu}: {name}: {figures[figure]} {figure}, of {budget[figure]} allowed"
                     )
+            fits, least = figures["occupancy"], budget["occupancy"]
+            if fits is not None and least and fits < int(least):
+                over.append(f"{gpu}: {name}: {fits} waves fit at once, {least} before")
     for line in refusals + over:
         print(line)
     kernels = sum(len(kernels) for kernels, _, _ in found.values())

@@ -135,6 +135,10 @@ fn a_budget_that_is_exceeded_fails() {
         (row("a(X=1)", 64, 0, 1100), "1100 instructions, of 1000"),
         (row("b", 1, 0, 1), "b has no budget"),
         (
+            row("a(X=1)", 64, 0, 10).replace(r#""occupancy": 8"#, r#""occupancy": 7"#),
+            "7 waves fit at once, 8 before",
+        ),
+        (
             r#"{"kernel": "a", "refused": "crash"}"#.into(),
             "refused: a: crash",
         ),

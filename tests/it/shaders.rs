@@ -316,6 +316,18 @@ fn variants_translate() {
     );
 }
 
+/// Drivers take a second and more for a text of 100 KB: attention's kernels that every GPU runs
+/// stay far below.
+#[test]
+fn texts_of_attention_stay_short() {
+    let kernels = all_kernels();
+    let own = ["attention", "attention_grad_q", "attention_grad_kv"];
+    let lengths = kernels.values().filter(|k| own.contains(&k.name()));
+    let lengths: Vec<usize> = lengths.map(|k| k.wgsl(true).unwrap().len()).collect();
+    assert!(lengths.len() > 30, "{} variants", lengths.len());
+    assert!(lengths.iter().all(|n| *n < 32 << 10), "{lengths:?}");
+}
+
 #[test]
 fn a_translation_can_fail() {
     static BROKEN: wgvq::gpu::Source = wgvq::gpu::Source {

@@ -153,3 +153,44 @@ fn a_table_that_cannot_be_used_leaves_the_old_one() {
         [9.0]
     );
 }
+
+/// Long sums over one tile fall into parts: each number of parts from 1 to 7 agrees with the
+/// reference, and a product that is made again has the same bits.
+#[test]
+fn sums_in_one_to_seven_parts_agree_and_repeat() {
+    for core in [Core::Subgroup, Core::Tiled] {
+        let gpu = Gpu::new(Options {
+            core: Some(core),
+            guard: true,
+            ..Default::default()
+        })
+        .expect("an adapter; scripts/test.sh installs one");
+        if gpu.core() != core {
+            let what = format!("{} cannot run the {} core", gpu.info().name, core.name());
+            crate::skip::skipped("tiles", &what);
+            continue;
+        }
+        for parts in 1..=7 {
+            // A part has 256 steps at least, and a last one that is shorter.
+            let k = 256 * parts + 37;
+            let case = format!("b=1,m=5,n=7,k={k},ta=0,tb=1").parse().unwrap();
+            let verdict = verify::forward(&gpu, find("matmul").unwrap(), &case, 3).unwrap();
+            assert!(verdict.pass && verdict.compared >= 35, "{}", verdict.detail);
+
+            let mut rng = Rng::new(parts as u64);
+            let [a, b] = [[5, k], [7, k]].map(|s| rng.normals(&s).upload(&gpu).unwrap());
+            let mut made = || {
+                let before = gpu.counters().dispatches;
+                let y = matmul(&a, &b, Transpose::B, None).unwrap();
+                let dispatches = gpu.counters().dispatches - before;
+                let bits = y.read::<f32>().unwrap().into_iter().map(f32::to_bits);
+                (dispatches, bits.collect::<Vec<_>>())
+            };
+            let first = made();
+            // Parts are added by a dispatch of their own.
+            assert_eq!(first.0, if parts == 1 { 1 } else { 2 }, "{parts} parts");
+            assert_eq!(first, made(), "{parts} parts");
+        }
+        gpu.check_guard_bands().unwrap();
+    }
+}
