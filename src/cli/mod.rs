@@ -161,8 +161,8 @@ enum Command {
     Reconstruct(first_stage::reconstruct::Reconstruct),
     /// Look inside a trained model's codebook: pictures, and a page that holds them
     Inspect(first_stage::inspect::Inspect),
-    /// Set what runs keep of images, and for how many bits, beside JPEG, PNG and WebP: a chart and
-    /// a table; or write a page about runs
+    /// Set what runs keep of images, and for how many bits, beside JPEG, PNG, WebP and AVIF: a
+    /// chart and a table; or write a page about runs
     Report(first_stage::report::Report),
     /// Turn images into codes
     Encode(first_stage::codes::Encode),

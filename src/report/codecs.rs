@@ -2,7 +2,7 @@
 //! decode to.
 
 use super::grid::Shape;
-use super::metrics::{mse, psnr};
+use super::metrics::{mse, psnr, ssim_where_it_fits};
 use crate::{Error, Result};
 use image::codecs::{jpeg::JpegEncoder, png, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder};
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 /// Rate and error of a lossy codec at one quality, over a set of images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lossy {
-    /// Quality from 1 to 100.
+    /// JPEG's quality from 1 to 100, AVIF's level from 63 to 0.
     pub quality: u8,
     /// Bits of the files over the pixels of the images.
     pub bits_per_pixel: f64,
@@ -19,6 +19,31 @@ pub struct Lossy {
     pub mse: f64,
     /// `-10 log10(mse)`, in dB.
     pub psnr: f64,
+    /// Structural similarity, 1 for equal images; `None` of images smaller than its window.
+    pub ssim: Option<f64>,
+}
+
+impl Lossy {
+    /// Measures files of so many bytes, one of each image, and what they decode to.
+    ///
+    /// # Errors
+    /// If `again` is not as many bytes as `pixels`.
+    pub(super) fn of(
+        quality: u8,
+        files: impl ExactSizeIterator<Item = u64>,
+        pixels: &[u8],
+        again: &[u8],
+        shape: Shape,
+    ) -> Result<Lossy> {
+        let error = mse(pixels, again)?;
+        Ok(Lossy {
+            quality,
+            bits_per_pixel: rate(files, shape),
+            mse: error,
+            psnr: psnr(error),
+            ssim: ssim_where_it_fits(pixels, again, shape)?,
+        })
+    }
 }
 
 /// Qualities at which JPEG is measured.
@@ -54,9 +79,14 @@ fn files(
         .collect()
 }
 
-fn rate(files: &[Vec<u8>], shape: Shape) -> f64 {
-    let bits = files.iter().map(|f| 8.0 * f.len() as f64).sum::<f64>();
-    bits / (files.len() * shape.width * shape.height) as f64
+/// Returns the bits per pixel of images' files of so many bytes.
+fn rate(files: impl ExactSizeIterator<Item = u64>, shape: Shape) -> f64 {
+    let pixels = files.len() * shape.width * shape.height;
+    files.map(|bytes| 8.0 * bytes as f64).sum::<f64>() / pixels as f64
+}
+
+fn lengths(files: &[Vec<u8>]) -> impl ExactSizeIterator<Item = u64> {
+    files.iter().map(|file| file.len() as u64)
 }
 
 /// JPEG at one quality, as the `image` crate writes it: baseline, the standard's tables, no chroma
@@ -86,13 +116,7 @@ pub fn jpeg(pixels: &[u8], shape: Shape, quality: u8) -> Result<Lossy> {
         .map(read)
         .collect::<Result<Vec<_>>>()?
         .concat();
-    let error = mse(pixels, &again)?;
-    Ok(Lossy {
-        quality,
-        bits_per_pixel: rate(&files, shape),
-        mse: error,
-        psnr: psnr(error),
-    })
+    Lossy::of(quality, lengths(&files), pixels, &again, shape)
 }
 
 /// Bits per pixel of a JPEG of an even grey picture: what its headers and tables take, however
@@ -116,7 +140,7 @@ pub fn png(pixels: &[u8], shape: Shape) -> Result<f64> {
     let files = files(pixels, shape, |image, out| {
         png::PngEncoder::new_with_quality(out, best, filter).write_image(image, w, h, kind)
     })?;
-    Ok(rate(&files, shape))
+    Ok(rate(lengths(&files), shape))
 }
 
 /// Bits per pixel of WebP without loss; the `image` crate has no lossy encoder of it.
@@ -129,7 +153,7 @@ pub fn webp(pixels: &[u8], shape: Shape) -> Result<f64> {
     let files = files(pixels, shape, |image, out| {
         WebPEncoder::new_lossless(out).write_image(image, w, h, kind)
     })?;
-    Ok(rate(&files, shape))
+    Ok(rate(lengths(&files), shape))
 }
 
 /// A quality at which a codec was not measured.
@@ -167,6 +191,38 @@ pub fn at_psnr(curve: &[Lossy], psnr: f64) -> Option<At> {
     };
     let log = a.bits_per_pixel.ln() + along * (b.bits_per_pixel.ln() - a.bits_per_pixel.ln());
     Some(At::Rate(log.exp()))
+}
+
+/// Quality of a codec's images at a rate at which it was not measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kept {
+    /// In dB.
+    pub psnr: f64,
+    /// Structural similarity; `None` of images smaller than its window.
+    pub ssim: Option<f64>,
+}
+
+/// Returns what a codec keeps in so many bits per pixel, between two qualities: along straight lines
+/// over the logarithm of the rate. `None` where its files are all smaller or all larger.
+pub fn at_rate(curve: &[Lossy], bits_per_pixel: f64) -> Option<Kept> {
+    let mut curve = curve.to_vec();
+    curve.sort_by(|a, b| a.bits_per_pixel.total_cmp(&b.bits_per_pixel));
+    let between = |pair: &&[Lossy]| {
+        pair[0].bits_per_pixel <= bits_per_pixel && bits_per_pixel <= pair[1].bits_per_pixel
+    };
+    let pair = curve.windows(2).find(between)?;
+    let (a, b) = (pair[0], pair[1]);
+    let whole = (b.bits_per_pixel / a.bits_per_pixel).ln();
+    let along = if whole > 0.0 {
+        (bits_per_pixel / a.bits_per_pixel).ln() / whole
+    } else {
+        0.0
+    };
+    let between = |a: f64, b: f64| a + along * (b - a);
+    Some(Kept {
+        psnr: between(a.psnr, b.psnr),
+        ssim: a.ssim.zip(b.ssim).map(|(a, b)| between(a, b)),
+    })
 }
 
 #[cfg(test)]
@@ -209,6 +265,8 @@ mod tests {
                     .all(|p| p[0].bits_per_pixel <= p[1].bits_per_pixel)
             );
             assert!(3.0 * curve[0].bits_per_pixel < 2.0 * curve[15].bits_per_pixel);
+            let ssim = |l: &Lossy| l.ssim.unwrap();
+            assert!(ssim(&curve[0]) < ssim(&curve[8]) && ssim(&curve[15]) > 0.9);
             assert!(
                 curve[0].psnr < curve[8].psnr
                     && curve[8].psnr < curve[15].psnr
@@ -242,6 +300,7 @@ mod tests {
             bits_per_pixel,
             mse: 0.0,
             psnr,
+            ssim: Some(psnr / 50.0),
         };
         let curve = [point(4.0, 30.0), point(1.0, 20.0), point(8.0, 40.0)];
         let Some(At::Rate(rate)) = at_psnr(&curve, 25.0) else {
@@ -252,5 +311,15 @@ mod tests {
         assert_eq!(at_psnr(&curve, 19.0), Some(At::Below(curve[1])));
         assert_eq!(at_psnr(&curve, 41.0), Some(At::Above(curve[2])));
         assert_eq!(at_psnr(&[], 20.0), None);
+        let kept = at_rate(&curve, 2.0).unwrap();
+        assert!((kept.psnr - 25.0).abs() < 1e-12, "{kept:?}");
+        assert!((kept.ssim.unwrap() - 0.5).abs() < 1e-12, "{kept:?}");
+        let last = at_rate(&curve, 8.0).unwrap();
+        assert_eq!((last.psnr, last.ssim), (40.0, Some(0.8)));
+        let none = curve.map(|l| Lossy { ssim: None, ..l });
+        assert_eq!(at_rate(&none, 2.0).unwrap().ssim, None);
+        assert_eq!(at_rate(&curve, 0.9), None);
+        assert_eq!(at_rate(&curve, 8.1), None);
+        assert_eq!(at_rate(&[], 1.0), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::grid::Shape;
 use crate::{Error, Result};
+use rayon::prelude::*;
 
 /// Mean squared error of two batches of u8 pixels taken as numbers in [0, 1].
 ///
@@ -52,23 +53,37 @@ pub fn ssim(a: &[u8], b: &[u8], shape: Shape) -> Result<f64> {
             format!("images of {width} x {height}; the window needs 11 x 11 or more"),
         ));
     }
-    let mut sum = 0.0;
-    for n in 0..count {
-        for c in 0..channels {
-            let plane = |pixels: &[u8]| -> Vec<f64> {
-                let image =
-                    &pixels[n * width * height * channels..(n + 1) * width * height * channels];
-                image
-                    .iter()
-                    .skip(c)
-                    .step_by(channels)
-                    .map(|&v| f64::from(v) / 255.0)
-                    .collect()
-            };
-            sum += ssim_plane(&plane(a), &plane(b), width, height);
-        }
+    let each = width * height * channels;
+    let of_plane = |i: usize| {
+        let (n, c) = (i / channels, i % channels);
+        let plane = |pixels: &[u8]| -> Vec<f64> {
+            let image = &pixels[n * each..(n + 1) * each];
+            image
+                .iter()
+                .skip(c)
+                .step_by(channels)
+                .map(|&v| f64::from(v) / 255.0)
+                .collect()
+        };
+        ssim_plane(&plane(a), &plane(b), width, height)
+    };
+    // Summed in the order of the planes, whichever was done first.
+    let all: Vec<f64> = (0..count * channels)
+        .into_par_iter()
+        .map(of_plane)
+        .collect();
+    Ok(all.iter().sum::<f64>() / all.len() as f64)
+}
+
+/// Returns [`ssim`], or `None` where the images are smaller than its window.
+///
+/// # Errors
+/// As [`ssim`].
+pub fn ssim_where_it_fits(a: &[u8], b: &[u8], shape: Shape) -> Result<Option<f64>> {
+    if shape.width < WINDOW || shape.height < WINDOW {
+        return Ok(None);
     }
-    Ok(sum / (count * channels) as f64)
+    ssim(a, b, shape).map(Some)
 }
 
 /// SSIM of one channel of one image.

@@ -6,6 +6,7 @@
 //! white) channels.
 
 pub mod atlas;
+pub mod avif;
 mod axes;
 mod canvas;
 pub mod codecs;
@@ -23,6 +24,7 @@ pub mod patches;
 pub mod pca;
 pub mod prior_comparison;
 pub mod rate;
+pub mod rate_chart;
 pub mod robustness;
 pub mod run_page;
 pub mod samples;

@@ -1,13 +1,8 @@
 //! Rate and distortion: what runs keep of images for how many bits, beside common codecs.
 
-use super::axes::{self, Axis, Frame, Words};
-use super::canvas::{Canvas, Colour};
-use super::codecs::{At, Lossy, at_psnr};
-use super::stroke;
-use super::sweep::COLOURS;
-use super::text::{self, Align, Style};
+use super::avif::Avif;
+use super::codecs::{At, Kept, Lossy, at_psnr, at_rate};
 use crate::storage::table;
-use crate::{Error, Result};
 use std::fmt::Write;
 
 /// The results of a run on the pictures.
@@ -19,6 +14,8 @@ pub struct Coded {
     pub mse: f64,
     /// `-10 log10(mse)`, in dB.
     pub psnr: f64,
+    /// Structural similarity, 1 for equal images; `None` of images smaller than its window.
+    pub ssim: Option<f64>,
     /// Its levels of codes, the coarsest first.
     pub levels: Vec<LevelRate>,
     /// Bits per pixel of packed files, one of each picture, headers and all.
@@ -49,6 +46,36 @@ impl Coded {
     }
 }
 
+/// A run's figures beside the codecs' with loss; `None` outside of a codec's curve.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Beside {
+    /// Bits per pixel of JPEG at the run's PSNR.
+    pub jpeg: Option<f64>,
+    /// Bits per pixel of AVIF there.
+    pub avif: Option<f64>,
+    /// Quality of JPEG in the bytes of the run's packed files.
+    pub jpeg_in_packed: Option<Kept>,
+    /// Quality of AVIF in them.
+    pub avif_in_packed: Option<Kept>,
+}
+
+impl Beside {
+    /// Computes the figures of a run.
+    pub fn of(run: &Coded, codecs: &Codecs) -> Beside {
+        let avif = codecs.avif.as_ref().map_or(&[][..], |avif| &avif.curve);
+        let rate = |curve: &[Lossy]| match at_psnr(curve, run.psnr) {
+            Some(At::Rate(rate)) => Some(rate),
+            _ => None,
+        };
+        Beside {
+            jpeg: rate(&codecs.jpeg),
+            avif: rate(avif),
+            jpeg_in_packed: at_rate(&codecs.jpeg, run.packed),
+            avif_in_packed: at_rate(avif, run.packed),
+        }
+    }
+}
+
 /// Rates of common codecs for the same pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codecs {
@@ -60,11 +87,22 @@ pub struct Codecs {
     pub png: f64,
     /// Bits per pixel of WebP without loss.
     pub webp: f64,
+    /// AVIF, where it was measured.
+    pub avif: Option<Avif>,
 }
 
-/// JPEG at a PSNR, in words.
-fn jpeg_rate(codecs: &Codecs, psnr: f64) -> String {
-    match at_psnr(&codecs.jpeg, psnr) {
+impl Codecs {
+    /// Returns the codecs with loss, by name, and bits per pixel of what each file begins with.
+    pub(super) fn lossy(&self) -> Vec<(&'static str, &[Lossy], f64)> {
+        let mut all = vec![("JPEG", &self.jpeg[..], self.jpeg_headers)];
+        all.extend(self.avif.iter().map(|a| ("AVIF", &a.curve[..], a.headers)));
+        all
+    }
+}
+
+/// The rate of a codec at a PSNR, in words.
+fn rate_at(curve: &[Lossy], psnr: f64) -> String {
+    match at_psnr(curve, psnr) {
         None => "-".into(),
         Some(At::Rate(rate)) => format!("{rate:.3}"),
         Some(At::Below(l)) => format!(
@@ -75,6 +113,21 @@ fn jpeg_rate(codecs: &Codecs, psnr: f64) -> String {
             "above {:.3}, which reaches {:.2} dB",
             l.bits_per_pixel, l.psnr
         ),
+    }
+}
+
+/// Returns what a codec keeps in so many bits per pixel, in words.
+fn kept_in(curve: &[Lossy], bits_per_pixel: f64) -> String {
+    match at_rate(curve, bits_per_pixel) {
+        Some(Kept { psnr, ssim: None }) => format!("{psnr:.2} dB"),
+        Some(Kept {
+            psnr,
+            ssim: Some(ssim),
+        }) => format!("{psnr:.2} dB, SSIM {ssim:.3}"),
+        None if curve.iter().any(|l| l.bits_per_pixel > bits_per_pixel) => {
+            "no file so small".into()
+        }
+        None => "no file so large".into(),
     }
 }
 
@@ -93,36 +146,65 @@ fn summed(run: &Coded, of: fn(&LevelRate) -> f64) -> String {
     }
 }
 
+/// Returns an SSIM in words, or a dash.
+fn similarity(ssim: Option<f64>) -> String {
+    ssim.map_or_else(|| "-".into(), |ssim| format!("{ssim:.3}"))
+}
+
 /// The tables in Markdown: the runs, and the codecs.
 pub fn table(runs: &[Coded], codecs: &Codecs) -> String {
+    let lossy = codecs.lossy();
     let mut text = String::from(
-        "| run | PSNR, dB | MSE | bits per pixel, packed files | entropy of the codes | log2 K | \
-         JPEG's at that PSNR |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+        "| run | PSNR, dB | SSIM | MSE | bits per pixel, packed files | entropy of the codes \
+         | log2 K |",
     );
+    for (name, ..) in &lossy {
+        let _ = write!(text, " {name}'s at that PSNR |");
+    }
+    for (name, ..) in &lossy {
+        let _ = write!(text, " {name} in the packed bytes |");
+    }
+    let _ = writeln!(text, "\n|{}", " --- |".repeat(7 + 2 * lossy.len()));
     for run in runs {
         let (entropy, nominal) = (summed(run, |l| l.entropy), summed(run, |l| l.nominal));
-        let jpeg = jpeg_rate(codecs, run.psnr);
+        let _ = write!(
+            text,
+            "| {} | {:.2} | {} | {:.5} | {:.3} | {entropy} | {nominal} |",
+            run.name,
+            run.psnr,
+            similarity(run.ssim),
+            run.mse,
+            run.packed
+        );
+        for (_, curve, _) in &lossy {
+            let _ = write!(text, " {} |", rate_at(curve, run.psnr));
+        }
+        for (_, curve, _) in &lossy {
+            let _ = write!(text, " {} |", kept_in(curve, run.packed));
+        }
+        text.push('\n');
+    }
+    text.push_str("\n| codec | PSNR, dB | SSIM | MSE | bits per pixel |\n");
+    text.push_str("| --- | --- | --- | --- | --- |\n");
+    for (name, curve, headers) in lossy {
+        for l in curve {
+            let _ = writeln!(
+                text,
+                "| {name} {} | {:.2} | {} | {:.5} | {:.3} |",
+                l.quality,
+                l.psnr,
+                similarity(l.ssim),
+                l.mse,
+                l.bits_per_pixel
+            );
+        }
         let _ = writeln!(
             text,
-            "| {} | {:.2} | {:.5} | {:.3} | {entropy} | {nominal} | {jpeg} |",
-            run.name, run.psnr, run.mse, run.packed
+            "| {name}'s headers, in each of these | | | | {headers:.3} |"
         );
     }
-    text.push_str("\n| codec | PSNR, dB | MSE | bits per pixel |\n| --- | --- | --- | --- |\n");
-    for l in &codecs.jpeg {
-        let _ = writeln!(
-            text,
-            "| JPEG {} | {:.2} | {:.5} | {:.3} |",
-            l.quality, l.psnr, l.mse, l.bits_per_pixel
-        );
-    }
-    let _ = writeln!(
-        text,
-        "| JPEG's headers, in each of these | | | {:.3} |",
-        codecs.jpeg_headers
-    );
     for (name, rate) in [("PNG", codecs.png), ("WebP, lossless", codecs.webp)] {
-        let _ = writeln!(text, "| {name} | without loss | 0 | {rate:.3} |");
+        let _ = writeln!(text, "| {name} | without loss | 1 | 0 | {rate:.3} |");
     }
     text
 }
@@ -131,228 +213,124 @@ pub fn table(runs: &[Coded], codecs: &Codecs) -> String {
 /// Without loss, PSNR is infinite.
 pub fn csv(runs: &[Coded], codecs: &Codecs) -> String {
     let header = "kind,name,level,quality,psnr,mse,bits_per_pixel,nominal_bits_per_pixel,\
-                  jpeg_bits_per_pixel,packed_bits_per_pixel";
-    let none = String::new;
-    let six = |value: f64| format!("{value:.6}");
-    let mut rows: Vec<[String; 10]> = Vec::new();
+                  jpeg_bits_per_pixel,packed_bits_per_pixel,avif_bits_per_pixel,\
+                  jpeg_psnr_in_packed,avif_psnr_in_packed,ssim,jpeg_ssim_in_packed,\
+                  avif_ssim_in_packed";
+    let header: Vec<String> = header.split(',').map(str::to_owned).collect();
+    let columns = header.len();
+    let mut rows = vec![header];
+    // What a row of this kind does not have stays empty.
+    let mut row = |cells: &[(&str, String)]| {
+        let mut row = vec![String::new(); columns];
+        for (name, cell) in cells {
+            if let Some(at) = rows[0].iter().position(|column| column == name) {
+                row[at].clone_from(cell);
+            }
+        }
+        rows.push(row);
+    };
+    let said = |value: Option<f64>, digits: usize| {
+        value.map_or_else(String::new, |value| format!("{value:.digits$}"))
+    };
+    let six = |value: f64| said(Some(value), 6);
     for run in runs {
-        let jpeg = match at_psnr(&codecs.jpeg, run.psnr) {
-            Some(At::Rate(rate)) => six(rate),
-            _ => none(),
-        };
-        rows.push([
-            "run".into(),
-            run.name.clone(),
-            none(),
-            none(),
-            format!("{:.4}", run.psnr),
-            format!("{:.8}", run.mse),
-            six(run.entropy()),
-            six(run.nominal()),
-            jpeg,
-            six(run.packed),
+        let beside = Beside::of(run, codecs);
+        let psnr = |kept: Option<Kept>| said(kept.map(|k| k.psnr), 4);
+        let ssim = |kept: Option<Kept>| said(kept.and_then(|k| k.ssim), 6);
+        row(&[
+            ("kind", "run".into()),
+            ("name", run.name.clone()),
+            ("psnr", format!("{:.4}", run.psnr)),
+            ("mse", format!("{:.8}", run.mse)),
+            ("ssim", said(run.ssim, 6)),
+            ("bits_per_pixel", six(run.entropy())),
+            ("nominal_bits_per_pixel", six(run.nominal())),
+            ("packed_bits_per_pixel", six(run.packed)),
+            ("jpeg_bits_per_pixel", said(beside.jpeg, 6)),
+            ("avif_bits_per_pixel", said(beside.avif, 6)),
+            ("jpeg_psnr_in_packed", psnr(beside.jpeg_in_packed)),
+            ("avif_psnr_in_packed", psnr(beside.avif_in_packed)),
+            ("jpeg_ssim_in_packed", ssim(beside.jpeg_in_packed)),
+            ("avif_ssim_in_packed", ssim(beside.avif_in_packed)),
         ]);
         for l in run.levels.iter().filter(|l| !l.name.is_empty()) {
-            let (name, level) = (run.name.clone(), l.name.clone());
-            let (entropy, nominal) = (six(l.entropy), six(l.nominal));
-            rows.push([
-                "level".into(),
-                name,
-                level,
-                none(),
-                none(),
-                none(),
-                entropy,
-                nominal,
-                none(),
-                none(),
+            row(&[
+                ("kind", "level".into()),
+                ("name", run.name.clone()),
+                ("level", l.name.clone()),
+                ("bits_per_pixel", six(l.entropy)),
+                ("nominal_bits_per_pixel", six(l.nominal)),
             ]);
         }
     }
-    let codec = |name: &str, quality: String, psnr: String, mse: String, rate: f64| {
-        let name = name.to_owned();
-        let kind = "codec".to_owned();
-        [
-            kind,
-            name,
-            none(),
-            quality,
-            psnr,
-            mse,
-            six(rate),
-            none(),
-            none(),
-            none(),
-        ]
-    };
-    for l in &codecs.jpeg {
-        let (psnr, mse) = (format!("{:.4}", l.psnr), format!("{:.8}", l.mse));
-        rows.push(codec(
-            "JPEG",
-            l.quality.to_string(),
-            psnr,
-            mse,
-            l.bits_per_pixel,
-        ));
+    for (name, curve, headers) in codecs.lossy() {
+        for l in curve {
+            row(&[
+                ("kind", "codec".into()),
+                ("name", name.into()),
+                ("quality", l.quality.to_string()),
+                ("psnr", format!("{:.4}", l.psnr)),
+                ("mse", format!("{:.8}", l.mse)),
+                ("ssim", said(l.ssim, 6)),
+                ("bits_per_pixel", six(l.bits_per_pixel)),
+            ]);
+        }
+        row(&[
+            ("kind", "codec".into()),
+            ("name", format!("{name} headers")),
+            ("bits_per_pixel", six(headers)),
+        ]);
     }
-    rows.push(codec(
-        "JPEG headers",
-        none(),
-        none(),
-        none(),
-        codecs.jpeg_headers,
-    ));
     for (name, rate) in [("PNG", codecs.png), ("WebP lossless", codecs.webp)] {
-        rows.push(codec(name, none(), "inf".into(), "0".into(), rate));
+        row(&[
+            ("kind", "codec".into()),
+            ("name", name.into()),
+            ("psnr", "inf".into()),
+            ("mse", "0".into()),
+            ("ssim", "1".into()),
+            ("bits_per_pixel", six(rate)),
+        ]);
     }
-    let header = header.split(',').map(str::to_owned).collect();
-    table::csv(std::iter::once(header).chain(rows.into_iter().map(Vec::from)))
-}
-
-const SIZE: [usize; 2] = [900, 560];
-const EDGE: usize = 12;
-/// Width of a column of the legend.
-const COLUMN: usize = 220;
-const LABEL: Style = Style::regular(11.0, Colour::INK);
-/// JPEG's curve, PNG's and WebP's lines.
-const CODECS: [Colour; 3] = [Colour::INK, Colour(107, 114, 128), Colour(156, 163, 175)];
-/// Runs that a legend has room for.
-const MOST: usize = 24;
-
-/// PSNR over bits per pixel: JPEG's curve, a line where each codec without loss lies, and each run
-/// at its packed files (a ring), at its codes' entropy (a dot) and at log2 K, with a thin line
-/// through all three. The bytes of a PNG file.
-///
-/// # Errors
-/// If there is no run, or more than the chart can tell apart.
-pub fn chart(title: &str, caption: &str, runs: &[Coded], codecs: &Codecs) -> Result<Vec<u8>> {
-    if !(1..=MOST).contains(&runs.len()) {
-        return Err(Error::invalid(
-            "report",
-            format!("{} runs: a chart shows 1 to {MOST}", runs.len()),
-        ));
-    }
-    let [width, height] = SIZE;
-    let mut whole = Canvas::new(width, height, Colour::WHITE)?;
-    let mut canvas = Canvas::new(width - EDGE - COLUMN, height, Colour::WHITE)?;
-    let jpeg: Vec<(f64, f64)> = codecs
-        .jpeg
-        .iter()
-        .map(|l| (l.bits_per_pixel, l.psnr))
-        .collect();
-    let ends = runs
-        .iter()
-        .flat_map(|r| [r.packed, r.entropy(), r.nominal()].map(|rate| (rate, r.psnr)));
-    let good = |(rate, psnr): &(f64, f64)| *rate > 0.0 && rate.is_finite() && psnr.is_finite();
-    let all: Vec<(f64, f64)> = jpeg.iter().copied().chain(ends).filter(good).collect();
-    let words = Words {
-        title,
-        caption,
-        x: "bits per pixel",
-    };
-    if all.is_empty() {
-        axes::empty(&mut canvas, &words, "nothing has a rate")?;
-        whole.place(EDGE, 0, &canvas);
-        return whole.png();
-    }
-    let range = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
-            (low.min(v), high.max(v))
-        })
-    };
-    let lossless = [codecs.png, codecs.webp]
-        .into_iter()
-        .filter(|r| *r > 0.0 && r.is_finite());
-    let (left, right) = range(&mut all.iter().map(|p| p.0).chain(lossless));
-    let (low, high) = range(&mut all.iter().map(|p| p.1));
-    let air = 0.05 * (high - low).max(1.0);
-    let frame = Frame::draw(
-        &mut canvas,
-        &words,
-        Axis::log(left, right, 8),
-        Axis::linear(low - air, high + air, 8),
-        axes::short,
-    )?;
-    let place = |points: &[(f64, f64)]| -> Vec<(f32, f32)> {
-        points
-            .iter()
-            .filter(|p| good(p))
-            .filter_map(|(x, y)| frame.place(*x, *y))
-            .collect()
-    };
-    for (rate, colour) in [(codecs.png, CODECS[1]), (codecs.webp, CODECS[2])] {
-        stroke::path(
-            &mut canvas,
-            &place(&[(rate, low - air), (rate, high + air)]),
-            2.0,
-            colour,
-        );
-    }
-    let curve = place(&jpeg);
-    stroke::path(&mut canvas, &curve, 2.0, CODECS[0]);
-    curve
-        .iter()
-        .for_each(|at| stroke::path(&mut canvas, &[*at], 5.0, CODECS[0]));
-    let mut entries: Vec<(String, Colour)> = ["JPEG", "PNG, without loss", "WebP, without loss"]
-        .into_iter()
-        .zip(CODECS)
-        .map(|(name, colour)| (name.to_owned(), colour))
-        .collect();
-    for (run, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
-        let mut rates = [run.packed, run.entropy(), run.nominal()];
-        rates.sort_by(f64::total_cmp);
-        let line = rates.map(|rate| (rate, run.psnr));
-        stroke::path(&mut canvas, &place(&line), 1.2, *colour);
-        if let [at] = place(&[(run.packed, run.psnr)])[..] {
-            stroke::path(&mut canvas, &[at], 9.0, *colour);
-            stroke::path(&mut canvas, &[at], 5.0, Colour::WHITE);
-        }
-        if let [at] = place(&[(run.entropy(), run.psnr)])[..] {
-            stroke::path(&mut canvas, &[at], 11.0, Colour::WHITE);
-            stroke::path(&mut canvas, &[at], 9.0, *colour);
-        }
-        entries.push((run.name.clone(), *colour));
-    }
-    whole.place(EDGE, 0, &canvas);
-    let from = (width - COLUMN) as f32 + 14.0;
-    for (i, (name, colour)) in entries.iter().enumerate() {
-        let line = frame.top as f32 + 10.0 + 17.0 * i as f32;
-        if i < CODECS.len() {
-            stroke::path(
-                &mut whole,
-                &[(from, line), (from + 16.0, line)],
-                2.0,
-                *colour,
-            );
-        } else {
-            stroke::path(&mut whole, &[(from + 8.0, line)], 9.0, *colour);
-        }
-        let name = text::cut(name, LABEL, COLUMN as f32 - 44.0)?;
-        text::draw(&mut whole, from + 22.0, line, &name, LABEL, Align::Left)?;
-    }
-    whole.png()
+    table::csv(rows)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn codecs() -> Codecs {
+    pub(in crate::report) fn codecs() -> Codecs {
         let point = |quality, bits_per_pixel: f64, psnr: f64| Lossy {
             quality,
             bits_per_pixel,
             mse: 10f64.powf(-psnr / 10.0),
             psnr,
+            ssim: Some(psnr / 50.0),
         };
         Codecs {
             jpeg: vec![point(5, 1.0, 20.0), point(50, 4.0, 30.0)],
             jpeg_headers: 0.5,
             png: 14.0,
             webp: 11.0,
+            avif: None,
         }
     }
 
-    fn run(name: &str, psnr: f64, levels: &[(&str, f64, f64)]) -> Coded {
+    /// The same, and AVIF at half of JPEG's rates.
+    pub(in crate::report) fn with_avif() -> Codecs {
+        let mut codecs = codecs();
+        let half = |l: &Lossy| Lossy {
+            bits_per_pixel: l.bits_per_pixel / 2.0,
+            ..*l
+        };
+        codecs.avif = Some(Avif {
+            by: "avifenc 9.8.7".into(),
+            curve: codecs.jpeg.iter().map(half).collect(),
+            headers: 0.25,
+        });
+        codecs
+    }
+
+    pub(in crate::report) fn run(name: &str, psnr: f64, levels: &[(&str, f64, f64)]) -> Coded {
         let level = |(name, entropy, nominal): &(&str, f64, f64)| LevelRate {
             name: (*name).into(),
             entropy: *entropy,
@@ -362,6 +340,7 @@ mod tests {
             name: name.into(),
             mse: 10f64.powf(-psnr / 10.0),
             psnr,
+            ssim: Some(0.75),
             levels: levels.iter().map(level).collect(),
             packed: 0.75,
         }
@@ -376,8 +355,8 @@ mod tests {
         let text = table(&runs, &codecs());
         assert!(
             text.contains(
-                "| two | 25.00 | 0.00316 | 0.750 | 0.500 (top 0.100, bottom 0.400) | 0.625 (top \
-                 0.125, bottom 0.500) | 2.000 |"
+                "| two | 25.00 | 0.750 | 0.00316 | 0.750 | 0.500 (top 0.100, bottom 0.400) \
+                 | 0.625 (top 0.125, bottom 0.500) | 2.000 | no file so small |"
             ),
             "{text}"
         );
@@ -389,39 +368,53 @@ mod tests {
         let rows: Vec<&str> = text.lines().collect();
         assert!(
             rows.iter()
-                .all(|r| r.replace("\"low, one\"", "x").matches(',').count() == 9),
+                .all(|r| r.replace("\"low, one\"", "x").matches(',').count() == 15),
             "{text}"
         );
         assert_eq!(
             rows[1],
-            "run,two,,,25.0000,0.00316228,0.500000,0.625000,2.000000,0.750000"
+            "run,two,,,25.0000,0.00316228,0.500000,0.625000,2.000000,0.750000,,,,0.750000,,"
         );
-        assert_eq!(rows[2], "level,two,top,,,,0.100000,0.125000,,");
+        assert_eq!(rows[2], "level,two,top,,,,0.100000,0.125000,,,,,,,,");
         assert_eq!(rows.len(), 1 + 2 + 2 + 2 + 1 + 2);
     }
 
     #[test]
-    fn every_run_has_its_dot() {
-        let runs = [
-            run("a", 25.0, &[("", 0.4, 0.6)]),
-            run("b", 22.0, &[("", 0.2, 0.3)]),
-        ];
-        let png = chart("t", "c", &runs, &codecs()).unwrap();
-        let picture = image::load_from_memory(&png).unwrap().into_rgb8();
-        for colour in &COLOURS[..2] {
-            // In the chart, left of the legend.
-            let dots = picture
-                .enumerate_pixels()
-                .filter(|(x, _, p)| *x < 660 && p.0 == [colour.0, colour.1, colour.2]);
-            assert!(dots.count() > 40);
-        }
-        assert!(chart("t", "c", &[], &codecs()).is_err());
-        assert!(chart("t", "c", &vec![runs[0].clone(); 25], &codecs()).is_err());
-        // A run that keeps nothing has no rate, and a perfect one no finite PSNR.
-        let odd = [
-            run("nothing", 5.0, &[("", 0.0, 0.0)]),
-            run("all", f64::INFINITY, &[("", 0.1, 0.1)]),
-        ];
-        chart("t", "c", &odd, &codecs()).unwrap();
+    fn avif_stands_beside_jpeg_where_it_was_measured() {
+        let runs = [run("one", 25.0, &[("", 0.2, 0.25)])];
+        let text = table(&runs, &with_avif());
+        // Three quarters of a bit: AVIF's files are between half a bit and two.
+        let psnr = 20.0 + 10.0 * 1.5f64.ln() / 4f64.ln();
+        let ssim = psnr / 50.0;
+        let figures =
+            format!("| 2.000 | 1.000 | no file so small | {psnr:.2} dB, SSIM {ssim:.3} |");
+        assert!(text.contains(&figures), "{text}");
+        assert!(
+            text.contains("| AVIF's headers, in each of these | | | | 0.250 |"),
+            "{text}"
+        );
+        let text = csv(&runs, &with_avif());
+        let figures = format!("2.000000,0.750000,1.000000,,{psnr:.4},0.750000,,{ssim:.6}\n");
+        assert!(text.contains(&figures), "{text}");
+        assert_eq!(
+            text.lines()
+                .filter(|l| l.starts_with("codec,AVIF,"))
+                .count(),
+            2
+        );
+    }
+    #[test]
+    fn images_smaller_than_the_window_of_ssim_have_none() {
+        let mut codecs = with_avif();
+        codecs.jpeg.iter_mut().for_each(|l| l.ssim = None);
+        let curve = &mut codecs.avif.as_mut().unwrap().curve;
+        curve.iter_mut().for_each(|l| l.ssim = None);
+        let mut runs = [run("one", 25.0, &[("", 0.2, 0.25)])];
+        runs[0].ssim = None;
+        let text = table(&runs, &codecs);
+        assert!(text.contains("| one | 25.00 | - | 0.00316 |"), "{text}");
+        assert!(text.contains("| no file so small | 22.92 dB |"), "{text}");
+        let text = csv(&runs, &codecs);
+        assert!(text.contains(",22.9248,,,\n"), "{text}");
     }
 }

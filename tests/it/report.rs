@@ -1,8 +1,10 @@
 //! `wgvq report` end to end: the figures agree with the runs' own measurements, and bad input is
 //! refused in words.
 
+use crate::common::skip::skipped;
 use crate::common::{run, stderr, stdout, text, tiny_config};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn trained(folder: &Path, name: &str, more: &[&str]) -> PathBuf {
     let (config, out) = (folder.join("tiny.toml"), folder.join(name));
@@ -79,6 +81,8 @@ fn figures_are_those_of_the_runs() {
             (figure("psnr") - measured(folder, "psnr")).abs() < 0.02,
             "{line}"
         );
+        let similar = figure("ssim");
+        assert!((similar - measured(folder, "ssim")).abs() < 0.002, "{line}");
         let own = measured(folder, "bits_per_pixel");
         assert!(
             (figure("bits_per_pixel") - own).abs() < 1e-4 * own.max(0.01),
@@ -145,6 +149,78 @@ fn figures_are_those_of_the_runs() {
         stdout(&done)
     );
     assert!(stderr(&done).contains("lossless"), "{}", stderr(&done));
+}
+
+/// Files of real programs, of sizes that blocks and halved colours do not divide, decode to images
+/// of that size, and a finer level keeps more.
+fn odd_sizes() {
+    use wgvq::report::avif::{LEVELS, Programs};
+    use wgvq::report::grid::Shape;
+    let programs = Programs::find().unwrap();
+    for (width, height, channels) in [(33, 17, 3), (33, 17, 1), (1, 1, 3), (7, 70, 1)] {
+        let shape = Shape {
+            width,
+            height,
+            channels,
+        };
+        let at = |i: usize| ((i % 71) * 3 + (i / 97) * 5 % 40) as u8;
+        let pixels: Vec<u8> = (0..2 * width * height * channels).map(at).collect();
+        let avif = programs.measure(&pixels, shape).unwrap();
+        assert!(avif.by.starts_with("avifenc ") && avif.by.len() > 10);
+        assert_eq!(avif.curve.len(), LEVELS.len());
+        let (coarse, fine) = (avif.curve[0], avif.curve[LEVELS.len() - 1]);
+        assert!(
+            coarse.bits_per_pixel <= fine.bits_per_pixel && coarse.mse >= fine.mse,
+            "{shape:?}: {coarse:?}, {fine:?}"
+        );
+        assert!(fine.psnr > 30.0, "{shape:?}: {fine:?}");
+        assert_eq!(fine.ssim.is_some(), width.min(height) >= 11, "{shape:?}");
+        // The smallest file has a box for each of a dozen properties.
+        assert!(avif.headers * (width * height) as f64 > 8.0 * 200.0);
+    }
+}
+
+#[test]
+fn avif_stands_beside_jpeg() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = trained(folder.path(), "one", &[]);
+    let out = folder.path().join("report");
+    let args = ["report", text(&one), "--out", text(&out), "--images", "4"];
+    let report = |more: [&str; 2]| run(&[&args[..], &more].concat());
+    let both = report(["--avif", "--html"]);
+    assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
+    let done = report(["--avif", "--json"]);
+    let there = ["avifenc", "avifdec"].iter().all(|program| {
+        let said = Command::new(program).arg("--version").output();
+        said.is_ok_and(|said| said.status.success())
+    });
+    if !there {
+        // Said before anything is measured, with the way out.
+        assert!(!done.status.success() && !out.exists());
+        assert!(stderr(&done).contains("libavif-bin"), "{}", stderr(&done));
+        let why = "there are no programs avifenc and avifdec (libavif-bin)";
+        return skipped("report::avif_stands_beside_jpeg", why);
+    }
+    assert!(done.status.success(), "{}", stderr(&done));
+    let said = stdout(&done);
+    let codecs: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    let points = codecs["avif"]["levels"].as_array().unwrap();
+    let of = |key: &str| -> Vec<f64> { points.iter().map(|p| p[key].as_f64().unwrap()).collect() };
+    // Finer levels, more bits and less error; a small image is mostly headers.
+    assert!(
+        of("bits_per_pixel").is_sorted() && of("psnr").is_sorted(),
+        "{codecs}"
+    );
+    assert!(*of("psnr").last().unwrap() > 35.0, "{codecs}");
+    let headers = codecs["avif"]["headers_bits_per_pixel"].as_f64().unwrap();
+    assert!(
+        headers > 1.0 && headers < of("bits_per_pixel")[0],
+        "{codecs}"
+    );
+    let csv = std::fs::read_to_string(out.join("rate.csv")).unwrap();
+    let rows = csv.lines().filter(|l| l.starts_with("codec,AVIF,"));
+    assert_eq!(rows.count(), points.len());
+    odd_sizes();
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `wgvq report`: rate and distortion of runs beside JPEG, PNG and WebP, or a page about them.
+//! `wgvq report`: rate and distortion of runs beside JPEG, PNG, WebP and AVIF, or a page about
+//! them.
 
 use crate::cli::common::json;
 use crate::cli::common::output;
@@ -16,9 +17,12 @@ use wgvq::codes::entropy::CodeStatistics;
 use wgvq::codes::packed::pack;
 use wgvq::data::absolute;
 use wgvq::inference::FirstStageModel;
-use wgvq::report::codecs::{self, At, QUALITIES, at_psnr};
-use wgvq::report::metrics::{code_usage, mse, psnr};
-use wgvq::report::rate::{Codecs, Coded, LevelRate, chart, csv, table};
+use wgvq::report::avif::{Avif, LEVELS, Programs};
+use wgvq::report::codecs::{self, Kept, QUALITIES};
+use wgvq::report::grid::Shape;
+use wgvq::report::metrics::{code_usage, mse, psnr, ssim_where_it_fits};
+use wgvq::report::rate::{Beside, Codecs, Coded, LevelRate, csv, table};
+use wgvq::report::rate_chart::chart;
 use wgvq::storage::atomic;
 use wgvq::{Error, Result};
 
@@ -29,7 +33,7 @@ Writes rate.png and rate.csv. A run has three rates: that of packed files, one o
 picture with its header, as `wgvq pack` writes them; the entropy of its codes over the
 pictures, each by its frequency, level by level and summed; and log2 K for each code. None
 counts the model. A codec's rate is that of its files, whose headers weigh heavily on
-small images.
+small images. AVIF is measured with --avif, by libavif's own programs.
 
 With --html it writes run.html instead, a page in one file, about runs of any kind: curves,
 reconstructions over time, maps of codebooks, samples, configurations, and what each was
@@ -38,6 +42,7 @@ trained with.
 Examples:
   wgvq report runs/emoji
   wgvq report runs/ema runs/fsq runs/residual --out compared
+  wgvq report clipart64 --data photos --avif --out photos-report
   wgvq report runs/emoji --html
   wgvq report runs/ema runs/fsq --html --out compared")]
 pub struct Report {
@@ -55,6 +60,10 @@ pub struct Report {
     /// Images to look at, at most
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     images: u32,
+    /// Also measure AVIF, by the programs avifenc and avifdec of libavif: two calls for each image
+    /// and each of ten levels
+    #[arg(long, conflicts_with = "html")]
+    avif: bool,
     /// Write a page about the runs, run.html, in place of the chart and the table
     #[arg(long)]
     html: bool,
@@ -83,6 +92,7 @@ impl Report {
         let [picture, figures] = ["rate.png", "rate.csv"].map(|name| out.join(name));
         let place = Place::folder(global, &out)?;
         place.holds_none(["rate.png", "rate.csv"], self.overwrite)?;
+        let avif = self.avif.then(Programs::find).transpose()?;
         let gpu = global.gpu()?;
         let models = self
             .runs
@@ -102,7 +112,7 @@ impl Report {
         let mut runs = Vec::new();
         for ((model, name), run) in models.iter().zip(names).zip(&self.runs) {
             let statistics = Counted::default().load(global, run, model)?;
-            runs.push(coded(model, name, &pixels, count, statistics.as_ref())?);
+            runs.push(coded(model, name, &pixels, shape, statistics.as_ref())?);
         }
         output::note(
             global,
@@ -116,6 +126,9 @@ impl Report {
             jpeg_headers: codecs::jpeg_headers(shape)?,
             png: codecs::png(&pixels, shape)?,
             webp: codecs::webp(&pixels, shape)?,
+            avif: avif
+                .map(|programs| measured(global, &programs, &pixels, shape))
+                .transpose()?,
         };
         // Of a folder its name alone, so that the chart says nothing of where it lies.
         let data = Path::new(&set.name)
@@ -139,10 +152,13 @@ impl Report {
         } else {
             output::result(table(&runs, &codecs).trim_end());
         }
+        let missing = if self.avif { "" } else { " --avif adds AVIF." };
         output::note(
             global,
-            "WebP is lossless: there is no lossy encoder of it here. Files' headers count, the \
-             models and the statistics of codes (`wgvq statistics`) do not.",
+            &format!(
+                "WebP is lossless: there is no lossy encoder of it here.{missing} Files' headers \
+                 count, the models and the statistics of codes (`wgvq statistics`) do not."
+            ),
         );
         output::note(
             global,
@@ -197,11 +213,13 @@ fn coded(
     model: &FirstStageModel,
     name: String,
     pixels: &[u8],
-    count: usize,
+    shape: Shape,
     statistics: Option<&CodeStatistics>,
 ) -> Result<Coded> {
+    let count = shape.count(pixels)?;
     let codes = model.to_codes(pixels, vec![String::new(); count])?;
-    let error = mse(pixels, &model.decode(&codes.indices)?)?;
+    let again = model.decode(&codes.indices)?;
+    let error = mse(pixels, &again)?;
     let [w, h, _] = model.image();
     let levels = (0..codes.levels.len())
         .map(|level| rate(&codes, level, w * h))
@@ -223,9 +241,17 @@ fn coded(
         name,
         mse: error,
         psnr: psnr(error),
+        ssim: ssim_where_it_fits(pixels, &again, shape)?,
         levels,
         packed: 8.0 * bytes as f64 / (count * w * h) as f64,
     })
+}
+
+/// Measures AVIF on the images.
+fn measured(global: &Global, programs: &Programs, pixels: &[u8], shape: Shape) -> Result<Avif> {
+    let what = format!("AVIF at {} levels, by {}", LEVELS.len(), programs.version());
+    output::note(global, &what);
+    programs.measure(pixels, shape)
 }
 
 /// Computes the bits per pixel of a level's codes.
@@ -254,15 +280,19 @@ fn line(run: &Coded, codecs: &Codecs) -> serde_json::Value {
             "level": l.name, "bits_per_pixel": l.entropy, "nominal_bits_per_pixel": l.nominal,
         })
     };
-    let jpeg = match at_psnr(&codecs.jpeg, run.psnr) {
-        Some(At::Rate(rate)) => Some(rate),
-        _ => None,
-    };
+    let beside = Beside::of(run, codecs);
+    let psnr = |kept: Option<Kept>| kept.map(|k| k.psnr);
+    let ssim = |kept: Option<Kept>| kept.and_then(|k| k.ssim);
     serde_json::json!({
-        "run": run.name, "mse": run.mse, "psnr": run.psnr, "bits_per_pixel": run.entropy(),
+        "run": run.name, "mse": run.mse, "psnr": run.psnr, "ssim": run.ssim,
+        "bits_per_pixel": run.entropy(),
         "nominal_bits_per_pixel": run.nominal(), "packed_bits_per_pixel": run.packed,
         "levels": run.levels.iter().map(level).collect::<Vec<_>>(),
-        "jpeg_bits_per_pixel": jpeg,
+        "jpeg_bits_per_pixel": beside.jpeg, "avif_bits_per_pixel": beside.avif,
+        "jpeg_psnr_in_packed": psnr(beside.jpeg_in_packed),
+        "jpeg_ssim_in_packed": ssim(beside.jpeg_in_packed),
+        "avif_psnr_in_packed": psnr(beside.avif_in_packed),
+        "avif_ssim_in_packed": ssim(beside.avif_in_packed),
     })
 }
 
@@ -270,11 +300,16 @@ fn codec_line(codecs: &Codecs, images: usize) -> serde_json::Value {
     let point = |l: &codecs::Lossy| {
         serde_json::json!({
             "quality": l.quality, "bits_per_pixel": l.bits_per_pixel, "mse": l.mse, "psnr": l.psnr,
+            "ssim": l.ssim,
         })
     };
     serde_json::json!({
         "images": images, "jpeg_headers_bits_per_pixel": codecs.jpeg_headers,
         "jpeg": codecs.jpeg.iter().map(point).collect::<Vec<_>>(),
         "png_bits_per_pixel": codecs.png, "webp_lossless_bits_per_pixel": codecs.webp,
+        "avif": codecs.avif.as_ref().map(|avif| serde_json::json!({
+            "by": avif.by, "headers_bits_per_pixel": avif.headers,
+            "levels": avif.curve.iter().map(point).collect::<Vec<_>>(),
+        })),
     })
 }

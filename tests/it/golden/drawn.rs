@@ -12,7 +12,8 @@ use wgvq::report::map::{colours, map};
 use wgvq::report::overlay::{Overlay, overlay};
 use wgvq::report::patches::{self, Row};
 use wgvq::report::pca;
-use wgvq::report::rate::{self, Codecs, Coded, LevelRate};
+use wgvq::report::rate::{Codecs, Coded, LevelRate};
+use wgvq::report::rate_chart;
 use wgvq::report::robustness;
 use wgvq::report::samples::{self, PriorPage};
 use wgvq::report::study::{Point, study};
@@ -260,6 +261,7 @@ fn rated() -> Vec<u8> {
         bits_per_pixel,
         mse: 10f64.powf(-psnr / 10.0),
         psnr,
+        ssim: None,
     };
     let jpeg = vec![
         point(5, 0.9, 20.0),
@@ -271,11 +273,13 @@ fn rated() -> Vec<u8> {
         jpeg_headers: 0.5,
         png: 14.0,
         webp: 11.0,
+        avif: None,
     };
     let run = |name: &str, psnr: f64, entropy: f64| Coded {
         name: name.into(),
         mse: 10f64.powf(-psnr / 10.0),
         psnr,
+        ssim: None,
         levels: vec![LevelRate {
             name: String::new(),
             entropy,
@@ -284,7 +288,7 @@ fn rated() -> Vec<u8> {
         packed: 0.8 * entropy,
     };
     let runs = [run("ema", 22.0, 0.3), run("residual", 27.0, 0.9)];
-    rate::chart("rate", "on 64 pictures", &runs, &codecs).unwrap()
+    rate_chart::chart("rate", "on 64 pictures", &runs, &codecs).unwrap()
 }
 
 fn outcomes() -> Vec<Outcome> {
