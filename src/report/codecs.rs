@@ -202,8 +202,8 @@ pub struct Kept {
     pub ssim: Option<f64>,
 }
 
-/// Returns what a codec keeps in so many bits per pixel, between two qualities: along straight lines
-/// over the logarithm of the rate. `None` where its files are all smaller or all larger.
+/// Returns what a codec keeps in so many bits per pixel, between two qualities: along straight
+/// lines over the logarithm of the rate. `None` where its files are all smaller or all larger.
 pub fn at_rate(curve: &[Lossy], bits_per_pixel: f64) -> Option<Kept> {
     let mut curve = curve.to_vec();
     curve.sort_by(|a, b| a.bits_per_pixel.total_cmp(&b.bits_per_pixel));
