@@ -179,7 +179,7 @@ fn sums_in_one_to_seven_parts_agree_and_repeat() {
 
             let mut rng = Rng::new(parts as u64);
             let [a, b] = [[5, k], [7, k]].map(|s| rng.normals(&s).upload(&gpu).unwrap());
-            let mut made = || {
+            let made = || {
                 let before = gpu.counters().dispatches;
                 let y = matmul(&a, &b, Transpose::B, None).unwrap();
                 let dispatches = gpu.counters().dispatches - before;

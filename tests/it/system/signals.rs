@@ -15,14 +15,17 @@ struct Running {
     out: PathBuf,
 }
 
-/// Makes steps take so long that what comes during one comes before its end.
-const SLOW: [&str; 6] = [
+/// Makes steps take so long that what comes during one comes before its end, and leaves the
+/// checkpoints out that are due without a signal.
+const SLOW: [&str; 8] = [
     "--batch",
     "64",
     "--set",
     "model.hidden=128",
     "--set",
     "model.residual_hidden=64",
+    "--set",
+    "train.checkpoint_every=1000000",
 ];
 
 /// Starts a training with these signals ignored, as `nohup` and shells start programs.
