@@ -24,7 +24,8 @@ pub fn use_tile(gpu: &Gpu, tile: &str) -> wgvq::Result<()> {
     })
 }
 
-fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
+/// Runs `check` on an engine of each core that the adapter has, between guard bands.
+fn every_core(mut check: impl FnMut(&Gpu)) {
     for core in [Core::Subgroup, Core::Tiled] {
         let gpu = Gpu::new(Options {
             core: Some(core),
@@ -39,13 +40,20 @@ fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
             );
             continue;
         }
-        for tile in gpu.tiles_of(core) {
-            use_tile(&gpu, &tile.to_string()).unwrap();
-            check(&gpu, tile);
+        check(&gpu);
+        gpu.check_guard_bands().unwrap();
+    }
+}
+
+fn every_tile(mut check: impl FnMut(&Gpu, Tile)) {
+    every_core(|gpu| {
+        for tile in gpu.tiles_of(gpu.core()) {
+            use_tile(gpu, &tile.to_string()).unwrap();
+            check(gpu, tile);
             gpu.check_guard_bands()
                 .unwrap_or_else(|e| panic!("{tile}: {e}"));
         }
-    }
+    });
 }
 
 /// Every way of loading once, past the edges of a tile. `tests/ops.rs` has all cases.
@@ -158,27 +166,16 @@ fn a_table_that_cannot_be_used_leaves_the_old_one() {
 /// reference, and a product that is made again has the same bits.
 #[test]
 fn sums_in_one_to_seven_parts_agree_and_repeat() {
-    for core in [Core::Subgroup, Core::Tiled] {
-        let gpu = Gpu::new(Options {
-            core: Some(core),
-            guard: true,
-            ..Default::default()
-        })
-        .expect("an adapter; scripts/test.sh installs one");
-        if gpu.core() != core {
-            let what = format!("{} cannot run the {} core", gpu.info().name, core.name());
-            crate::skip::skipped("tiles", &what);
-            continue;
-        }
+    every_core(|gpu| {
         for parts in 1..=7 {
             // A part has 256 steps at least, and a last one that is shorter.
             let k = 256 * parts + 37;
             let case = format!("b=1,m=5,n=7,k={k},ta=0,tb=1").parse().unwrap();
-            let verdict = verify::forward(&gpu, find("matmul").unwrap(), &case, 3).unwrap();
+            let verdict = verify::forward(gpu, find("matmul").unwrap(), &case, 3).unwrap();
             assert!(verdict.pass && verdict.compared >= 35, "{}", verdict.detail);
 
             let mut rng = Rng::new(parts as u64);
-            let [a, b] = [[5, k], [7, k]].map(|s| rng.normals(&s).upload(&gpu).unwrap());
+            let [a, b] = [[5, k], [7, k]].map(|s| rng.normals(&s).upload(gpu).unwrap());
             let made = || {
                 let before = gpu.counters().dispatches;
                 let y = matmul(&a, &b, Transpose::B, None).unwrap();
@@ -191,6 +188,5 @@ fn sums_in_one_to_seven_parts_agree_and_repeat() {
             assert_eq!(first.0, if parts == 1 { 1 } else { 2 }, "{parts} parts");
             assert_eq!(first, made(), "{parts} parts");
         }
-        gpu.check_guard_bands().unwrap();
-    }
+    });
 }

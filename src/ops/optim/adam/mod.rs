@@ -3,7 +3,7 @@
 
 pub(crate) mod reference;
 pub(in crate::ops::optim) mod rounding;
-mod spec;
+pub(in crate::ops::optim) mod spec;
 
 pub use spec::Adam;
 

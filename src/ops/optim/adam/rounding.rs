@@ -1,5 +1,6 @@
 //! Weights that a step in f32 may give, where rounding its gradient matters.
 
+use super::spec::{decay_len, hyper};
 use super::{Decay, Hyper, reference::adam};
 use crate::spec::{Case, Data, HostTensor, Operation, Verdict, compare};
 
@@ -31,17 +32,34 @@ fn weights_in_f32(
 
 /// A case of a step of Adam: what its operations compare their outputs by.
 pub(in crate::ops::optim) struct Steps<'a> {
-    pub(in crate::ops::optim) hyper: Hyper,
-    pub(in crate::ops::optim) step: u64,
+    hyper: Hyper,
+    step: u64,
     /// Weights that decay, the first of all.
-    pub(in crate::ops::optim) decay_len: usize,
-    pub(in crate::ops::optim) weights: &'a [f64],
-    pub(in crate::ops::optim) gradients: &'a [f64],
+    decay_len: usize,
+    weights: &'a [f64],
+    gradients: &'a [f64],
     /// The factor of all gradients; 0 where the step is passed over.
-    pub(in crate::ops::optim) factor: f64,
+    factor: f64,
 }
 
-impl Steps<'_> {
+impl<'a> Steps<'a> {
+    /// Returns what a case's outputs are compared by; `clip` is [norm, factor, whether all finite].
+    pub(in crate::ops::optim) fn of(
+        case: &Case,
+        weights: &'a [f64],
+        gradients: &'a [f64],
+        clip: &[f64],
+    ) -> Steps<'a> {
+        Steps {
+            hyper: hyper(case),
+            step: case.get("t") as u64,
+            decay_len: decay_len(case),
+            weights,
+            gradients,
+            factor: if case.get("clip") > 0 { clip[1] } else { 1.0 },
+        }
+    }
+
     /// Returns the range of a weight whose moments were these.
     fn range(&self, i: usize, [m, v]: [f64; 2]) -> [f64; 2] {
         let w = self.weights[i];

@@ -9,7 +9,8 @@ use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verd
 /// The registry's row.
 pub struct Adam;
 
-fn hyper(case: &Case) -> Hyper {
+/// Returns the options of a step that a case of either form of the moments takes.
+pub(in crate::ops::optim) fn hyper(case: &Case) -> Hyper {
     let decay = if case.get("decoupled") == 1 {
         Decay::Decoupled
     } else {
@@ -23,8 +24,9 @@ fn hyper(case: &Case) -> Hyper {
         ..Default::default()
     }
 }
+
 /// Two thirds decay.
-fn decay_len(case: &Case) -> usize {
+pub(in crate::ops::optim) fn decay_len(case: &Case) -> usize {
     2 * case.get("n") / 3
 }
 
@@ -144,14 +146,7 @@ impl Operation for Adam {
     ) -> Option<Verdict> {
         let wide: Vec<HostTensor> = inputs.iter().map(HostTensor::widened).collect();
         let [w, m, v, g, clip] = [0, 1, 2, 3, 4].map(|i| wide[i].as_f64());
-        let steps = Steps {
-            hyper: hyper(case),
-            step: case.get("t") as u64,
-            decay_len: decay_len(case),
-            weights: w,
-            gradients: g,
-            factor: if case.get("clip") > 0 { clip[1] } else { 1.0 },
-        };
+        let steps = Steps::of(case, w, g, clip);
         Some(steps.compare((self, case), |i| [m[i], v[i]], got, want))
     }
     fn work(&self, case: &Case) -> Work {

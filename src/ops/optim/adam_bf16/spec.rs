@@ -6,6 +6,7 @@ use super::{
 use crate::Result;
 use crate::gpu::{DType, Gpu, Kernel, Tensor, Work};
 use crate::ops::optim::adam::rounding::Steps;
+use crate::ops::optim::adam::spec::{decay_len, hyper};
 use crate::ops::optim::adam::{Decay, Hyper, reference as adam_reference};
 use crate::ops::sampling::random::{Key, philox};
 use crate::spec::{Case, ErrorInputs, HostTensor, Operation, Rng, Tolerance, Verdict, case};
@@ -17,24 +18,6 @@ const NOISE: Noise = Noise {
     seed: (7 << 32) + 5,
     first: 320,
 };
-
-fn hyper(case: &Case) -> Hyper {
-    Hyper {
-        lr: 0.01,
-        weight_decay: 0.1,
-        eps: 1e-6,
-        decay: match case.get("decoupled") {
-            1 => Decay::Decoupled,
-            _ => Decay::L2,
-        },
-        ..Default::default()
-    }
-}
-
-/// Two thirds decay.
-fn decay_len(case: &Case) -> usize {
-    2 * case.get("n") / 3
-}
 
 /// Returns the noise of an element for its two moments, 16 bits each.
 pub(super) fn noise_of(noise: Noise, step: u64, element: usize) -> [u32; 2] {
@@ -157,14 +140,7 @@ impl Operation for AdamBf16 {
         let wide: Vec<HostTensor> = inputs.iter().map(HostTensor::widened).collect();
         let [w, g, clip] = [0, 2, 3].map(|i| wide[i].as_f64());
         let words = inputs[1].as_u32();
-        let steps = Steps {
-            hyper: hyper(case),
-            step: case.get("t") as u64,
-            decay_len: decay_len(case),
-            weights: w,
-            gradients: g,
-            factor: if case.get("clip") > 0 { clip[1] } else { 1.0 },
-        };
+        let steps = Steps::of(case, w, g, clip);
         let moments = |i: usize| [first_moment(words[i]), second_moment(words[i])].map(f64::from);
         Some(steps.compare((self, case), moments, got, want))
     }
