@@ -1,11 +1,13 @@
 //! Estimates of a configuration's time and memory, from a few steps of it and a few measured
 //! images.
 
+mod contrastive;
 mod memory;
 // Steps of priors are tried on made-up codes in a folder, which browsers have not.
 #[cfg(not(target_arch = "wasm32"))]
 mod prior;
 
+pub use contrastive::fitting_contrastive;
 pub use memory::{Peak, fitting, peaks};
 #[cfg(not(target_arch = "wasm32"))]
 pub use prior::{

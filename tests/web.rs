@@ -5,16 +5,18 @@
 mod common;
 
 use common::{SMALLEST_PRIOR, few_pictures, ok, run, skip, text, train_tiny};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use wgvq::data::{Options, load_image};
-use wgvq::gpu::{Core, Gpu};
+use wgvq::gpu::{Core, Gpu, Kernel};
 use wgvq::inference::{FirstStageModel, PriorModel, SampleRequest, SamplingOptions, no_progress};
 use wgvq::ops::sampling::sample::Sampling;
 use wgvq::registry::operations;
+use wgvq::verify::pairwise::{by_file, pairwise};
 
 /// The pictures that the page offers, as page.json lists them.
 const SAMPLES: [&str; 6] = ["sunglasses", "dog", "rose", "pizza", "earth_asia", "parrot"];
@@ -136,33 +138,67 @@ const TILE: [&str; 11] = [
     "SPREAD",
 ];
 
-/// Returns, of the kernels that a browser may be handed, the shortest of those that differ by their
-/// tile alone: label, features, text.
+/// Returns the file and the defines of a kernel but for its tile, and what it asks of a browser.
+fn kind(kernel: &Kernel, text: &str) -> String {
+    let told = kernel.defines().iter().filter(|(n, _)| !TILE.contains(n));
+    let told: Vec<String> = told
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let asks = (text.contains("subgroup"), text.contains("f16"));
+    format!("{} {asks:?} {}", kernel.name(), told.join(" "))
+}
+
+/// Returns, of the kernels that a browser may be handed, such a choice that every two values of two
+/// defines that meet in some variant meet in a chosen one, tiles apart: label, features, text. Of
+/// those that differ by their tile alone the shortest stands for all.
 fn kernels() -> Vec<Value> {
-    let mut found: BTreeMap<String, (String, Value)> = BTreeMap::new();
-    for kernel in operations()
+    let all: Vec<Kernel> = operations()
         .iter()
         .flat_map(|op| op.kernels())
         .filter(|k| k.get("SIDE").is_none())
-    {
-        let text = kernel.wgsl_for_browsers().unwrap();
-        let (_, _, reflection) = kernel.parse(false).unwrap();
-        let mut features = Vec::new();
-        features.extend(reflection.subgroups.then_some("subgroups"));
-        features.extend(reflection.f16.then_some("shader-f16"));
-        let label = kernel.label();
-        let told = label
-            .split(['(', ',', ')'])
-            .filter(|d| !TILE.contains(&d.split('=').next().unwrap_or_default()));
-        let kind = format!("{features:?} {}", told.collect::<Vec<_>>().join(" "));
-        if found
-            .get(&kind)
-            .is_none_or(|(shortest, _)| text.len() < shortest.len())
-        {
-            found.insert(kind, (text.clone(), json!([label, features, text])));
+        .collect();
+    let told: Vec<(String, usize)> = all
+        .par_iter()
+        .map(|kernel| {
+            let text = kernel.wgsl(false).unwrap();
+            (kind(kernel, &text), text.len())
+        })
+        .collect();
+    let mut shortest: BTreeMap<&str, (usize, &Kernel)> = BTreeMap::new();
+    for (kernel, (kind, length)) in all.iter().zip(&told) {
+        let entry = shortest.entry(kind).or_insert((*length, kernel));
+        if *length < entry.0 {
+            *entry = (*length, kernel);
         }
     }
-    found.into_values().map(|(_, kernel)| kernel).collect()
+    let shortest = shortest.into_values().map(|(_, kernel)| kernel);
+    let shortest = shortest
+        .map(|kernel| (kernel.label(), kernel.clone()))
+        .collect();
+    let chosen: Vec<&Kernel> = by_file(&shortest)
+        .values()
+        .flat_map(|variants| pairwise(variants))
+        .collect();
+    say(&format!(
+        "{} of {} kernels for the browser",
+        chosen.len(),
+        all.len()
+    ));
+    chosen
+        .par_iter()
+        .map(|kernel| {
+            let text = kernel.wgsl_for_browsers().unwrap();
+            let features: Vec<&str> = [
+                ("subgroups", "enable subgroups;"),
+                ("shader-f16", "enable f16;"),
+            ]
+            .iter()
+            .filter(|(_, line)| text.contains(line))
+            .map(|(feature, _)| *feature)
+            .collect();
+            json!([kernel.label(), features, text])
+        })
+        .collect()
 }
 
 #[test]

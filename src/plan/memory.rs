@@ -77,7 +77,19 @@ pub fn fitting(
     config: &ResolvedConfig,
     data: &Arc<ImageSet>,
 ) -> Result<(ResolvedConfig, Peak)> {
-    within_device(gpu, || first_that_fits(gpu, config, data))
+    let images = config.train.images();
+    within_device(gpu, || {
+        in_least_passes(images, |passes| {
+            let tried = in_passes(config, passes);
+            let peak = Peak {
+                precision: tried.train.precision.on(gpu)?,
+                passes,
+                images: images / passes,
+                bytes: peak(gpu, &tried, data)?,
+            };
+            Ok((tried, peak))
+        })
+    })
 }
 
 /// Runs what tries steps, within what the device says to have or within the engine's budget.
@@ -90,37 +102,46 @@ pub(super) fn within_device<T>(gpu: &Gpu, work: impl FnOnce() -> Result<T>) -> R
     found
 }
 
-fn first_that_fits(
-    gpu: &Gpu,
-    config: &ResolvedConfig,
-    data: &Arc<ImageSet>,
-) -> Result<(ResolvedConfig, Peak)> {
-    let (images, mut refused) = (config.train.images(), None);
+/// Returns what `step` does with the least number of passes in which it fits the device's memory.
+///
+/// # Errors
+/// If not even passes of one image fit; if one pass does not, and several are not allowed.
+pub(super) fn in_least_passes<T>(
+    images: usize,
+    mut step: impl FnMut(usize) -> Result<T>,
+) -> Result<T> {
+    let mut refused = None;
     for passes in (1..=images).filter(|n| images.is_multiple_of(*n)) {
-        let tried = in_passes(config, passes);
-        match peak(gpu, &tried, data) {
-            Ok(bytes) => {
-                let images = images / passes;
-                let peak = Peak {
-                    precision: tried.train.precision.on(gpu)?,
-                    passes,
-                    images,
-                    bytes,
-                };
-                return Ok((tried, peak));
-            }
+        match step(passes) {
+            Ok(done) => return Ok(done),
             Err(e) if e.is_of_memory() => refused = Some(e),
             Err(Error::Config { key, what }) => {
-                let Some(refused) = refused else {
-                    return Err(Error::Config { key, what });
+                let what = match refused {
+                    Some(refused) => format!("one pass takes too much ({refused}), and {what}"),
+                    None => what,
                 };
-                let what = format!("one pass takes too much ({refused}), and {what}");
                 return Err(Error::Config { key, what });
             }
             Err(e) => return Err(e),
         }
     }
     Err(refused.unwrap_or_else(|| Error::invalid("plan", "a step without images")))
+}
+
+/// Runs steps, and returns the bytes that they take at their peak, beside those that were in use
+/// before.
+pub(super) fn taken<T>(gpu: &Gpu, steps: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+    let before = gpu.memory().in_use;
+    gpu.reset_peak();
+    let took = steps();
+    if took.is_err() {
+        // What was recorded or is on its way holds its buffers until it is done.
+        let _ = gpu.finish();
+    }
+    let peak = gpu.memory().peak;
+    // Buffers of this size are of no use to the next.
+    gpu.trim();
+    took.map(|took| (took, peak.saturating_sub(before)))
 }
 
 /// Returns the configuration with the images of its steps in so many passes.
@@ -135,8 +156,6 @@ fn in_passes(config: &ResolvedConfig, passes: usize) -> ResolvedConfig {
 /// Returns the bytes that a step with all that there is takes at its peak, beside those that were
 /// in use before.
 fn peak(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result<u64> {
-    let before = gpu.memory().in_use;
-    gpu.reset_peak();
     let each = config.clone().map(|mut c| {
         at_once(&mut c);
         if c.gan.regularizer == Regularizer::R1 {
@@ -144,16 +163,9 @@ fn peak(gpu: &Gpu, config: &ResolvedConfig, data: &Arc<ImageSet>) -> Result<u64>
         }
         c
     });
-    let took = Trainer::new(gpu, &each, data.clone()).and_then(|mut trainer| {
-        trainer.step()?;
+    let ((), bytes) = taken(gpu, || {
+        Trainer::new(gpu, &each, data.clone())?.step()?;
         gpu.finish()
-    });
-    if took.is_err() {
-        // What was recorded or is on its way holds its buffers until it is done.
-        let _ = gpu.finish();
-    }
-    let peak = gpu.memory().peak;
-    // Buffers of this size are of no use to the next.
-    gpu.trim();
-    took.map(|()| peak.saturating_sub(before))
+    })?;
+    Ok(bytes)
 }

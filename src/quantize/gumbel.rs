@@ -108,11 +108,14 @@ impl Quantizer for Gumbel {
         self.size[1]
     }
     fn spans_latents(&self) -> Option<String> {
-        Some(
-            "the normalisation of the latents, and noise that is numbered by latent, of \
-             quantizer.kind = gumbel (choose another quantizer)"
-                .into(),
-        )
+        let normalised = match self.norm.is_some() {
+            true => "the normalisation of the latents, and ",
+            false => "",
+        };
+        Some(format!(
+            "{normalised}noise that is numbered by latent, of quantizer.kind = gumbel (choose \
+             another quantizer)"
+        ))
     }
     fn quantize(&self, pass: &ForwardContext, z_e: &Var, mode: Mode) -> Result<Quantized> {
         let (tape, o, [k, d]) = (pass.tape, &self.options, self.size);

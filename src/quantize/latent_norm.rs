@@ -1,7 +1,7 @@
 //! Latents whose channels are brought to mean 0 and deviation 1 before their codes are chosen.
 
 use super::quantizer::CodebookBatch;
-use super::state::{self, restore, saved};
+use super::state::{check_parts, restore, saved};
 use crate::Result;
 use crate::autograd::{Tape, Var};
 use crate::gpu::{DType, Gpu, Tensor, fill};
@@ -97,9 +97,7 @@ impl LatentNorm {
         if own.is_empty() {
             return Ok(());
         }
-        let shapes = self.state();
-        let shapes = shapes.iter().map(|(name, tensor)| (*name, tensor.shape()));
-        state::check(who, own, &shapes.collect::<Vec<_>>())
+        check_parts(who, own, &self.state())
     }
 
     /// Takes a state; one that is empty ends the normalisation.

@@ -344,6 +344,10 @@ impl Quantizer for MultiScale {
         self.book.save()
     }
 
+    fn check_state(&self, state: &HostTensors) -> Result<()> {
+        self.book.check_state(state)
+    }
+
     fn save_codes(&self) -> Result<HostTensors> {
         self.book.save_codes()
     }

@@ -5,7 +5,7 @@ use super::latents::{arrive, check_latents};
 use super::options::Options;
 use super::projected::Projected;
 use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer};
-use super::residual::{distances_of_each, learn_each, load_each, save_each};
+use super::residual::{check_each, distances_of_each, learn_each, load_each, save_each};
 use super::vq::VectorQuantizer;
 use crate::autograd::Var;
 use crate::gpu::{DType, Gpu, Tensor};
@@ -187,6 +187,10 @@ impl Quantizer for Product {
 
     fn save(&self) -> Result<HostTensors> {
         save_each(&self.groups, Quantizer::save)
+    }
+
+    fn check_state(&self, state: &HostTensors) -> Result<()> {
+        check_each(self.name(), &self.groups, state)
     }
 
     fn save_codes(&self) -> Result<HostTensors> {

@@ -232,7 +232,8 @@ pub trait Quantizer: Send {
         Ok(HostTensors::new())
     }
     /// Checks that [`Quantizer::load`] would take a state; nothing is changed. By default its
-    /// tensors have to be those of [`Quantizer::save`], by name and shape.
+    /// tensors have to be those of [`Quantizer::save`], by name and shape, which waits for the
+    /// device: a quantizer with a state that is to load in a browser says itself what it takes.
     ///
     /// # Errors
     /// If a tensor is missing, unexpected or of another shape.

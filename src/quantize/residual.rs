@@ -6,6 +6,7 @@ use super::latents::{arrive, interleaved, squared_distances};
 use super::options::Options;
 use super::projected::Projected;
 use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer};
+use super::state::check_parts;
 use super::vq::VectorQuantizer;
 use crate::autograd::Var;
 use crate::autograd::accumulate::add;
@@ -248,6 +249,10 @@ impl Quantizer for Residual {
         save_each(&self.stages, Quantizer::save)
     }
 
+    fn check_state(&self, state: &HostTensors) -> Result<()> {
+        check_each(self.name(), &self.stages, state)
+    }
+
     fn save_codes(&self) -> Result<HostTensors> {
         save_each(&self.stages, Quantizer::save_codes)
     }
@@ -338,6 +343,17 @@ pub(super) fn save_each(
         );
     }
     Ok(all)
+}
+
+/// Checks that [`load_each`] takes a whole state of the quantizer `who`.
+pub(super) fn check_each(who: &str, stages: &[VectorQuantizer], state: &HostTensors) -> Result<()> {
+    let parts = stages.iter().enumerate().flat_map(|(i, stage)| {
+        let own = stage.state().into_iter();
+        own.map(move |(name, tensor)| (format!("{i}.{name}"), tensor))
+    });
+    let parts: Vec<(String, &Tensor)> = parts.collect();
+    let parts: Vec<(&str, &Tensor)> = parts.iter().map(|(name, t)| (&**name, *t)).collect();
+    check_parts(who, state, &parts)
 }
 
 /// Takes what [`save_each`] gave.

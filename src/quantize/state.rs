@@ -47,10 +47,16 @@ pub(crate) fn check(who: &str, state: &HostTensors, parts: &[(&str, &[usize])]) 
     Ok(())
 }
 
+/// Checks that a state has the names and shapes of `parts`, as [`check`] does. Nothing is read of
+/// the device.
+pub(crate) fn check_parts(who: &str, state: &HostTensors, parts: &[(&str, &Tensor)]) -> Result<()> {
+    let shapes = parts.iter().map(|(name, tensor)| (*name, tensor.shape()));
+    check(who, state, &shapes.collect::<Vec<_>>())
+}
+
 /// Takes `parts` by name, as [`super::Quantizer::load`] does.
 pub(crate) fn restore(who: &str, state: &HostTensors, parts: &[(&str, &Tensor)]) -> Result<()> {
-    let shapes = parts.iter().map(|(name, tensor)| (*name, tensor.shape()));
-    check(who, state, &shapes.collect::<Vec<_>>())?;
+    check_parts(who, state, parts)?;
     parts
         .iter()
         .try_for_each(|(name, tensor)| tensor.write(&state[*name].1))

@@ -9,7 +9,7 @@ use super::latents::{arrive, check_latents, count, only, squared_distances};
 use super::options::Options;
 use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer, Term};
 use super::regularize;
-use super::state::{restore, saved};
+use super::state::{check_parts, restore, saved};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, HostTensors, Init, Parameters};
@@ -211,6 +211,11 @@ fn all_latents(seen: &[CodebookBatch]) -> Result<Tensor> {
 }
 
 impl VectorQuantizer {
+    /// The tensors of [`Quantizer::save`], by name.
+    pub(super) fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        self.book.state()
+    }
+
     /// Quantizes as the stage of this number of a stack that shares one codebook: codes that are
     /// drawn are drawn with noise of its own.
     pub(super) fn quantize_at(
@@ -457,7 +462,11 @@ impl Quantizer for VectorQuantizer {
     }
 
     fn save(&self) -> Result<HostTensors> {
-        saved(self.book.state())
+        saved(self.state())
+    }
+
+    fn check_state(&self, state: &HostTensors) -> Result<()> {
+        check_parts(self.name, state, &self.state())
     }
 
     fn save_codes(&self) -> Result<HostTensors> {
@@ -471,7 +480,7 @@ impl Quantizer for VectorQuantizer {
     }
 
     fn load(&mut self, state: &HostTensors) -> Result<()> {
-        restore(self.name, state, &self.book.state())?;
+        restore(self.name, state, &self.state())?;
         self.initialized = true;
         Ok(())
     }

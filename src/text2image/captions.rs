@@ -2,9 +2,11 @@
 
 use super::request::TrainRequest;
 use crate::codes::tokenizer::Tokenizer;
-use crate::codes::tokens::Captions;
+use crate::codes::tokens::{Captions, vocabulary_of};
 use crate::data::{ImageSet, load_embedding};
 use crate::inference::texts::read_embedding;
+use crate::models::Level;
+use crate::models::prior::Vocabulary;
 use crate::models::text::{Text, TextFormat, Texts};
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -92,6 +94,14 @@ impl Material {
             texts: Arc::new(texts),
             rows,
         })
+    }
+
+    /// Returns what a prior over a level's codes reads and predicts.
+    pub fn vocabulary(&self, levels: &[Level], level: usize) -> Vocabulary {
+        Vocabulary {
+            text: Some(self.rows.unwrap_or(self.text)),
+            ..vocabulary_of(levels, level, self.set.classes.len())
+        }
     }
 
     /// Returns what gives the texts of images by their numbers, as the prior reads them.

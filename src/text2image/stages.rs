@@ -3,14 +3,13 @@
 
 use super::captions::Material;
 use super::request::TrainRequest;
-use crate::codes::tokens::{Tokens, vocabulary_of};
+use crate::codes::tokens::Tokens;
 use crate::config::contrastive::ContrastiveConfig;
 use crate::config::prior::PriorConfig;
 use crate::config::{DottedConfig, Resolved, Resumable};
 use crate::gpu::Gpu;
 use crate::inference::texts::contrastive_folder;
 use crate::models::Level;
-use crate::models::prior::Vocabulary;
 use crate::storage::checkpoint;
 use crate::storage::run_folder::RunFolder;
 use crate::train::contrastive::check_contrastive;
@@ -63,9 +62,7 @@ pub fn check_stages(
     judge: Option<&Resolved<ContrastiveConfig>>,
 ) -> Result<()> {
     for (level, config) in priors.iter().enumerate() {
-        let text = Some(m.rows.unwrap_or(m.text));
-        let of_level = vocabulary_of(levels, level, m.set.classes.len());
-        check(gpu, config, &Vocabulary { text, ..of_level })?;
+        check(gpu, config, &m.vocabulary(levels, level))?;
     }
     let image = [m.set.height, m.set.width, m.set.channels];
     judge.map_or(Ok(()), |judge| {

@@ -1,6 +1,6 @@
 //! `wgvq doctor` and `wgvq selftest` on machines that lack things.
 
-use crate::common::{run, stderr, stdout, wgvq};
+use crate::common::{refused, run, stderr, stdout, text, wgvq};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Output, Stdio};
@@ -73,6 +73,31 @@ fn without_a_driver_it_says_what_to_install() {
     let found = findings(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(has(&found, "drivers", "failed") && has(&found, "drivers", "warning"));
+}
+
+/// The loader is a library of that name which is found first and is none.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_loader_it_says_what_to_install() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("libvulkan.so.1"), "no library").unwrap();
+    let without = |args: &[&str]| {
+        let mut command = wgvq();
+        command.args(args).env("LD_LIBRARY_PATH", folder.path());
+        command.output().unwrap()
+    };
+    let output = without(&["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let found = findings(&output);
+    assert!(has(&found, "loader", "failed") && has(&found, "adapter", "failed"));
+    let loader = found.iter().find(|f| f.0 == "loader").unwrap();
+    let advice = loader.2["advice"].as_str().unwrap();
+    assert!(advice.contains("install"), "{advice}");
+    // Other commands say so too, and leave nothing behind.
+    let out = folder.path().join("run");
+    let train = without(&["train", "--steps", "1", "--out", text(&out)]);
+    refused(train, &["no usable GPU adapter", "install"]);
+    assert!(!out.exists());
 }
 
 #[cfg(unix)]

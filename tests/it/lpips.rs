@@ -1,12 +1,18 @@
 //! LPIPS against PyTorch, over torchvision's networks under their names.
 
 use crate::common::fixture::Fixture;
-use crate::common::{gpu, pattern};
-use std::path::Path;
+use crate::common::{gpu, pattern, text};
+use crate::host::{pictures, small_config};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use wgvq::autograd::{Tape, Var};
+use wgvq::config::DottedConfig;
 use wgvq::gpu::{DType, Gpu, Tensor};
+use wgvq::metrics::Row;
 use wgvq::models::losses::lpips::{Backbone, Lpips};
 use wgvq::nn::HostTensors;
+use wgvq::quantize::Registry;
+use wgvq::train::Trainer;
 
 /// The convolutions of torchvision's networks, as (name, [O, I, K, K]), and the channels of the
 /// features that are compared.
@@ -226,6 +232,71 @@ fn what_does_not_fit_is_named() {
     );
 }
 
+/// Writes tensors as safetensors, in f32 or f16.
+fn saved(path: &Path, tensors: &HostTensors, half: bool) -> PathBuf {
+    use safetensors::tensor::{Dtype, TensorView};
+    let data = |v: &f32| match half {
+        true => half::f16::from_f32(*v).to_le_bytes().to_vec(),
+        false => v.to_le_bytes().to_vec(),
+    };
+    let dtype = if half { Dtype::F16 } else { Dtype::F32 };
+    let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, v))| (name, shape, v.iter().flat_map(data).collect()))
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, b)| (*name, TensorView::new(dtype, (*shape).clone(), b).unwrap()));
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    path.to_owned()
+}
+
+/// A model that is held near its images by it learns in mixed precision as in f32, and measures
+/// alike.
+#[test]
+fn mixed_precision_learns_from_it_as_f32_does() {
+    let (gpu, folder) = (gpu(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("squeezenet");
+    saved(&file, &weights(Backbone::SqueezeNet), false);
+    let data = Arc::new(pictures(20, 12));
+    let train = |precision: &str, weight: &str| {
+        let mut config = small_config();
+        config.train.log_every = 1;
+        let keys = [
+            ("train.precision", precision),
+            ("loss.lpips", text(&file)),
+            ("loss.lpips_weight", weight),
+        ];
+        for (key, value) in keys {
+            config.set(key, value).unwrap();
+        }
+        let config = config.resolve(&Registry::default()).unwrap();
+        let mut trainer = Trainer::new(&gpu, &config, data.clone()).unwrap();
+        (0..8).for_each(|_| trainer.step().unwrap());
+        let rows = trainer.rows(true).unwrap();
+        let measured = trainer.evaluate().unwrap();
+        (rows, measured.lpips)
+    };
+    let ((full, far), (mixed, near)) = (train("f32", "1"), train("mixed", "1"));
+    let mut same = true;
+    for (a, b) in full.iter().zip(&mixed) {
+        let (x, y) = (a.losses, b.losses);
+        let pairs = [(x.loss, y.loss), (x.reconstruction, y.reconstruction)];
+        for (x, y) in pairs {
+            assert!((x - y).abs() < 0.05 * x, "step {}: {x} {y}", a.step);
+        }
+        same &= x.loss == y.loss;
+    }
+    assert!(!same, "nothing was rounded");
+    assert!((far - near).abs() < 0.05 * far, "{far} {near}");
+    let skipped = |row: &Row| row.precision.unwrap().skipped_steps > 0.0;
+    assert!(!mixed.iter().any(skipped));
+    // It is the weight that makes the difference, in mixed precision too.
+    let (without, _) = train("mixed", "0");
+    let moved = |rows: &[Row]| rows.last().unwrap().losses.reconstruction;
+    assert!(moved(&without) != moved(&mixed));
+}
+
 /// A file is read as what it holds, in 16 bits too; one that holds no network says how to make one
 /// that does.
 #[test]
@@ -233,22 +304,7 @@ fn files_are_read() {
     let gpu = gpu();
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, tensors: &HostTensors, half: bool| {
-        use safetensors::tensor::{Dtype, TensorView};
-        let data = |v: &f32| match half {
-            true => half::f16::from_f32(*v).to_le_bytes().to_vec(),
-            false => v.to_le_bytes().to_vec(),
-        };
-        let dtype = if half { Dtype::F16 } else { Dtype::F32 };
-        let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
-            .iter()
-            .map(|(name, (shape, v))| (name, shape, v.iter().flat_map(data).collect()))
-            .collect();
-        let views = bytes
-            .iter()
-            .map(|(name, shape, b)| (*name, TensorView::new(dtype, (*shape).clone(), b).unwrap()));
-        let path = folder.path().join(name);
-        std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
-        path
+        saved(&folder.path().join(name), tensors, half)
     };
     let [a, b] = pair(&gpu, [1, 20, 17, 3]);
     let distance = |lpips: &Lpips| {

@@ -6,13 +6,15 @@ use crate::passes::{GAN, Keys, config};
 use crate::second_stage::{small, tokens};
 use safetensors::Dtype;
 use serde_json::json;
+use std::path::Path;
 use std::sync::Arc;
 use wgvq::codes::tokens::Tokens;
 use wgvq::config::DottedConfig;
 use wgvq::config::vectors::VectorsConfig;
+use wgvq::inference::{Decoder, FirstStageModel, PriorModel};
 use wgvq::parallel::{Ranks, ThreadRank};
 use wgvq::quantize::Registry;
-use wgvq::storage::checkpoint::{Checkpoint, HostTensor};
+use wgvq::storage::checkpoint::{self, Checkpoint, HostTensor};
 use wgvq::train::prior::PriorTrainer;
 use wgvq::train::{Task, Trainer};
 use wgvq::vectors::{HeldOut, Vectors};
@@ -186,4 +188,42 @@ fn priors_stay_as_they_are() {
             });
         }
     });
+}
+
+/// In a browser nothing may wait for the device: what is loaded and restored there reads nothing
+/// back.
+#[test]
+fn what_is_loaded_or_restored_reads_nothing_of_the_device() {
+    let (gpu, data) = (gpu(), Arc::new(pictures(16, 24)));
+    let reads = || gpu.counters().readbacks;
+    let mut kinds: Vec<(&str, Vec<(&str, &str)>)> = wgvq::quantize::all()
+        .iter()
+        .map(|kind| (kind.name, vec![("quantizer.kind", kind.name)]))
+        .collect();
+    kinds.push(("vqvae2", vec![("model.kind", "vqvae2")]));
+    kinds.push(("gan", GAN.to_vec()));
+    for (kind, keys) in kinds {
+        let config = config(&keys, 1).resolve(&Registry::default()).unwrap();
+        let begin = || Trainer::new(&gpu, &config, data.clone()).unwrap();
+        let mut trainer = begin();
+        (0..2).for_each(|_| trainer.step().unwrap());
+        let saved = trainer.checkpoint().unwrap();
+        let model = checkpoint::to_bytes(&trainer.trained().unwrap()).unwrap();
+        let decoder = FirstStageModel::from_bytes(&gpu, &model).unwrap();
+        let decoder = decoder.to_decoder_bytes().unwrap();
+        let mut again = begin();
+        let before = reads();
+        FirstStageModel::from_bytes(&gpu, &model).unwrap();
+        Decoder::from_bytes(&gpu, &decoder).unwrap();
+        assert_eq!(reads(), before, "{kind}: a model was read back");
+        again.restore(&saved).unwrap();
+        assert_eq!(reads(), before, "{kind}: a training was read back");
+    }
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/runs/text2image");
+    let bytes = |file: &str| std::fs::read(run.join(file)).unwrap();
+    let (model, prior) = (bytes("final.safetensors"), bytes("prior/final.safetensors"));
+    let before = reads();
+    let model = FirstStageModel::from_bytes(&gpu, &model).unwrap();
+    PriorModel::from_bytes(&gpu, &prior, &model).unwrap();
+    assert_eq!(reads(), before, "a prior was read back");
 }

@@ -164,16 +164,22 @@ fn an_index_is_one_of_the_codes() {
 /// driver lets it.
 #[test]
 fn the_last_of_very_many_codes_is_found() {
-    let gpu = gpu(Options::default());
-    let (n, k, d) = (512, 1 << 16, 256);
     // Fractions of multiples of the golden ratio: no two codes are alike, and they are made fast.
     let fraction = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    let e: Vec<f32> = (0..k * d)
-        .map(|i| fraction(i * i) as f32 / (1 << 23) as f32 - 1.0)
-        .collect();
-    let x: Vec<f32> = e.chunks(d).rev().take(n).flatten().copied().collect();
-    let want: Vec<u32> = (0..n).map(|i| (k - 1 - i) as u32).collect();
-    assert_eq!(search(&gpu, &x, &e, d), want);
+    for core in [None, Some(Core::Tiled)] {
+        let gpu = gpu(Options {
+            core,
+            ..Default::default()
+        });
+        for (n, k, d) in [(512, 1 << 16, 256), (37, 1 << 18, 20), (37, 1 << 18, 8)] {
+            let e: Vec<f32> = (0..k * d)
+                .map(|i| fraction(i * i) as f32 / (1 << 23) as f32 - 1.0)
+                .collect();
+            let x: Vec<f32> = e.chunks(d).rev().take(n).flatten().copied().collect();
+            let want: Vec<u32> = (0..n).map(|i| (k - 1 - i) as u32).collect();
+            assert_eq!(search(&gpu, &x, &e, d), want, "{k} codes of {d}, {core:?}");
+        }
+    }
 }
 
 /// Whole numbers, so that sums are exact and many codes score the same: the tile of codes that ends

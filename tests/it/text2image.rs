@@ -131,8 +131,17 @@ fn a_run_is_trained_drawn_from_and_measured() {
     let output = ok(trained(
         &data,
         &run_path,
-        &[&JUDGE[..], &["--stage1", "data.split=captions", "--json"]].concat(),
+        &[
+            &JUDGE[..],
+            &["--stage1", "data.split=captions", "--json", "--auto-batch"],
+        ]
+        .concat(),
     ));
+    // Of each stage it is said how much a step takes; here all of them fit in one pass.
+    for stage in ["first stage", "prior", "contrastive model"] {
+        let told = format!("{stage}: train.accumulate = 1, train.batch_size = ");
+        assert!(stderr(&output).contains(&told), "{}", stderr(&output));
+    }
     let lines: Vec<serde_json::Value> = stdout(&output)
         .lines()
         .map(|l| serde_json::from_str(l).expect("JSON"))

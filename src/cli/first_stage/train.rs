@@ -113,7 +113,7 @@ impl Train {
         check(&config, &data)?;
         let gpu = global.gpu()?;
         let config = match self.auto_batch {
-            true => in_passes(global, &gpu, &config, &data)?,
+            true => in_passes(global, &gpu, &config, &data, "")?,
             false => config,
         };
         let folder = RunFolder::create(&self.out, self.overwrite)?;
@@ -172,15 +172,17 @@ impl Train {
     }
 }
 
-/// The configuration with as many passes a step as the device's memory asks for.
-fn in_passes(
+/// The configuration with as many passes a step as the device's memory asks for. `of` begins the
+/// line that says so.
+pub fn in_passes(
     global: &Global,
     gpu: &Gpu,
     config: &ResolvedConfig,
     data: &Arc<ImageSet>,
+    of: &str,
 ) -> Result<ResolvedConfig> {
     let (config, peak) = fitting(gpu, config, data)?;
-    output::note(global, &passes_chosen(&peak));
+    output::note(global, &format!("{of}{}", passes_chosen(&peak)));
     Ok(config)
 }
 

@@ -2,6 +2,7 @@
 //! stopped.
 
 mod before;
+mod passes;
 mod resume;
 mod stages;
 
@@ -122,6 +123,10 @@ pub struct Train {
     /// Replace the prior and the contrastive model that the run holds; the first stage stays
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
+    /// Take each stage's steps in the least number of passes that fits the device's memory
+    /// (train.accumulate); steps are tried before the run begins
+    #[arg(long, conflicts_with = "resume")]
+    auto_batch: bool,
     #[command(flatten)]
     seen: Seen,
 }
@@ -176,23 +181,23 @@ impl Train {
         };
         request.check_texts()?;
         let gpu = global.gpu()?;
-        let first = self.first(&gpu)?;
+        let mut first = self.first(&gpu)?;
         let places: Vec<PathBuf> = first
             .levels
             .iter()
             .map(|level| prior_folder(run, &level.name))
             .collect();
         self.check_places(&places)?;
-        let priors = places
-            .iter()
-            .map(|place| prior_of(place, &request, self.resume.is_some(), self.steps))
-            .collect::<Result<Vec<_>>>()?;
-        let judge = judge_of(
-            &contrastive_folder(run),
-            &request,
-            self.resume.is_some(),
-            self.judge_steps,
-        )?;
+        let priors_of = |request: &TrainRequest| {
+            let of = |place: &PathBuf| prior_of(place, request, self.resume.is_some(), self.steps);
+            places.iter().map(of).collect::<Result<Vec<_>>>()
+        };
+        let mut priors = priors_of(&request)?;
+        let judge_of = |request: &TrainRequest| {
+            let place = contrastive_folder(run);
+            judge_of(&place, request, self.resume.is_some(), self.judge_steps)
+        };
+        let mut judge = judge_of(&request)?;
         let judged =
             request.judge_steps == 0 || self.ended(&contrastive_folder(run), judge.train.steps)?;
         if !judged && !Ranks::world().is_alone() {
@@ -216,6 +221,10 @@ impl Train {
         };
         if let Some(m) = &material {
             check_stages(&gpu, &first.levels, m, &priors, (!judged).then_some(&judge))?;
+            if self.auto_batch {
+                passes::choose(global, &gpu, &mut first, &mut request, m)?;
+                (priors, judge) = (priors_of(&request)?, judge_of(&request)?);
+            }
             if self.resume.is_some() {
                 for place in places.iter().filter(|place| has_tokens(place)) {
                     same_images(&Tokens::open(&place.join("tokens"))?, m)?;

@@ -5,6 +5,8 @@ use super::writer::Rows;
 use crate::Result;
 use crate::codes::shards::ShardSource;
 use crate::codes::tokens::{TokenDatasetInfo, Tokens};
+use crate::models::text::{Text, TextFormat, Texts};
+use std::ops::Range;
 use std::path::Path;
 
 /// Writes tokens of `images` images to train on and of one held out, of codes that follow from
@@ -33,8 +35,26 @@ pub(crate) fn made_up(info: &TokenDatasetInfo, images: usize, folder: &Path) -> 
                 .clone()
                 .map(|i| (i % v.classes.max(1)) as u32)
                 .collect(),
-            texts: None,
+            texts: v
+                .text
+                .map(|text| texts(&text, batch.images.clone()))
+                .transpose()?,
         })
     })?;
     Tokens::open(folder)
+}
+
+/// Returns texts of the greatest length.
+fn texts(text: &Text, images: Range<usize>) -> Result<Texts> {
+    let of = |i: usize| (0..text.words()).map(move |at| i * 31 + at * 7);
+    match text.form {
+        TextFormat::Tokens(size) => {
+            let tokens = |i| of(i).map(|n| (n % size) as u32).collect();
+            Texts::of_tokens(text, &images.map(tokens).collect::<Vec<Vec<u32>>>())
+        }
+        TextFormat::Rows(_) => {
+            let rows = |i| of(i).map(|n| (n % 17) as f32 / 8.5 - 1.0).collect();
+            Texts::of_rows(text, &images.map(rows).collect::<Vec<Vec<f32>>>())
+        }
+    }
 }

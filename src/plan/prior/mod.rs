@@ -3,7 +3,7 @@
 
 mod estimate;
 
-use super::memory::{Peak, SHARE, SHOWN, within_device};
+use super::memory::{Peak, SHARE, SHOWN, in_least_passes, taken, within_device};
 use crate::codes::tokens::TokenDatasetInfo;
 use crate::config::prior::{MomentDtype, PriorConfig};
 use crate::config::{Precision, Resolved};
@@ -25,26 +25,21 @@ pub struct PriorStep {
     pub time: Duration,
 }
 
-/// Takes steps of a prior over made-up codes of this vocabulary, and measures them.
+/// Takes steps of a prior over made-up codes, and texts, of this vocabulary, and measures them.
 ///
 /// # Errors
-/// If the configuration makes no model, it reads texts, or the device cannot hold it.
+/// If the configuration makes no model, or the device cannot hold it.
 pub fn measured_step(
     gpu: &Gpu,
     config: &Resolved<PriorConfig>,
     vocabulary: &Vocabulary,
 ) -> Result<PriorStep> {
-    if vocabulary.text.is_some() {
-        let what = "a step over made-up texts: such a prior is not tried beforehand";
-        return Err(Error::invalid("plan", what));
-    }
     let folder = tempfile::tempdir();
     let folder =
         folder.map_err(|e| Error::file(std::env::temp_dir(), format!("cannot be written: {e}")))?;
     let info = info(vocabulary);
-    let before = gpu.memory().in_use;
-    gpu.reset_peak();
-    let took = made_up(&info, config.train.batch_size, folder.path()).and_then(|tokens| {
+    let (time, peak_bytes) = taken(gpu, || {
+        let tokens = made_up(&info, config.train.batch_size, folder.path())?;
         let mut trainer = Trainer::prior(gpu, config, tokens)?;
         trainer.step()?;
         // The best weights so far are kept from the first measurement on.
@@ -54,18 +49,8 @@ pub fn measured_step(
         trainer.step()?;
         gpu.finish()?;
         Ok(began.elapsed())
-    });
-    if took.is_err() {
-        // What was recorded or is on its way holds its buffers until it is done.
-        let _ = gpu.finish();
-    }
-    let peak = gpu.memory().peak;
-    // Buffers of this size are of no use to the next.
-    gpu.trim();
-    Ok(PriorStep {
-        time: took?,
-        peak_bytes: peak.saturating_sub(before),
-    })
+    })?;
+    Ok(PriorStep { peak_bytes, time })
 }
 
 /// Describes made-up codes of a vocabulary.
@@ -94,25 +79,18 @@ pub fn fitting_prior(
     config: &Resolved<PriorConfig>,
     vocabulary: &Vocabulary,
 ) -> Result<(Resolved<PriorConfig>, Peak)> {
+    let images = config.train.images();
     within_device(gpu, || {
-        let (images, mut refused) = (config.train.images(), None);
-        for passes in (1..=images).filter(|n| images.is_multiple_of(*n)) {
+        in_least_passes(images, |passes| {
             let tried = in_passes(config, passes);
-            match measured_step(gpu, &tried, vocabulary) {
-                Ok(step) => {
-                    let peak = Peak {
-                        precision: tried.train.precision.on(gpu)?,
-                        passes,
-                        images: images / passes,
-                        bytes: step.peak_bytes,
-                    };
-                    return Ok((tried, peak));
-                }
-                Err(e) if e.is_of_memory() => refused = Some(e),
-                Err(e) => return Err(e),
-            }
-        }
-        Err(refused.unwrap_or_else(|| Error::invalid("plan", "a step without images")))
+            let peak = Peak {
+                precision: tried.train.precision.on(gpu)?,
+                passes,
+                images: images / passes,
+                bytes: measured_step(gpu, &tried, vocabulary)?.peak_bytes,
+            };
+            Ok((tried, peak))
+        })
     })
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::codes::tokens::Tokens;
 use crate::config::DottedConfig;
 use crate::gpu::Options;
+use crate::models::text::{Text, TextFormat};
 use crate::parallel::ThreadRank;
 
 fn vocabulary(side: usize, codebooks: usize, codebook_size: usize) -> Vocabulary {
@@ -68,11 +69,22 @@ fn passes_are_as_few_as_fit() {
         "prior.heads=1",
         "train.batch_size=8",
     ]);
-    let v = vocabulary(16, 1, 64);
-    let whole = measured_step(&gpu, &config, &v).unwrap().peak_bytes;
+    let text = |form| Some(Text { form, length: 9 });
+    for text in [
+        None,
+        text(TextFormat::Tokens(40)),
+        text(TextFormat::Rows(12)),
+    ] {
+        let v = vocabulary(16, 1, 64);
+        as_few_as_fit(&gpu, &config, &Vocabulary { text, ..v });
+    }
+}
+
+fn as_few_as_fit(gpu: &Gpu, config: &Resolved<PriorConfig>, v: &Vocabulary) {
+    let whole = measured_step(gpu, config, v).unwrap().peak_bytes;
     let in_use = gpu.memory().in_use;
     gpu.set_memory_budget(Some(in_use + whole * 2 / 3));
-    let (found, peak) = fitting_prior(&gpu, &config, &v).unwrap();
+    let (found, peak) = fitting_prior(gpu, config, v).unwrap();
     assert_eq!(gpu.memory_budget(), Some(in_use + whole * 2 / 3));
     assert!(found.train.accumulate > 1 && found.train.images() == 8);
     assert_eq!(
@@ -81,7 +93,57 @@ fn passes_are_as_few_as_fit() {
     );
     assert!(peak.bytes < whole);
     gpu.set_memory_budget(Some(in_use + 1000));
-    assert!(fitting_prior(&gpu, &config, &v).unwrap_err().is_of_memory());
+    assert!(fitting_prior(gpu, config, v).unwrap_err().is_of_memory());
+    gpu.set_memory_budget(None);
+}
+
+/// Priors of every kind that reads texts learn in mixed precision as in f32.
+#[test]
+fn texts_are_learned_in_mixed_precision_as_in_f32() {
+    let gpu = Gpu::new(Options::default()).unwrap();
+    if !gpu.shader_f16() {
+        return;
+    }
+    let text = |form| Some(Text { form, length: 9 });
+    let (tokens, rows) = (text(TextFormat::Tokens(40)), text(TextFormat::Rows(12)));
+    for (text, kind) in [
+        (tokens, "prior.text=stream"),
+        (tokens, "prior.text=encoder"),
+        (rows, "prior.text=encoder"),
+        (tokens, "prior.kind=masked"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let vocabulary = Vocabulary {
+            text,
+            ..vocabulary(4, 1, 32)
+        };
+        let steps = |precision: &str| {
+            let config = config(&[
+                "prior.layers=2",
+                "prior.dim=32",
+                "prior.heads=2",
+                "prior.dropout=0",
+                "train.batch_size=4",
+                "train.log_every=1",
+                kind,
+                precision,
+            ]);
+            let tokens = made_up(&info(&vocabulary), 16, folder.path()).unwrap();
+            let mut trainer = Trainer::prior(&gpu, &config, tokens).unwrap();
+            (0..10).for_each(|_| trainer.step().unwrap());
+            trainer.rows(true).unwrap()
+        };
+        let (full, mixed) = (steps("train.precision=f32"), steps("train.precision=mixed"));
+        for (a, b) in full.iter().zip(&mixed) {
+            assert!(
+                (a.loss - b.loss).abs() < 0.01 * a.loss,
+                "{kind}: {a:?} {b:?}"
+            );
+            assert_eq!((b.loss_scale, b.skipped), (Some(65536.0), 0), "{kind}");
+        }
+        let differ = full.iter().zip(&mixed).any(|(a, b)| a.loss != b.loss);
+        assert!(differ, "{kind}: nothing was rounded");
+    }
 }
 
 /// Moments and copies, in one buffer or several, are counted as steps take them, and each choice
