@@ -124,12 +124,11 @@ fn larger(path: &Path) {
 }
 
 /// Defines that size a tile: they repeat lines and decide nothing.
-const TILE: [&str; 11] = [
+const TILE: [&str; 10] = [
     "V",
     "NC",
     "GROUP",
     "ACROSS",
-    "LANES",
     "RHS_LANES",
     "RHS_GROUPS",
     "TILE_ROWS",
@@ -138,37 +137,38 @@ const TILE: [&str; 11] = [
     "SPREAD",
 ];
 
-/// Returns the file and the defines of a kernel but for its tile, and what it asks of a browser.
-fn kind(kernel: &Kernel, text: &str) -> String {
-    let told = kernel.defines().iter().filter(|(n, _)| !TILE.contains(n));
+/// Returns the file and the defines of a kernel but for its tile, and how large that is.
+fn kind(kernel: &Kernel) -> (String, u64) {
+    let (tile, told): (Vec<_>, Vec<_>) = kernel
+        .defines()
+        .iter()
+        .partition(|(name, _)| TILE.contains(name));
     let told: Vec<String> = told
+        .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    let asks = (text.contains("subgroup"), text.contains("f16"));
-    format!("{} {asks:?} {}", kernel.name(), told.join(" "))
+    let size = tile
+        .iter()
+        .map(|(_, value)| u64::from(*value).max(1))
+        .product();
+    (format!("{} {}", kernel.name(), told.join(" ")), size)
 }
 
 /// Returns, of the kernels that a browser may be handed, such a choice that every two values of two
 /// defines that meet in some variant meet in a chosen one, tiles apart: label, features, text. Of
-/// those that differ by their tile alone the shortest stands for all.
+/// those that differ by their tile alone the one of the smallest stands for all.
 fn kernels() -> Vec<Value> {
     let all: Vec<Kernel> = operations()
         .iter()
         .flat_map(|op| op.kernels())
         .filter(|k| k.get("SIDE").is_none())
         .collect();
-    let told: Vec<(String, usize)> = all
-        .par_iter()
-        .map(|kernel| {
-            let text = kernel.wgsl(false).unwrap();
-            (kind(kernel, &text), text.len())
-        })
-        .collect();
-    let mut shortest: BTreeMap<&str, (usize, &Kernel)> = BTreeMap::new();
-    for (kernel, (kind, length)) in all.iter().zip(&told) {
-        let entry = shortest.entry(kind).or_insert((*length, kernel));
-        if *length < entry.0 {
-            *entry = (*length, kernel);
+    let mut shortest: BTreeMap<String, (u64, &Kernel)> = BTreeMap::new();
+    for kernel in &all {
+        let (kind, size) = kind(kernel);
+        let entry = shortest.entry(kind).or_insert((size, kernel));
+        if size < entry.0 {
+            *entry = (size, kernel);
         }
     }
     let shortest = shortest.into_values().map(|(_, kernel)| kernel);
