@@ -9,7 +9,7 @@ use super::latents::{arrive, check_latents, count, only, squared_distances};
 use super::options::Options;
 use super::quantizer::{CodebookBatch, Mode, Quantized, Quantizer, Term};
 use super::regularize;
-use super::state::{check_parts, restore, saved};
+use super::state::{check_parts, saved};
 use crate::autograd::Var;
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::{Builder, ForwardContext, HostTensors, Init, Parameters};
@@ -211,11 +211,6 @@ fn all_latents(seen: &[CodebookBatch]) -> Result<Tensor> {
 }
 
 impl VectorQuantizer {
-    /// The tensors of [`Quantizer::save`], by name.
-    pub(super) fn state(&self) -> Vec<(&'static str, &Tensor)> {
-        self.book.state()
-    }
-
     /// Quantizes as the stage of this number of a stack that shares one codebook: codes that are
     /// drawn are drawn with noise of its own.
     pub(super) fn quantize_at(
@@ -474,15 +469,11 @@ impl Quantizer for VectorQuantizer {
     }
 
     fn load_codes(&mut self, codes: &HostTensors) -> Result<()> {
-        restore(self.name, codes, &self.book.codes())?;
-        self.initialized = true;
-        Ok(())
+        self.take(codes, Learning::codes)
     }
 
     fn load(&mut self, state: &HostTensors) -> Result<()> {
-        restore(self.name, state, &self.state())?;
-        self.initialized = true;
-        Ok(())
+        self.take(state, Learning::state)
     }
 
     fn reset(&mut self, placed: bool) {

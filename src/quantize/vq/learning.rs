@@ -1,7 +1,10 @@
 //! The learning of a codebook, and the part of it that a checkpoint keeps.
 
+use super::super::state::restore;
+use super::VectorQuantizer;
+use crate::Result;
 use crate::gpu::Tensor;
-use crate::nn::Handle;
+use crate::nn::{Handle, HostTensors};
 use crate::ops::quantize::ema_update::Ema;
 
 /// The way in which a codebook learns.
@@ -41,5 +44,23 @@ impl Learning {
             Learning::Gradient { counts, .. } => vec![("ema_counts", counts)],
             Learning::Mapped { frozen, .. } => vec![("frozen_codebook", frozen)],
         }
+    }
+}
+
+impl VectorQuantizer {
+    /// The tensors that [`super::Quantizer::save`] gives, by name.
+    pub(in crate::quantize) fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        self.book.state()
+    }
+
+    /// Takes the values of `parts`.
+    pub(super) fn take(
+        &mut self,
+        state: &HostTensors,
+        parts: fn(&Learning) -> Vec<(&'static str, &Tensor)>,
+    ) -> Result<()> {
+        restore(self.name, state, &parts(&self.book))?;
+        self.initialized = true;
+        Ok(())
     }
 }
